@@ -1,0 +1,1 @@
+//! Handshakes and data channels, off the packet cores.

@@ -1,0 +1,53 @@
+//! Every bound of the dataplane with its arithmetic. Full means a counted drop or a typed refusal, never growth.
+
+/// Largest UDP payload we send or cache: fits an Ethernet path with IPv6 and room for a tunnel. Receive buffers are larger.
+pub const DATAGRAM_BYTES_MAX: usize = 1472;
+/// A cached packet's slot: one datagram, rounded up to three pages' quarter (1536 = 24 cache lines).
+pub const SLOT_BYTES: usize = 1536;
+const _: () = assert!(SLOT_BYTES >= DATAGRAM_BYTES_MAX && SLOT_BYTES.is_multiple_of(64));
+
+/// Receive buffers per core: one UDP_GRO super-packet each. 256 x 68 KiB = 17 MiB.
+pub const RX_BUFFERS_PER_CORE: u16 = 256;
+/// One receive buffer: 64 KiB of payload plus the recvmsg header, address and control data.
+pub const RX_BUFFER_BYTES: usize = 68 * 1024;
+const _: () = assert!(RX_BUFFERS_PER_CORE.is_power_of_two(), "the kernel's buf_ring needs it");
+
+/// Peers on one core. 16,384 x ~8 KiB of state = 128 MiB.
+pub const PEERS_PER_CORE: usize = 16_384;
+/// Published tracks of one peer: camera, microphone, screens, their audio, backup codecs.
+pub const TRACKS_PER_PEER: usize = 32;
+/// SSRCs one peer may send: 32 tracks x (3 layers + 3 retransmissions) rounded up.
+pub const SSRCS_PER_PEER: usize = 256;
+/// Streams sent to one peer.
+pub const STREAMS_PER_PEER: usize = 1_024;
+/// Simulcast layers of one track (RFC 8853 as browsers use it).
+pub const LAYERS_PER_TRACK: usize = 3;
+
+/// Packets remembered per video layer for retransmission: 1 s of 720p at 2.5 Mbit/s is ~270 packets. 512 x 1536 B = 768 KiB.
+pub const RTX_PACKETS_PER_LAYER: usize = 512;
+const _: () = assert!(RTX_PACKETS_PER_LAYER.is_power_of_two(), "indexed by sequence number modulo the size");
+
+/// SRTP packets held per peer until its keys arrive: a keyframe of 64 packets or 80 KiB.
+pub const EARLY_PACKETS_PER_PEER: usize = 64;
+
+/// A peer ends this long after its last authenticated STUN check (RFC 7675 section 5.1: 30 s).
+pub const CONSENT_US: u64 = 30_000_000;
+/// A peer that never becomes ready ends after this long.
+pub const HANDSHAKE_US: u64 = 30_000_000;
+/// At most one keyframe request per layer in this time goes to a publisher.
+pub const KEYFRAME_INTERVAL_US: u64 = 500_000;
+/// TWCC feedback goes to publishers this often while packets arrive.
+pub const TWCC_INTERVAL_US: u64 = 50_000;
+/// Sender and receiver reports go out this often (RFC 3550 section 6.2 allows a fixed interval for small groups).
+pub const REPORT_INTERVAL_US: u64 = 1_000_000;
+/// Speaker levels are reported this often.
+pub const SPEAKERS_INTERVAL_US: u64 = 300_000;
+
+/// Commands waiting for one core; the control plane waits when it is full.
+pub const COMMAND_LANE: usize = 4_096;
+/// Reports waiting for the control plane.
+pub const REPORT_LANE: usize = 8_192;
+/// Handshake datagrams and replies waiting between a core and its assist thread.
+pub const ASSIST_LANE: usize = 4_096;
+/// A handshake datagram or data-channel message that crosses to assist, bytes.
+pub const ASSIST_BYTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,256 @@
+//! The border between the planes: `Command` in, `Report` out, plain data over bounded lanes.
+//!
+//! Promises: no SDP, JSON, user or rule about meetings is in here; no socket, packet or key either. Order of commands to one
+//! core is the order of their effects. A command about something already gone is ignored.
+
+use crate::base::handoff::{AssistClose, DtlsVersion, Fingerprint, SrtpProfile};
+use crate::base::ids::{MeetingId, Mid, PeerId, Rid, Ssrc, StreamId, TrackId};
+use crate::base::media::{ExtensionMap, Format, MediaKind};
+
+/// ICE username fragment and password (RFC 8445 section 5.3).
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// Username fragment; ours come from [`crate::base::ids::local_ufrag`].
+    pub ufrag: String,
+    /// Password, at least 22 characters.
+    pub pwd: String,
+}
+
+/// A new association on this core.
+pub struct OpenPeer {
+    /// Its number, never used before.
+    pub peer: PeerId,
+    /// The meeting it belongs to; created by its first peer, gone with its last.
+    pub meeting: MeetingId,
+    /// Our credentials.
+    pub local: IceCredentials,
+    /// The DTLS version to speak.
+    pub dtls: DtlsVersion,
+    /// Data channels we open once the association stands: label and whether reliable.
+    pub channels: &'static [(&'static str, bool)],
+}
+
+/// What the answer or offer of the peer said about its transport.
+pub struct RemotePeer {
+    /// The peer.
+    pub peer: PeerId,
+    /// Its ICE credentials: the second half of the STUN username.
+    pub ufrag: String,
+    /// Its certificate.
+    pub fingerprint: Fingerprint,
+}
+
+/// One layer whose SSRC the SDP named (`a=ssrc`, `a=ssrc-group:FID`); otherwise it is learned from mid and rid on first sight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignalledSsrc {
+    /// The media SSRC.
+    pub ssrc: Ssrc,
+    /// Its retransmission SSRC (RFC 4588).
+    pub rtx: Option<Ssrc>,
+    /// Its layer, when the SDP ties them.
+    pub rid: Option<Rid>,
+}
+
+/// A track that a peer publishes.
+pub struct Publish {
+    /// The track.
+    pub track: TrackId,
+    /// Who sends it.
+    pub peer: PeerId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Its media section.
+    pub mid: Mid,
+    /// Negotiated formats.
+    pub formats: Vec<Format>,
+    /// Negotiated header extensions.
+    pub extensions: ExtensionMap,
+    /// SSRCs the SDP named; may be empty.
+    pub ssrcs: Vec<SignalledSsrc>,
+    /// Simulcast layers from lowest to highest; empty without simulcast.
+    pub rids: Vec<Rid>,
+}
+
+/// A track as sent to a subscriber.
+pub struct Subscribe {
+    /// The stream.
+    pub stream: StreamId,
+    /// Who receives it.
+    pub peer: PeerId,
+    /// What is sent.
+    pub track: TrackId,
+    /// Its media section at the receiver.
+    pub mid: Mid,
+    /// The SSRC the receiver sees.
+    pub ssrc: Ssrc,
+    /// The SSRC of retransmissions the receiver sees.
+    pub rtx: Option<Ssrc>,
+    /// Formats the receiver takes; a codec equal to the publisher's names the payload type to write.
+    pub formats: Vec<Format>,
+    /// Header extensions the receiver takes.
+    pub extensions: ExtensionMap,
+}
+
+/// What a subscriber wants of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// False pauses the stream.
+    pub enabled: bool,
+    /// Highest layer wanted, 0-based from the lowest.
+    pub layer_max: u8,
+}
+
+/// From the control plane to a core.
+pub enum Command {
+    /// A new association.
+    OpenPeer(Box<OpenPeer>),
+    /// The peer's side of the transport is known.
+    RemotePeer(Box<RemotePeer>),
+    /// New local credentials after an ICE restart by the client; the old path stays until the new one is nominated.
+    RestartIce {
+        /// The peer.
+        peer: PeerId,
+        /// Our new credentials.
+        local: IceCredentials,
+    },
+    /// Ends an association; its tracks and streams go with it. No report follows.
+    ClosePeer {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A track begins or its parameters change (same id).
+    Publish(Box<Publish>),
+    /// A track ends; streams of it go with it.
+    Unpublish {
+        /// The track.
+        track: TrackId,
+    },
+    /// Mutes or unmutes a track at the server.
+    Mute {
+        /// The track.
+        track: TrackId,
+        /// True stops forwarding.
+        muted: bool,
+    },
+    /// A stream begins.
+    Subscribe(Box<Subscribe>),
+    /// A stream ends.
+    Unsubscribe {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// What the subscriber wants of a stream.
+    Want {
+        /// The stream.
+        stream: StreamId,
+        /// What it wants.
+        wanted: Wanted,
+    },
+    /// Ask the publisher for a keyframe, throttled like every request.
+    RequestKeyframe {
+        /// The track.
+        track: TrackId,
+    },
+    /// Close every peer and stop the worker.
+    Shutdown,
+}
+
+/// Why a peer ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PeerEnd {
+    /// No authenticated STUN check for 30 s.
+    ConsentExpired,
+    /// It never finished its handshake.
+    HandshakeTimeout,
+    /// The assist side ended it.
+    Assist(AssistClose),
+    /// The core has no room for it.
+    NoRoom,
+}
+
+/// Loudness of one audio track over the last interval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpeakerLevel {
+    /// The track.
+    pub track: TrackId,
+    /// Level as in RFC 6464: 0 is loudest, 127 silence.
+    pub level: u8,
+}
+
+/// Most speakers in one report.
+pub const SPEAKERS_MAX: usize = 16;
+
+/// From a core to the control plane. State reports are never lost; samples (`Speakers`, `Quality`) may be.
+pub enum Report {
+    /// A first authenticated check nominated a path.
+    PeerPath {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Keys are installed: media can flow.
+    PeerReady {
+        /// The peer.
+        peer: PeerId,
+        /// The DTLS version spoken.
+        dtls: DtlsVersion,
+        /// The SRTP profile in use.
+        profile: SrtpProfile,
+    },
+    /// The peer ended by itself; its tracks and streams are gone.
+    PeerEnded {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        end: PeerEnd,
+    },
+    /// A data channel is open.
+    ChannelOpen {
+        /// The peer.
+        peer: PeerId,
+        /// SCTP stream identifier.
+        channel: u16,
+        /// Its label.
+        label: Box<str>,
+    },
+    /// A data-channel message; routing it is the control plane's.
+    Message {
+        /// The peer.
+        peer: PeerId,
+        /// SCTP stream identifier.
+        channel: u16,
+        /// Its bytes.
+        bytes: Box<[u8]>,
+    },
+    /// First packet of a published track.
+    TrackStarted {
+        /// The track.
+        track: TrackId,
+    },
+    /// First packet of a stream left for its subscriber.
+    StreamStarted {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Speakers of a meeting, loudest first; silence is left out.
+    Speakers {
+        /// The meeting.
+        meeting: MeetingId,
+        /// The first `count` entries.
+        levels: [SpeakerLevel; SPEAKERS_MAX],
+        /// How many entries count.
+        count: u8,
+    },
+    /// How a peer's link does, from its receiver reports and ours, over the last interval.
+    Quality {
+        /// The peer.
+        peer: PeerId,
+        /// Loss of what it sends to us, parts per 256 (RFC 3550 section 6.4.1).
+        loss_up: u8,
+        /// Loss of what we send to it, parts per 256.
+        loss_down: u8,
+        /// Round-trip time, microseconds; 0 if unknown.
+        rtt_us: u32,
+    },
+    /// The worker has stopped.
+    Stopped,
+}
