@@ -1,0 +1,1 @@
+//! Tokens: signed JWTs for people, hosts and media sessions.

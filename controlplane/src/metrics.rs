@@ -1,0 +1,1 @@
+//! Prometheus registry of the appliance.

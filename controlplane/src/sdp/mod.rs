@@ -1,0 +1,1 @@
+//! Session descriptions (RFC 8866) as signalling needs them: parsed offers, written answers.

@@ -1,0 +1,1 @@
+//! Rules about meetings and the people in them; knows neither HTTP nor the store'\''s engine.
