@@ -1,0 +1,67 @@
+// What a page's room really receives, read from getStats. Functions named *InPage run inside the page.
+import { until } from './browsers.mjs';
+
+/** Inbound media by remote identity: `{[identity]: {name, videoFrames, audioEnergy, audioPackets, audioConcealed, width, height}}`. */
+export const inboundInPage = async () => {
+  const room = window.__kaigi?.room;
+  const seen = {};
+  for (const participant of room?.remoteParticipants.values() ?? []) {
+    const entry = (seen[participant.identity] = {
+      name: participant.name, videoFrames: 0, audioEnergy: 0, audioPackets: 0, audioConcealed: 0, width: 0, height: 0,
+    });
+    for (const publication of participant.trackPublications.values()) {
+      const report = await publication.track?.receiver?.getStats();
+      for (const stat of report?.values() ?? []) {
+        if (stat.type !== 'inbound-rtp') continue;
+        if (stat.kind === 'video') {
+          entry.videoFrames += stat.framesDecoded ?? 0;
+          entry.width = Math.max(entry.width, stat.frameWidth ?? 0);
+          entry.height = Math.max(entry.height, stat.frameHeight ?? 0);
+        } else {
+          entry.audioEnergy += stat.totalAudioEnergy ?? 0;
+          entry.audioPackets += stat.packetsReceived ?? 0;
+          entry.audioConcealed += stat.concealedSamples ?? 0;
+        }
+      }
+    }
+  }
+  return seen;
+};
+
+/** DTLS and SRTP facts of both peer connections. */
+export const transportsInPage = async () => {
+  const manager = window.__kaigi.room.engine.pcManager;
+  const facts = [];
+  for (const transport of [manager.publisher, manager.subscriber]) {
+    if (!transport) continue;
+    for (const stat of (await transport.getStats()).values()) {
+      if (stat.type !== 'transport') continue;
+      facts.push({ dtlsState: stat.dtlsState, tlsVersion: stat.tlsVersion, srtpCipher: stat.srtpCipher, dtlsCipher: stat.dtlsCipher });
+    }
+  }
+  return facts;
+};
+
+/** Waits until the page receives video (and audio energy) from `count` others. */
+export const receivesFrom = (page, count, { video = true, audio = true, timeoutMs = 30_000 } = {}) =>
+  until(page, `media from ${count} others`, async ({ count, video, audio, source }) => {
+    const seen = Object.values(await (0, eval)(`(${source})`)());
+    const good = seen.filter((one) => (!video || one.videoFrames > 0) && (!audio || one.audioEnergy > 0));
+    return good.length >= count && seen.length === count ? seen : null;
+  }, { count, video, audio, source: inboundInPage.toString() }, timeoutMs);
+
+/** Decoded frames per second and gained audio energy from each other participant over `ms`. */
+export async function rates(page, ms = 4000) {
+  const before = await page.evaluate(inboundInPage);
+  const start = Date.now();
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  const after = await page.evaluate(inboundInPage);
+  const seconds = (Date.now() - start) / 1000;
+  return Object.fromEntries(Object.entries(after).map(([identity, now]) => {
+    const then = before[identity] ?? { videoFrames: 0, audioEnergy: 0, audioPackets: 0 };
+    return [identity, {
+      name: now.name, fps: (now.videoFrames - then.videoFrames) / seconds, energy: now.audioEnergy - then.audioEnergy,
+      audioPackets: now.audioPackets - then.audioPackets, width: now.width, height: now.height,
+    }];
+  }));
+}

@@ -1,0 +1,40 @@
+// kill -9 of the server: the meeting is still there and clients come back by themselves.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Appliance } from './lib/appliance.mjs';
+import { chromium, until } from './lib/browsers.mjs';
+import { receivesFrom } from './lib/media.mjs';
+
+const ROUNDS = Number(process.env.KAIGI_RESTART_ROUNDS ?? 2);
+
+describe('after kill -9 of the server', { timeout: 120_000 + ROUNDS * 40_000 }, () => {
+  let appliance, chrome;
+  before(async () => {
+    appliance = await Appliance.start();
+    chrome = await chromium();
+  });
+  after(async () => {
+    await chrome?.close();
+    await appliance?.stop();
+  });
+
+  test(`clients reconnect by themselves, ${ROUNDS} times`, async () => {
+    const meeting = await appliance.createMeeting();
+    const open = (name) => chrome.page(`${appliance.url}${meeting.path}?${new URLSearchParams({ name, autojoin: '1', capture: '320x180@15' })}`);
+    const pages = [await open('Aoi'), await open('Botan')];
+    for (const page of pages) await receivesFrom(page, 1);
+    for (let round = 1; round <= ROUNDS; round++) {
+      await appliance.crashAndRestart();
+      const start = Date.now();
+      for (const page of pages) {
+        await until(page, 'the room to be connected again', () => document.querySelector('[data-state]')?.dataset.state === 'connected'
+          && window.__kaigi.room.state === 'connected' && window.__kaigi.room.remoteParticipants.size === 1, undefined, 30_000);
+        await receivesFrom(page, 1);
+      }
+      console.log(`round ${round}: picture and sound are back ${Date.now() - start} ms after the restart`);
+      const read = await appliance.api('GET', `/meetings/${meeting.id}`, undefined, meeting.host_token);
+      assert.equal(read.id, meeting.id);
+      assert.equal(read.status, 'in_progress');
+    }
+  });
+});

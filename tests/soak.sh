@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The long versions of the tests: the same tests, more seeds, more rounds, fuzzing. Usage: tests/soak.sh BIN_DIR
+# KAIGI_FUZZ_SECONDS (default 600) per fuzz target; prints a summary and exits non-zero if anything failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+bin=$(realpath "${1:?usage: tests/soak.sh BIN_DIR}")
+fuzz_seconds=${KAIGI_FUZZ_SECONDS:-600}
+summary=()
+failed=0
+
+step() {
+    local name=$1 start=$SECONDS status
+    shift
+    echo "== $name"
+    "$@"
+    status=$?
+    ((status == 0)) || failed=1
+    summary+=("$( ((status == 0)) && echo passed || echo FAILED)  $((SECONDS - start)) s  $name")
+}
+
+step "simulation, 1000 seeds" env KAIGI_SOAK_SEEDS=1000 cargo test --release --locked -p tests --test simulation -- --nocapture
+step "durability, 200 kill rounds" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 cargo test --release --locked -p tests --test durability -- --nocapture
+(cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error)
+step "browsers after kill -9, 10 rounds" env KAIGI_BIN="$bin" KAIGI_RESTART_ROUNDS=10 node --test --test-reporter=spec tests/e2e/restart.test.mjs
+
+# Coverage-guided, without a sanitizer: that runs on the stable compiler.
+if ! command -v cargo-fuzz >/dev/null; then
+    step "install cargo-fuzz" cargo install --locked cargo-fuzz
+fi
+for target in tests/fuzz/fuzz_targets/*.rs; do
+    name=$(basename "$target" .rs)
+    # New inputs go to a scratch corpus; the committed one stays small.
+    scratch=$(mktemp -d)
+    step "fuzz $name, $fuzz_seconds s" cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$name" "$scratch" "tests/fuzz/corpus/$name" -- \
+        -max_total_time="$fuzz_seconds" -print_final_stats=1
+    rm -rf "$scratch"
+done
+
+echo
+printf '%s\n' "${summary[@]}"
+exit $failed
