@@ -11,6 +11,7 @@ pub mod base;
 pub mod command;
 pub mod engine;
 pub mod io;
+pub mod lane;
 pub mod room;
 pub mod session;
 pub mod wire;
