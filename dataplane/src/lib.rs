@@ -8,6 +8,7 @@
 
 pub mod assist;
 pub mod base;
+pub mod boot;
 pub mod command;
 pub mod engine;
 pub mod io;

@@ -111,7 +111,11 @@ mod tests {
         }
         assert_eq!(core.request(datagram()), Sent::Dropped);
         assert_eq!(core.request(AssistRequest::Close { peer }), Sent::Yes);
-        assert_eq!(core.request(datagram()), Sent::Dropped, "the close waits, so the datagram may not pass it");
+        assert_eq!(
+            core.request(datagram()),
+            Sent::Dropped,
+            "the close waits, so the datagram may not pass it"
+        );
         let mut datagrams = 0;
         let mut closed = false;
         while !closed {

@@ -119,8 +119,7 @@ impl WorkerEnd {
     /// Sends a report: state waits while the lane is full, a sample is dropped and counted.
     pub fn report(&mut self, report: Report) {
         let is_sample = matches!(report, Report::Speakers { .. } | Report::Quality { .. });
-        let refused =
-            if self.overflow.is_empty() { self.shared.reports.push(report) } else { Err(report) };
+        let refused = if self.overflow.is_empty() { self.shared.reports.push(report) } else { Err(report) };
         match refused {
             Ok(()) => self.unrung = true,
             Err(_) if is_sample => {
@@ -201,8 +200,7 @@ mod tests {
     fn state_reports_survive_a_full_lane_and_samples_do_not() {
         let (control, mut worker, _readers) = lane();
         let level = SpeakerLevel { track: TrackId(0), level: 0 };
-        let speakers =
-            || Report::Speakers { meeting: MeetingId(1), levels: [level; SPEAKERS_MAX], count: 0 };
+        let speakers = || Report::Speakers { meeting: MeetingId(1), levels: [level; SPEAKERS_MAX], count: 0 };
         for number in 0..REPORT_LANE + 100 {
             worker.report(Report::TrackStarted { track: TrackId(number as u32) });
         }

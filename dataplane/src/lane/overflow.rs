@@ -95,11 +95,7 @@ mod tests {
     use crate::command::PeerEnd;
 
     fn ready(peer: u32) -> Report {
-        Report::PeerReady {
-            peer: PeerId(peer),
-            dtls: DtlsVersion::V12,
-            profile: SrtpProfile::AeadAes256Gcm,
-        }
+        Report::PeerReady { peer: PeerId(peer), dtls: DtlsVersion::V12, profile: SrtpProfile::AeadAes256Gcm }
     }
 
     #[test]
