@@ -1,0 +1,64 @@
+//! AES in counter mode with a 128-bit counter block: the cipher of SRTP's AES-CM (RFC 3711 section 4.1.1) and the key stream
+//! of its key derivation (section 4.3; RFC 6188 for AES-256).
+
+use crate::detect::AesUnit;
+use crate::text::Text;
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64;
+use crate::{BLOCK_BYTES, KeyLength, Suite, scalar};
+use std::fmt;
+
+/// AES-128 or AES-256 in counter mode; the round keys are zeroed on drop.
+#[derive(Clone)]
+pub struct AesCtr(Kernel);
+
+#[derive(Clone)]
+enum Kernel {
+    Scalar(scalar::Aes),
+    #[cfg(target_arch = "x86_64")]
+    Aesni(x86_64::AesniCtr),
+}
+
+impl AesCtr {
+    /// Expands `key`.
+    ///
+    /// # Errors
+    /// [`KeyLength`] unless `key` has 16 or 32 bytes.
+    pub fn new(suite: Suite, key: &[u8]) -> Result<Self, KeyLength> {
+        Ok(Self(match suite.aes {
+            AesUnit::Scalar => Kernel::Scalar(scalar::Aes::new(key)?),
+            #[cfg(target_arch = "x86_64")]
+            AesUnit::Aesni(proof) => Kernel::Aesni(x86_64::AesniCtr::new(proof, key)?),
+        }))
+    }
+
+    /// Xors the key stream that starts at counter block `iv` onto `text`: encrypts and decrypts alike.
+    /// The counter is the whole block, big-endian, modulo 2^128.
+    pub fn apply(&self, iv: &[u8; BLOCK_BYTES], text: &mut [u8]) {
+        self.apply_text(iv, Text::in_place(text));
+    }
+
+    /// Fills `out` with the key stream that starts at counter block `iv`.
+    pub fn keystream(&self, iv: &[u8; BLOCK_BYTES], out: &mut [u8]) {
+        out.fill(0);
+        self.apply(iv, out);
+    }
+
+    pub(crate) fn apply_text(&self, iv: &[u8; BLOCK_BYTES], text: Text<'_>) {
+        match &self.0 {
+            Kernel::Scalar(aes) => {
+                let first = u128::from_be_bytes(*iv);
+                let counters = (0..).map(|index| first.wrapping_add(index).to_be_bytes());
+                aes.ctr(counters, text.gathered());
+            }
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Aesni(aes) => aes.apply(iv, text),
+        }
+    }
+}
+
+impl fmt::Debug for AesCtr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AesCtr(..)")
+    }
+}
