@@ -26,10 +26,13 @@ mod measure {
     const PAYLOADS: [usize; 3] = [1200, 160, 1452];
     const HEADER: [u8; 20] = [0x90; 20];
 
+    /// Seals or hashes one packet: key index, body, buffer.
+    type Packet = dyn FnMut(usize, &[u8], &mut [u8]);
+
     pub fn run() {
         let mut hash = 0u64;
         println!("{:<28} {:>10} {:>10} {:>10}", "TSC cycles per packet", "1200 B", "160 B", "1452 B");
-        let mut line = |name: String, mut packet: Box<dyn FnMut(usize, &[u8], &mut [u8])>| {
+        let mut line = |name: String, mut packet: Box<Packet>| {
             let cells = PAYLOADS.map(|len| median(len, &mut packet, &mut hash));
             println!("{name:<28} {:>10} {:>10} {:>10}", cells[0], cells[1], cells[2]);
         };
@@ -149,7 +152,7 @@ mod measure {
     }
 
     /// Median cycles per packet over rounds of one packet for each key.
-    fn median(len: usize, packet: &mut dyn FnMut(usize, &[u8], &mut [u8]), hash: &mut u64) -> u64 {
+    fn median(len: usize, packet: &mut Packet, hash: &mut u64) -> u64 {
         let body: Vec<u8> = (0..len).map(|i| i as u8).collect();
         let mut outs = vec![vec![0; len + 16]; KEYS];
         let mut rounds: Vec<u64> = (0..ROUNDS)
