@@ -11,6 +11,20 @@ pub const RX_BUFFERS_PER_CORE: u16 = 256;
 /// One receive buffer: 64 KiB of payload plus the recvmsg header, address and control data.
 pub const RX_BUFFER_BYTES: usize = 68 * 1024;
 const _: () = assert!(RX_BUFFERS_PER_CORE.is_power_of_two(), "the kernel's buf_ring needs it");
+/// Receive buffers handed to the engine in one loop turn. 64 x up to 64 KiB = 4 MiB, then the answers leave.
+pub const RX_BUFFERS_PER_TURN: usize = 64;
+/// Socket queue each way: 4 MiB is 30 ms of 1 Gbit/s, the longest a core may be away from its socket.
+pub const SOCKET_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Sends (SENDMSG operations) in one loop turn; the submission queue is the next power of two with room for two re-armed receives.
+pub const SENDS_PER_TURN: usize = 1_000;
+/// Bytes sent in one loop turn: 2,800 datagrams of 1,472 bytes = 4 MiB.
+pub const SEND_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// Datagrams in one GSO send (`UDP_MAX_SEGMENTS` of Linux before 6.9).
+pub const GSO_SEGMENTS_MAX: usize = 64;
+/// Bytes in one GSO send: below the largest UDP payload, 65,507.
+pub const GSO_BYTES_MAX: usize = 65_000;
+const _: () = assert!(SEND_BYTES_PER_TURN >= GSO_BYTES_MAX && GSO_BYTES_MAX >= DATAGRAM_BYTES_MAX);
 
 /// Peers on one core. 16,384 x ~8 KiB of state = 128 MiB.
 pub const PEERS_PER_CORE: usize = 16_384;

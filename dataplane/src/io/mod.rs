@@ -6,6 +6,13 @@
 //! given to [`SendBuffers::send`] leaves at the next [`Backend::turn`].
 //! Not here: what datagrams mean (`engine`), threads and pinning (`boot`), the virtual network (`io::sim` has its own loop).
 
+pub mod address;
+pub mod batch;
+pub mod cycles;
+pub mod socket;
+pub mod uring;
+pub mod wake;
+
 use std::fmt;
 use std::io;
 use std::str::FromStr;

@@ -1,0 +1,340 @@
+//! The I/O backends on the loopback interface of this host: real sockets, real io_uring.
+//!
+//! A host that forbids io_uring skips these tests and says so.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use dataplane::base::net::{BuffersFull, Path, SendBuffers};
+use dataplane::io::uring::{Uring, probe};
+use dataplane::io::wake::event_fd;
+use dataplane::io::{Backend, IoCounts, Turn, socket};
+
+/// Long enough for a busy machine; nothing here waits for it when all is well.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn allowed() -> bool {
+    match probe() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("SKIPPED: this host does not let us use io_uring ({error})");
+            false
+        }
+    }
+}
+
+struct Bench {
+    uring: Uring,
+    wake: std::fs::File,
+    counts: IoCounts,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::on(None)
+    }
+
+    fn on(address: Option<IpAddr>) -> Self {
+        let socket = socket::UdpSocket::bind(address, 0).expect("a port is free");
+        let wake = event_fd(true).expect("a descriptor is free");
+        let uring = Uring::new(socket, wake.as_fd()).expect("the probe allowed it");
+        Self { uring, wake: wake.into(), counts: IoCounts::default() }
+    }
+
+    fn address(&self, ip: &str) -> SocketAddr {
+        SocketAddr::new(ip.parse().expect("an address"), self.uring.port())
+    }
+
+    fn turn(&mut self, wait_us: u64) -> Turn {
+        let turn = self.uring.turn(wait_us).expect("the ring works");
+        let counts = self.uring.take_counts();
+        self.counts.sends += counts.sends;
+        self.counts.datagrams_sent += counts.datagrams_sent;
+        self.counts.send_failed += counts.send_failed;
+        self.counts.too_big += counts.too_big;
+        self.counts.kernel_overflow += counts.kernel_overflow;
+        self.counts.malformed += counts.malformed;
+        turn
+    }
+
+    /// Turns until `count` datagrams came or patience ends.
+    fn collect(&mut self, count: usize) -> Vec<(Path, Vec<u8>)> {
+        let end = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        while seen.len() < count && Instant::now() < end {
+            self.turn(20_000);
+            self.uring.receive(|path, bytes| seen.push((path, bytes.to_vec())));
+        }
+        seen
+    }
+
+    fn send(&mut self, path: &Path, bytes: &[u8]) {
+        let taken = self.uring.send(path, bytes.len(), |buffer| {
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            bytes.len()
+        });
+        assert_eq!(taken, Ok(()));
+    }
+}
+
+fn peer(ip: &str) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).expect("a port is free");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    socket
+}
+
+fn datagram(number: usize, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|index| (number + index * 7) as u8).collect()
+}
+
+#[test]
+fn datagrams_of_every_size_arrive_whole_and_name_both_ends() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let to = bench.address("127.0.0.1");
+    let peer = peer("127.0.0.1");
+    let from = peer.local_addr().expect("it is bound");
+    for bytes in (0..=1472).step_by(23).chain([1472, 9_000, 65_507]) {
+        let sent = datagram(bytes, bytes);
+        peer.send_to(&sent, to).expect("loopback takes it");
+        let seen = bench.collect(1);
+        assert_eq!(seen.len(), 1, "{bytes} bytes");
+        assert_eq!(seen[0].0, Path { local: to, remote: from }, "v4 on both ends, not v4-mapped");
+        assert_eq!(seen[0].1, sent);
+    }
+    assert_eq!(bench.counts.malformed, 0);
+}
+
+#[test]
+fn datagrams_of_every_size_leave_whole_and_in_order() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let peer = peer("127.0.0.1");
+    let path = Path { local: bench.address("127.0.0.1"), remote: peer.local_addr().expect("it is bound") };
+    let mut buffer = [0; 2048];
+    for bytes in (1..=1472).step_by(19).chain([1472]) {
+        let sent = datagram(bytes, bytes);
+        bench.send(&path, &sent);
+        assert_eq!(bench.turn(0), Turn::Sent);
+        let (got, from) = peer.recv_from(&mut buffer).expect("it arrives");
+        assert_eq!((&buffer[..got], from), (&sent[..], path.local));
+    }
+    assert_eq!(bench.counts.send_failed, 0);
+}
+
+#[test]
+fn a_burst_to_one_peer_leaves_as_few_sends() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let peers = [peer("127.0.0.1"), peer("127.0.0.1")];
+    let local = bench.address("127.0.0.1");
+    for peer in &peers {
+        let path = Path { local, remote: peer.local_addr().expect("it is bound") };
+        for number in 0..20 {
+            // The last one is shorter: it still belongs to the run.
+            bench.send(&path, &datagram(number, if number == 19 { 400 } else { 1200 }));
+        }
+    }
+    bench.turn(0);
+    assert_eq!((bench.counts.datagrams_sent, bench.counts.sends), (40, 2));
+    let mut buffer = [0; 2048];
+    for peer in &peers {
+        for number in 0..20 {
+            let (got, _) = peer.recv_from(&mut buffer).expect("it arrives");
+            assert_eq!(&buffer[..got], datagram(number, if number == 19 { 400 } else { 1200 }));
+        }
+    }
+}
+
+#[test]
+fn a_coalesced_burst_is_split_into_its_datagrams() {
+    if !allowed() {
+        return;
+    }
+    // Two backends: what one sends by GSO the other receives by GRO.
+    let (mut left, mut right) = (Bench::new(), Bench::new());
+    let path = Path { local: left.address("127.0.0.1"), remote: right.address("127.0.0.1") };
+    for number in 0..50 {
+        left.send(&path, &datagram(number, 1000));
+    }
+    left.turn(0);
+    let seen = right.collect(50);
+    assert_eq!(seen.len(), 50);
+    for (number, (_, bytes)) in seen.iter().enumerate() {
+        assert_eq!(bytes, &datagram(number, 1000));
+    }
+    assert_eq!(left.counts.sends, 1);
+}
+
+#[test]
+fn an_answer_leaves_from_the_address_that_was_asked() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let mut asked = vec!["127.0.0.1", "127.0.0.2", "127.9.8.7"];
+    if UdpSocket::bind("[::1]:0").is_ok() {
+        asked.push("::1");
+    }
+    for ip in asked {
+        let peer = peer(if ip.contains(':') { "::1" } else { "127.0.0.1" });
+        peer.send_to(b"question", bench.address(ip)).expect("loopback takes it");
+        let seen = bench.collect(1);
+        assert_eq!(seen[0].0.local, bench.address(ip));
+        bench.send(&seen[0].0, b"answer");
+        bench.turn(0);
+        let mut buffer = [0; 64];
+        let (got, from) = peer.recv_from(&mut buffer).expect("it arrives");
+        assert_eq!((&buffer[..got], from), (&b"answer"[..], bench.address(ip)));
+    }
+}
+
+#[test]
+fn a_socket_bound_to_one_address_answers_from_it() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::on(Some("127.0.0.3".parse().expect("an address")));
+    let peer = peer("127.0.0.1");
+    peer.send_to(b"question", bench.address("127.0.0.3")).expect("loopback takes it");
+    let seen = bench.collect(1);
+    bench.send(&seen[0].0, b"answer");
+    bench.turn(0);
+    let mut buffer = [0; 64];
+    assert_eq!(peer.recv_from(&mut buffer).expect("it arrives").1, bench.address("127.0.0.3"));
+}
+
+#[test]
+fn a_burst_larger_than_the_buffer_ring_is_recovered() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let to = bench.address("127.0.0.1");
+    // Several peers, so that GRO cannot join what they send.
+    let peers: Vec<_> = (0..8).map(|_| peer("127.0.0.1")).collect();
+    const COUNT: usize = 1_000;
+    for round in 0..3 {
+        for number in 0..COUNT {
+            let bytes = (round * COUNT + number).to_le_bytes();
+            peers[number % peers.len()].send_to(&bytes, to).expect("loopback takes it");
+        }
+        let seen = bench.collect(COUNT);
+        let numbers: HashSet<Vec<u8>> = seen.into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(numbers.len(), COUNT, "round {round}: 1,000 datagrams through 256 buffers");
+    }
+}
+
+#[test]
+fn another_thread_wakes_a_sleeping_ring_again_and_again() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        let mut wake = bench.wake.try_clone().expect("a descriptor is free");
+        let started = Instant::now();
+        let ringer = std::thread::spawn(move || wake.write_all(&1_u64.to_ne_bytes()));
+        // Sleeps are a minute long: only the ring can end them in time.
+        while !ringer.is_finished() {
+            bench.turn(1_000);
+        }
+        ringer.join().expect("it only writes").expect("an eventfd takes it");
+        let mut wake = bench.wake.try_clone().expect("a descriptor is free");
+        wake.write_all(&1_u64.to_ne_bytes()).expect("an eventfd takes it");
+        assert_eq!(bench.turn(60_000_000), Turn::Waited);
+        assert!(started.elapsed() < Duration::from_secs(30), "the ring ended the sleep");
+    }
+}
+
+#[test]
+fn a_wait_without_anything_ends_by_itself() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let started = Instant::now();
+    assert_eq!(bench.turn(50_000), Turn::Waited);
+    assert!(started.elapsed() >= Duration::from_millis(49));
+    assert_eq!(bench.turn(0), Turn::Polled);
+}
+
+#[test]
+fn what_cannot_be_sent_is_counted_and_hurts_nobody_else() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let peer = peer("127.0.0.1");
+    let good = Path { local: bench.address("127.0.0.1"), remote: peer.local_addr().expect("it is bound") };
+    // Not an address of this host, and a port nobody can have.
+    let foreign = Path { local: bench.address("192.0.2.1"), ..good };
+    let nowhere = Path { remote: "127.0.0.1:0".parse().expect("an address"), ..good };
+    for path in [foreign, nowhere] {
+        for _ in 0..4 {
+            bench.send(&path, &[1; 500]);
+        }
+    }
+    bench.send(&good, b"still here");
+    bench.send(&good, b"still here");
+    bench.turn(0);
+    assert_eq!(bench.counts.send_failed, 8);
+    let mut buffer = [0; 64];
+    for _ in 0..2 {
+        let (got, _) = peer.recv_from(&mut buffer).expect("it arrives");
+        assert_eq!(&buffer[..got], b"still here");
+    }
+    // GSO was not blamed for addresses.
+    let before = bench.counts.sends;
+    for _ in 0..10 {
+        bench.send(&good, &[2; 100]);
+    }
+    bench.turn(0);
+    assert_eq!(bench.counts.sends - before, 1);
+}
+
+#[test]
+fn a_full_turn_refuses_more_and_the_next_turn_takes_it() {
+    if !allowed() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let peer = peer("127.0.0.1");
+    let path = Path { local: bench.address("127.0.0.1"), remote: peer.local_addr().expect("it is bound") };
+    let mut taken = 0_u64;
+    // Two sizes in turn, so that nothing joins.
+    while bench.uring.send(&path, 40, |_| 20 + taken as usize % 2 * 20).is_ok() {
+        taken += 1;
+    }
+    assert_eq!(bench.uring.send(&path, 40, |_| unreachable!("nothing is lent")), Err(BuffersFull));
+    bench.turn(0);
+    assert_eq!(bench.counts.datagrams_sent, taken);
+    bench.send(&path, b"again");
+}
+
+#[test]
+fn rings_come_and_go_without_leaving_anything() {
+    if !allowed() {
+        return;
+    }
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("/proc is there").count();
+    drop(Bench::new());
+    let before = descriptors();
+    for _ in 0..20 {
+        let mut bench = Bench::new();
+        let to = bench.address("127.0.0.1");
+        peer("127.0.0.1").send_to(b"left unread", to).expect("loopback takes it");
+        bench.turn(1_000);
+    }
+    // Other tests of this process open and close descriptors at the same time.
+    assert!(descriptors() < before + 60, "{before} descriptors before, {} after", descriptors());
+}
