@@ -1,0 +1,104 @@
+// The HTTP API, as far as the client needs it. Every failure is a ProblemError.
+
+import { type MeetingNumber, meetingId, meetingNumber } from './links';
+import { type Problem, ProblemError, problemOfAnswer } from './problems';
+
+export interface Created {
+  readonly number: MeetingNumber;
+  readonly joinUrl: string;
+}
+
+export interface Meeting {
+  readonly topic: string;
+  readonly ended: boolean;
+}
+
+/** What a LiveKit client's `connect(url, token)` takes. */
+export interface Admission {
+  readonly mediaServerUrl: string;
+  readonly sessionToken: string;
+}
+
+const BASE = '/api/v1';
+/** Longer than any healthy answer; a server that takes this long is away. */
+const ANSWER_TIMEOUT_MS = 15_000;
+/** A new meeting's planned length. It is a plan: nothing stops when it is over. */
+const DURATION_MINUTES = 60;
+
+export async function createMeeting(topic: string): Promise<Created> {
+  const answer = await request('POST', '/meetings', {
+    topic,
+    start_time: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+    duration: DURATION_MINUTES,
+    recording_enabled: false,
+  });
+  const number = meetingNumber(field(answer, 'id'));
+  if (!number) throw unexpected('The meeting id has an unknown form.');
+  return { number, joinUrl: field(answer, 'join_url') };
+}
+
+export async function readMeeting(number: MeetingNumber, signal?: AbortSignal): Promise<Meeting> {
+  const answer = await request('GET', `/meetings/${meetingId(number)}`, undefined, signal);
+  return { topic: optionalField(answer, 'topic') ?? '', ended: optionalField(answer, 'status') === 'ended' };
+}
+
+export async function joinMeeting(
+  number: MeetingNumber,
+  name: string,
+  passcode?: string,
+): Promise<Admission> {
+  const answer = await request('POST', `/meetings/${meetingId(number)}/join`, {
+    ...(name ? { name } : {}),
+    ...(passcode ? { passcode } : {}),
+  });
+  if (optionalField(answer, 'status') === 'waiting')
+    throw new ProblemError({ kind: 'waiting-room', status: 202 });
+  return { mediaServerUrl: field(answer, 'media_server_url'), sessionToken: field(answer, 'session_token') };
+}
+
+async function request(
+  method: 'GET' | 'POST',
+  path: string,
+  body?: Record<string, unknown>,
+  signal?: AbortSignal,
+): Promise<Record<string, unknown>> {
+  const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+  let response: Response;
+  let parsed: unknown;
+  try {
+    response = await fetch(BASE + path, {
+      method,
+      headers: {
+        accept: 'application/json, application/problem+json',
+        ...(body ? { 'content-type': 'application/json' } : {}),
+      },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      cache: 'no-store',
+    });
+    parsed = await response.json().catch(() => undefined);
+  } catch {
+    throw new ProblemError({ kind: 'unreachable' });
+  }
+  if (!response.ok) {
+    throw new ProblemError(problemOfAnswer(response.status, parsed, response.headers.get('retry-after')));
+  }
+  if (typeof parsed !== 'object' || parsed === null) throw unexpected('The answer is not JSON.');
+  return parsed as Record<string, unknown>;
+}
+
+function field(answer: Record<string, unknown>, name: string): string {
+  const value = answer[name];
+  if (typeof value !== 'string' || !value) throw unexpected(`The answer has no ${name}.`);
+  return value;
+}
+
+function optionalField(answer: Record<string, unknown>, name: string): string | undefined {
+  const value = answer[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+function unexpected(detail: string): ProblemError {
+  const problem: Problem = { kind: 'unexpected', detail };
+  return new ProblemError(problem);
+}

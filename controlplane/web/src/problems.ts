@@ -1,0 +1,109 @@
+// Problems: every failure a person can meet, as data. RFC 9457 documents become these; `strings` gives them words.
+
+/** What went wrong, in the product's terms. */
+export type ProblemKind =
+  | 'unreachable'
+  | 'draining'
+  | 'meeting-unknown'
+  | 'meeting-ended'
+  | 'meeting-locked'
+  | 'meeting-full'
+  | 'passcode'
+  | 'waiting-room'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'too-many'
+  | 'invalid'
+  | 'media-path'
+  | 'unexpected';
+
+export interface Problem {
+  readonly kind: ProblemKind;
+  /** HTTP status, when there was an answer. */
+  readonly status?: number;
+  /** Last part of the problem document's `type`, stable for scripts and tests. */
+  readonly slug?: string;
+  /** The server's own words. */
+  readonly title?: string;
+  readonly detail?: string;
+  /** From `Retry-After`, in seconds. */
+  readonly retryAfterS?: number;
+}
+
+/** An error that carries its problem. */
+export class ProblemError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail ?? problem.title ?? problem.kind);
+    this.name = 'ProblemError';
+  }
+}
+
+/** Turns an answer that is not a success into a problem; a body that is no problem document is fine too. */
+export function problemOfAnswer(status: number, body: unknown, retryAfter: string | null = null): Problem {
+  const document = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
+  const slug = slugOf(document.type);
+  const title = text(document.title);
+  const detail = text(document.detail);
+  const seconds = retryAfter === null ? Number.NaN : Number(retryAfter);
+  return {
+    kind: kindOf(status, slug),
+    status,
+    ...(slug ? { slug } : {}),
+    ...(title ? { title } : {}),
+    ...(detail && detail !== title ? { detail } : {}),
+    ...(Number.isFinite(seconds) && seconds >= 0 ? { retryAfterS: seconds } : {}),
+  };
+}
+
+/** Whatever was thrown, as a problem. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof ProblemError) return error.problem;
+  const detail = error instanceof Error ? error.message : String(error);
+  return { kind: 'unexpected', ...(detail ? { detail } : {}) };
+}
+
+/** Trying again without changing anything may help. */
+export function isPassing(problem: Problem): boolean {
+  return ['unreachable', 'draining', 'too-many', 'media-path', 'unexpected'].includes(problem.kind);
+}
+
+function kindOf(status: number, slug: string | undefined): ProblemKind {
+  if (slug?.includes('passcode')) return 'passcode';
+  if (slug?.includes('locked')) return 'meeting-locked';
+  if (slug?.includes('full') || slug?.includes('capacity')) return 'meeting-full';
+  if (slug?.includes('drain')) return 'draining';
+  switch (status) {
+    case 401:
+      return 'unauthorized';
+    case 403:
+      return 'forbidden';
+    case 404:
+      return 'meeting-unknown';
+    case 410:
+      return 'meeting-ended';
+    case 429:
+      return 'too-many';
+    case 400:
+    case 409:
+    case 413:
+    case 422:
+      return 'invalid';
+    case 503:
+      return 'draining';
+    case 502:
+    case 504:
+      return 'unreachable';
+    default:
+      return 'unexpected';
+  }
+}
+
+function slugOf(type: unknown): string | undefined {
+  if (typeof type !== 'string' || type === 'about:blank') return undefined;
+  const last = type.split(/[/#]/).pop();
+  return last || undefined;
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value.trim() ? value.trim() : undefined;
+}

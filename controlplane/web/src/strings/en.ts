@@ -1,0 +1,251 @@
+// English: the reference every other language follows (its type is `Strings`).
+
+import type { GoneReason } from '../gone';
+import type { MediaFault } from '../media/faults';
+import type { ProblemKind } from '../problems';
+
+export interface Advice {
+  /** One line that names the fault. */
+  readonly title: string;
+  /** What to do about it. */
+  readonly remedy: string;
+}
+
+const problems: Record<ProblemKind, Advice> = {
+  unreachable: {
+    title: 'The server cannot be reached',
+    remedy:
+      'Check your network. If this is your own server, make sure that kaigid is running, then try again.',
+  },
+  draining: {
+    title: 'The server is restarting',
+    remedy: 'It takes no new participants for a moment. Try again in a few seconds.',
+  },
+  'meeting-unknown': {
+    title: 'There is no such meeting',
+    remedy: 'Check the link or ask whoever invited you for a new one.',
+  },
+  'meeting-ended': {
+    title: 'This meeting has ended',
+    remedy: 'Ask the host for a new link, or start a meeting of your own.',
+  },
+  'meeting-locked': {
+    title: 'This meeting is locked',
+    remedy: 'Ask the host to unlock it, then try again.',
+  },
+  'meeting-full': {
+    title: 'This meeting is full',
+    remedy: 'Try again when somebody has left.',
+  },
+  passcode: {
+    title: 'This meeting asks for a passcode',
+    remedy: 'Enter the passcode of your invitation.',
+  },
+  'waiting-room': {
+    title: 'This meeting has a waiting room',
+    remedy: 'Let the host know that you are here, then try again.',
+  },
+  unauthorized: {
+    title: 'The server did not accept your admission',
+    remedy: 'It may have expired. Join again.',
+  },
+  forbidden: {
+    title: 'You are not allowed to do this',
+    remedy: 'This server may keep meetings to people with an account. Ask its operator or the host.',
+  },
+  'too-many': {
+    title: 'Too many requests',
+    remedy: 'Wait a moment, then try again.',
+  },
+  invalid: {
+    title: 'The server did not accept the request',
+    remedy: 'Check what you entered and try again.',
+  },
+  'media-path': {
+    title: 'No media connection to the server',
+    remedy:
+      'The page loads, but audio and video find no way through. A firewall may block UDP port 7882 or TCP port 7881.',
+  },
+  unexpected: {
+    title: 'Something went wrong',
+    remedy: 'Try again. If it stays like this, the server’s log says more.',
+  },
+};
+
+const camera: Record<MediaFault, Advice> = {
+  refused: {
+    title: 'The camera is blocked',
+    remedy:
+      'Allow the camera for this site by the icon in the address bar, then try again. You can join without it.',
+  },
+  absent: { title: 'No camera found', remedy: 'Connect a camera, or join without one.' },
+  busy: {
+    title: 'The camera is in use',
+    remedy: 'Another program holds it. Close that program and try again, or join without it.',
+  },
+  insecure: {
+    title: 'Camera and microphone need a secure page',
+    remedy: 'Browsers allow them only over HTTPS or on localhost. You can join to watch and listen.',
+  },
+  failed: { title: 'The camera did not start', remedy: 'Choose another camera or join without one.' },
+};
+
+const microphone: Record<MediaFault, Advice> = {
+  refused: {
+    title: 'The microphone is blocked',
+    remedy:
+      'Allow the microphone for this site by the icon in the address bar, then try again. You can join without it.',
+  },
+  absent: { title: 'No microphone found', remedy: 'Connect a microphone, or join to listen.' },
+  busy: {
+    title: 'The microphone is in use',
+    remedy: 'Another program holds it. Close that program and try again, or join to listen.',
+  },
+  insecure: camera.insecure,
+  failed: { title: 'The microphone did not start', remedy: 'Choose another microphone or join to listen.' },
+};
+
+const gone: Record<GoneReason, Advice> = {
+  left: { title: 'You left the meeting', remedy: 'It goes on without you. You can come back any time.' },
+  lost: { title: 'The connection was lost', remedy: 'The server or the network went away.' },
+  removed: { title: 'You were removed from the meeting', remedy: 'The host ended your participation.' },
+  ended: { title: 'The meeting has ended', remedy: 'The host closed it for everyone.' },
+  elsewhere: {
+    title: 'You joined from another place',
+    remedy: 'The same participant came in again, so this page stepped aside.',
+  },
+};
+
+export const en = {
+  language: 'en',
+  product: 'kaigi',
+  tagline: 'Meetings on your own server.',
+  lead: 'Clear audio, sharp video, and every packet on a machine that you run. No account, nothing to install.',
+  points: ['Works in your browser', 'One link is the invitation', 'Nothing leaves your server'],
+  start: {
+    title: 'Start or join a meeting',
+    newMeeting: 'New meeting',
+    joinMeeting: 'Join a meeting',
+    name: 'Your name',
+    namePlaceholder: 'How others will see you',
+    topic: 'Topic',
+    topicPlaceholder: 'What it is about',
+    topicDefault: (name: string) => (name ? `${name}’s meeting` : 'Meeting'),
+    create: 'Create meeting',
+    creating: 'Creating…',
+    link: 'Link or meeting number',
+    linkPlaceholder: 'https://…/j/1234',
+    linkInvalid: 'This is neither a meeting link nor a meeting number.',
+    join: 'Continue',
+    or: 'or',
+  },
+  door: {
+    titleNew: 'Your meeting is ready',
+    title: 'Ready to join?',
+    checking: 'Looking for the meeting…',
+    name: 'Your name',
+    nameMissing: 'Enter a name so that others know who you are.',
+    passcode: 'Passcode',
+    join: 'Join now',
+    joinMuted: 'Join to watch and listen',
+    joining: 'Joining…',
+    share: 'Invite others with this link',
+    cameraOff: 'Your camera is off',
+    cameraStarting: 'Starting your camera…',
+    preview: 'Camera preview',
+    level: 'Microphone level',
+    settings: 'Devices and quality',
+    tryAgain: 'Try again',
+    retrying: 'Trying again by itself…',
+    home: 'Back to start',
+    walkingIn: (topic: string) => (topic ? `Joining ${topic}…` : 'Joining the meeting…'),
+  },
+  devices: {
+    camera: 'Camera',
+    microphone: 'Microphone',
+    speaker: 'Speaker',
+    quality: 'Camera quality',
+    standard: 'System default',
+    none: 'None found',
+    capture: (width: number, height: number, fps: number) => `${width} × ${height}, ${fps} frames/s`,
+    captureLabels: {
+      '320x180@15': 'Data saver',
+      '640x360@30': 'Standard',
+      '1280x720@30': 'High definition',
+    } as Record<string, string>,
+    unnamed: (kind: string, index: number) => `${kind} ${index}`,
+  },
+  meeting: {
+    untitled: 'Meeting',
+    microphone: 'Microphone',
+    camera: 'Camera',
+    screen: 'Share screen',
+    mute: 'Mute',
+    unmute: 'Unmute',
+    cameraOn: 'Start camera',
+    cameraOff: 'Stop camera',
+    screenOn: 'Share your screen',
+    screenOff: 'Stop sharing',
+    screenUnsupported: 'This browser cannot share a screen',
+    leave: 'Leave',
+    people: 'People',
+    settings: 'Settings',
+    copyLink: 'Copy link',
+    linkCopied: 'Link copied',
+    copyFailed: 'Copying failed: mark the link and copy it by hand.',
+    controls: 'Meeting controls',
+    tiles: 'Participants',
+    you: 'You',
+    youSuffix: '(you)',
+    guest: 'Guest',
+    muted: 'muted',
+    speaking: 'speaking',
+    cameraIsOff: 'camera off',
+    paused: 'Video paused to keep the sound clear',
+    screenOf: (name: string) => `${name}’s screen`,
+    yourScreen: 'Your screen',
+    youShare: 'You are sharing your screen',
+    sharedToAll: 'Everyone in the meeting sees it.',
+    aloneTitle: 'Nobody else is here yet',
+    alone: 'Send the link to invite others.',
+    count: (count: number) => (count === 1 ? '1 person' : `${count} people`),
+    more: (count: number) => `${count} more`,
+    page: (page: number, pages: number) => `Page ${page} of ${pages}`,
+    previous: 'Previous page',
+    next: 'Next page',
+    pin: 'Pin',
+    unpin: 'Unpin',
+    joined: (name: string) => `${name} joined`,
+    gone: (name: string) => `${name} left`,
+    startedSharing: (name: string) => `${name} is sharing a screen`,
+    reconnecting: 'Reconnecting…',
+    reconnectingDetail: 'The connection to the server broke. You stay in the meeting.',
+    reconnected: 'Connected again',
+    enableSound: 'Click to enable sound',
+    enableSoundDetail: 'The browser waits for a click before it plays audio.',
+    close: 'Close',
+    quality: {
+      excellent: 'Connection: excellent',
+      good: 'Connection: good',
+      poor: 'Connection: poor',
+      lost: 'Connection: lost',
+    },
+    screenFailed: 'The screen could not be shared',
+  },
+  gone: {
+    rejoin: 'Rejoin',
+    home: 'Back to start',
+    autoRejoin: (seconds: number) => `Trying again in ${seconds} s`,
+    nowTrying: 'Trying again…',
+  },
+  fault: {
+    serverSays: 'The server says:',
+    code: (status: number) => `Status ${status}`,
+    retryAfter: (s: number) => `Wait ${s} s.`,
+  },
+  problems,
+  faults: { camera, microphone },
+  goneReasons: gone,
+};
+
+export type Strings = typeof en;

@@ -1,0 +1,47 @@
+// Walking in: admission, media connection and own devices at the same time, whichever way somebody comes
+// (from the door, by `?autojoin=1`, after a reload, or back after a lost connection).
+
+import { joinMeeting } from './api';
+import type { MeetingNumber } from './links';
+import { markJoinClick } from './marks';
+import { type Acquired, acquire, stopTracks } from './media/acquire';
+import type { MeetingSession } from './meeting/session';
+import type { Preferences } from './preferences';
+import { ProblemError } from './problems';
+
+export interface Visit {
+  readonly number: MeetingNumber;
+  readonly name: string;
+  readonly microphone: boolean;
+  readonly camera: boolean;
+  readonly passcode?: string;
+  /** Devices opened at the door. Without them they are opened while connecting. */
+  readonly opened?: Promise<Acquired>;
+}
+
+/** The meeting page and livekit-client: one chunk, loaded while a person is still at the door. */
+export function loadMeetingChunk(): Promise<typeof import('./pages/meeting')> {
+  return import('./pages/meeting').catch(() => {
+    throw new ProblemError({ kind: 'unreachable' });
+  });
+}
+
+/** Throws a ProblemError; devices opened here are closed again then, devices opened at the door stay open. */
+export async function walkIn(visit: Visit, preferences: Preferences): Promise<MeetingSession> {
+  markJoinClick();
+  const devices = visit.opened ?? acquire({ ...preferences, ...wish(visit) });
+  try {
+    const [chunk, admission] = await Promise.all([
+      loadMeetingChunk(),
+      joinMeeting(visit.number, visit.name, visit.passcode),
+    ]);
+    return await chunk.enterMeeting(visit, admission, preferences, devices);
+  } catch (error) {
+    if (!visit.opened) void devices.then(stopTracks);
+    throw error;
+  }
+}
+
+function wish(visit: Visit): { microphone: boolean; camera: boolean } {
+  return { microphone: visit.microphone, camera: visit.camera };
+}
