@@ -84,10 +84,10 @@ describe('a meeting of three Chromium pages and one Firefox', { timeout: 240_000
 
   test('leave and rejoin work', async () => {
     const page = pages.Botan;
-    await page.click('[data-testid=leave]');
+    await page.click('[data-testid=leave-button]');
     await until(page, 'the page after leaving', () => document.querySelector('[data-state]')?.dataset.state === 'disconnected');
     await until(pages.Aoi, 'Botan to be gone', () => ![...window.__kaigi.room.remoteParticipants.values()].some((one) => one.name === 'Botan'));
-    await page.click('[data-testid=rejoin]');
+    await page.click('[data-testid=rejoin-button]');
     await receivesFrom(page, 3);
     await receivesFrom(pages.Aoi, 3);
   });
@@ -102,9 +102,9 @@ describe('a meeting of three Chromium pages and one Firefox', { timeout: 240_000
 
   test('muting shows at the others and unmuting brings the sound back', async () => {
     const other = () => [...window.__kaigi.room.remoteParticipants.values()].find((one) => one.name === 'Botan');
-    await pages.Botan.click('[data-testid=mic]');
+    await pages.Botan.click('[data-testid=mic-button]');
     await until(pages.Aoi, 'Botan to be muted', `(${other})()?.isMicrophoneEnabled === false`);
-    await pages.Botan.click('[data-testid=mic]');
+    await pages.Botan.click('[data-testid=mic-button]');
     await until(pages.Aoi, 'Botan to be heard', `(${other})()?.isMicrophoneEnabled === true`);
     const before = Object.values(await pages.Aoi.evaluate(inboundInPage)).find((one) => one.name === 'Botan').audioEnergy;
     await until(pages.Aoi, 'sound from Botan', async ({ source, before }) => {
@@ -114,9 +114,9 @@ describe('a meeting of three Chromium pages and one Firefox', { timeout: 240_000
   });
 
   test('a screen share reaches the others and ends', async () => {
-    await pages.Aoi.click('[data-testid=screen]');
+    await pages.Aoi.click('[data-testid=screen-button]');
     await until(pages.Fuji, 'the screen tile', () => document.querySelector('[data-testid=tile][data-kind=screen] video')?.videoWidth > 0);
-    await pages.Aoi.click('[data-testid=screen]');
+    await pages.Aoi.click('[data-testid=screen-button]');
     await until(pages.Fuji, 'the screen tile to go', () => !document.querySelector('[data-testid=tile][data-kind=screen]'));
   });
 });
