@@ -1,1 +1,301 @@
-//! Tokens: signed JWTs for people, hosts and media sessions.
+//! Who may do what, on paper: signed tokens, the key that signs them, passcode hashes.
+//!
+//! Tokens are JWTs (RFC 7519) signed with Ed25519 (RFC 8037). Three audiences never mix: `kaigi-api` (a person's access
+//! token), `kaigi-host` (host actions on one meeting), `kaigi-media` (one person's session in one meeting; what a LiveKit
+//! client hands to `/rtc`). Promises: no token and no passcode is ever logged or kept in clear. Not here: accounts and rules.
+
+pub mod key;
+pub mod passcode;
+
+use std::time::Duration;
+
+use dataplane::base::ids::MeetingId;
+use jsonwebtoken::{Algorithm, Header, Validation, errors::ErrorKind};
+use serde::{Deserialize, Serialize};
+
+use crate::service::ids::{self, UserId};
+pub use key::SigningKey;
+
+/// Issuer of every token.
+pub const ISSUER: &str = "kaigi";
+/// How long a media session token opens `/rtc`, including reconnects: a long working day.
+pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
+/// How long a demo host may act on the meeting made without an account.
+pub const HOST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest access token an operator may ask for.
+pub const ACCESS_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Clocks of issuer and verifier are the same; this covers a step by NTP.
+const LEEWAY_SECONDS: u64 = 5;
+
+/// What a token is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Audience {
+    /// The HTTP API, as a person.
+    #[serde(rename = "kaigi-api")]
+    Api,
+    /// Host actions on one meeting.
+    #[serde(rename = "kaigi-host")]
+    Host,
+    /// A media session in one meeting.
+    #[serde(rename = "kaigi-media")]
+    Media,
+}
+
+/// What the holder of a media token may do in the room; the names LiveKit clients know.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VideoGrant {
+    /// The room: `meeting_<decimal>`.
+    pub room: String,
+    /// May join it.
+    pub room_join: bool,
+    /// May send tracks.
+    pub can_publish: bool,
+    /// May receive tracks.
+    pub can_subscribe: bool,
+    /// May send data messages.
+    pub can_publish_data: bool,
+}
+
+/// The claims of a token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claims {
+    /// Always [`ISSUER`].
+    pub iss: String,
+    /// The person: `user_<decimal>`.
+    pub sub: String,
+    /// What the token is for.
+    pub aud: Audience,
+    /// End, seconds since 1970.
+    pub exp: u64,
+    /// Not valid before, seconds since 1970.
+    pub nbf: u64,
+    /// Time of issue, seconds since 1970.
+    pub iat: u64,
+    /// Unique per token.
+    pub jti: String,
+    /// The meeting of a host or media token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<String>,
+    /// The display name of a media token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The room grant of a media token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<VideoGrant>,
+}
+
+impl Claims {
+    /// The person the token speaks for.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        UserId::parse(&self.sub)
+    }
+
+    /// The meeting the token is bound to.
+    #[must_use]
+    pub fn meeting(&self) -> Option<MeetingId> {
+        ids::parse_meeting(self.meeting.as_deref()?)
+    }
+}
+
+/// Why a token was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not a JWT, or not with our claims.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Signed by another key or algorithm.
+    #[error("the token was not signed by this server")]
+    BadSignature,
+    /// Past its end.
+    #[error("the token has expired")]
+    Expired,
+    /// Before its beginning.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// Made for another purpose.
+    #[error("the token is for another purpose")]
+    WrongAudience,
+}
+
+/// Issues and verifies tokens with one signing key.
+pub struct Tokens {
+    key: SigningKey,
+    validation: Validation,
+}
+
+impl Tokens {
+    /// Tokens of this key.
+    #[must_use]
+    pub fn new(key: SigningKey) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&["kaigi-api", "kaigi-host", "kaigi-media"]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_SECONDS;
+        Self { key, validation }
+    }
+
+    /// An access token of a person.
+    #[must_use]
+    pub fn access(&self, user: UserId, ttl: Duration) -> String {
+        self.sign(&claims(user, Audience::Api, ttl))
+    }
+
+    /// A host token of one meeting.
+    #[must_use]
+    pub fn host(&self, user: UserId, meeting: MeetingId) -> String {
+        let mut claims = claims(user, Audience::Host, HOST_TTL);
+        claims.meeting = Some(meeting.to_string());
+        self.sign(&claims)
+    }
+
+    /// A media session token: what a LiveKit client calls the token.
+    #[must_use]
+    pub fn session(&self, user: UserId, meeting: MeetingId, name: &str) -> String {
+        let mut claims = claims(user, Audience::Media, SESSION_TTL);
+        claims.meeting = Some(meeting.to_string());
+        claims.name = Some(name.to_owned());
+        claims.video = Some(VideoGrant {
+            room: meeting.to_string(),
+            room_join: true,
+            can_publish: true,
+            can_subscribe: true,
+            can_publish_data: true,
+        });
+        self.sign(&claims)
+    }
+
+    /// The claims of a token that this server signed and that is valid now, whatever its audience.
+    ///
+    /// # Errors
+    /// Why it is refused. `alg: none` and every algorithm but EdDSA are `BadSignature`.
+    pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let decoded = jsonwebtoken::decode::<Claims>(token, self.key.decoding(), &self.validation);
+        decoded.map(|data| data.claims).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => TokenError::Expired,
+            ErrorKind::ImmatureSignature => TokenError::NotYet,
+            ErrorKind::InvalidAudience => TokenError::WrongAudience,
+            ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm | ErrorKind::InvalidIssuer => {
+                TokenError::BadSignature
+            }
+            _ => TokenError::Malformed,
+        })
+    }
+
+    /// The public keys as a JWK set (RFC 7517).
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        serde_json::json!({ "keys": [{
+            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+            "kid": self.key.id(), "x": self.key.public_x(),
+        }]})
+    }
+
+    fn sign(&self, claims: &Claims) -> String {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.key.id().to_owned());
+        jsonwebtoken::encode(&header, claims, self.key.encoding())
+            .expect("plain claims serialise and the key was checked when it was loaded")
+    }
+}
+
+fn claims(user: UserId, aud: Audience, ttl: Duration) -> Claims {
+    let now = jsonwebtoken::get_current_timestamp();
+    Claims {
+        iss: ISSUER.to_owned(),
+        sub: user.to_string(),
+        aud,
+        exp: now.saturating_add(ttl.as_secs()),
+        nbf: now,
+        iat: now,
+        jti: format!("{:016x}", ids::random_u64()),
+        meeting: None,
+        name: None,
+        video: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn tokens() -> Tokens {
+        Tokens::new(SigningKey::generate().expect("the system has randomness"))
+    }
+
+    #[test]
+    fn a_session_token_says_who_where_and_what() {
+        let tokens = tokens();
+        let token = tokens.session(UserId(7), MeetingId(15), "Ada");
+        let claims = tokens.verify(&token).expect("valid");
+        assert_eq!(claims.aud, Audience::Media);
+        assert_eq!((claims.user(), claims.meeting()), (Some(UserId(7)), Some(MeetingId(15))));
+        let payload =
+            URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("three parts")).expect("base64url");
+        let json: serde_json::Value = serde_json::from_slice(&payload).expect("json");
+        assert_eq!(json["sub"], "user_7");
+        assert_eq!(json["name"], "Ada");
+        assert_eq!(json["video"]["room"], "meeting_15");
+        assert_eq!(json["video"]["roomJoin"], true);
+        assert_eq!(json["video"]["canPublishData"], true);
+    }
+
+    #[test]
+    fn tokens_of_another_server_are_refused() {
+        let foreign = tokens().access(UserId(1), Duration::from_secs(60));
+        assert_eq!(tokens().verify(&foreign).err(), Some(TokenError::BadSignature));
+    }
+
+    #[test]
+    fn expired_and_future_tokens_are_refused() {
+        let tokens = tokens();
+        let mut old = claims(UserId(1), Audience::Api, Duration::ZERO);
+        old.exp -= 60;
+        assert_eq!(tokens.verify(&tokens.sign(&old)).err(), Some(TokenError::Expired));
+        let mut early = claims(UserId(1), Audience::Api, Duration::from_secs(600));
+        early.nbf += 60;
+        assert_eq!(tokens.verify(&tokens.sign(&early)).err(), Some(TokenError::NotYet));
+    }
+
+    #[test]
+    fn other_algorithms_and_garbage_are_refused() {
+        let tokens = tokens();
+        let good = tokens.access(UserId(1), Duration::from_secs(60));
+        let payload = good.split('.').nth(1).expect("three parts");
+        for header in [r#"{"alg":"none"}"#, r#"{"alg":"HS256"}"#, r#"{"alg":"RS256","typ":"JWT"}"#] {
+            let forged = format!("{}.{payload}.", URL_SAFE_NO_PAD.encode(header));
+            assert!(tokens.verify(&forged).is_err(), "{header}");
+        }
+        // The public key as an HMAC secret: the classic confusion.
+        let hmac = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims(UserId(1), Audience::Api, Duration::from_secs(60)),
+            &jsonwebtoken::EncodingKey::from_secret(tokens.key.public_x().as_bytes()),
+        )
+        .expect("encodes");
+        assert_eq!(tokens.verify(&hmac).err(), Some(TokenError::BadSignature));
+        for garbage in ["", ".", "..", "a.b.c", "é", &good[1..], &good[..good.len() - 1]] {
+            assert!(tokens.verify(garbage).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn flipping_any_character_of_a_token_breaks_it() {
+        let tokens = tokens();
+        let good = tokens.access(UserId(1), Duration::from_secs(60));
+        // The last character of the signature has bits that no byte uses.
+        for at in 0..good.len() - 1 {
+            let mut bytes = good.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            if let Ok(text) = String::from_utf8(bytes) {
+                assert!(tokens.verify(&text).is_err(), "position {at}");
+            }
+        }
+    }
+}

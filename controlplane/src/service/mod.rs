@@ -1,1 +1,248 @@
-//! Rules about meetings and the people in them; knows neither HTTP nor the store'\''s engine.
+//! Rules about meetings and the people in them. Knows neither HTTP nor the store's engine.
+//!
+//! Path: `http` and `signal` -> here -> `store`. Promises: what a call answered with `Ok` is durable; a meeting's record
+//! changes only by compare-and-set, so of two callers at once one sees the other's change; nobody but the host changes a
+//! meeting. Not here: status codes (`http::problem`), media (`dispatch`), what a key looks like (`records`).
+
+pub mod error;
+pub mod ids;
+pub mod input;
+pub mod meetings;
+pub mod people;
+pub mod presence;
+pub mod records;
+pub mod timestamp;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dataplane::base::ids::MeetingId;
+use tokio::sync::{broadcast, watch};
+
+use crate::auth::{Audience, TokenError, Tokens};
+use crate::store::{Batch, Store, StoreError};
+pub use error::{FieldError, ServiceError};
+use ids::UserId;
+pub use input::{JoinRequest, MeetingChange, NewMeeting};
+pub use people::{Admission, Joined, ParticipantState, ParticipantView};
+use presence::Presence;
+pub use records::{Meeting, MeetingStatus};
+use records::{RECORD_VERSION, Record, User, UserKind};
+use timestamp::Timestamp;
+
+/// Events a slow listener may fall behind before it is told that it missed some.
+const EVENTS_BUFFERED: usize = 1_024;
+/// Attempts of a compare-and-set before the caller is asked to try again.
+const CAS_ATTEMPTS: usize = 16;
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// No token.
+    Nobody,
+    /// A person by access token.
+    User(UserId),
+    /// The holder of a host token of one meeting.
+    Host(MeetingId, UserId),
+    /// The holder of a media session token of one meeting.
+    Participant(MeetingId, UserId),
+}
+
+impl Caller {
+    /// The person, if the token counts for `meeting`.
+    #[must_use]
+    pub fn person_in(self, meeting: MeetingId) -> Option<UserId> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Host(of, user) | Self::Participant(of, user) if of == meeting => Some(user),
+            _ => None,
+        }
+    }
+}
+
+/// What signalling must know at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MeetingEvent {
+    /// The meeting was ended or deleted: everybody leaves.
+    Ended(MeetingId),
+    /// One person was removed.
+    Removed(MeetingId, UserId),
+}
+
+/// The rules, over a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    tokens: Tokens,
+    demo: bool,
+    presence: Mutex<Presence>,
+    events: broadcast::Sender<MeetingEvent>,
+    draining: watch::Sender<bool>,
+}
+
+impl Service {
+    /// The service over `store`; `demo` lets guests create meetings.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, tokens: Tokens, demo: bool) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            tokens,
+            demo,
+            presence: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS_BUFFERED),
+            draining: watch::Sender::new(false),
+        }))
+    }
+
+    /// Whether guests may create meetings.
+    #[must_use]
+    pub fn demo(&self) -> bool {
+        self.0.demo
+    }
+
+    /// From now on nothing new is taken: no meeting, no join.
+    pub fn start_draining(&self) {
+        self.0.draining.send_replace(true);
+    }
+
+    /// Whether the server is going away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        *self.0.draining.borrow()
+    }
+
+    /// Changes to true when draining starts.
+    #[must_use]
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.0.draining.subscribe()
+    }
+
+    /// Events from now on. A listener that lags misses some and must ask [`Service::admit`] again for everybody it holds.
+    #[must_use]
+    pub fn meeting_events(&self) -> broadcast::Receiver<MeetingEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// Who holds this token.
+    ///
+    /// # Errors
+    /// `BadToken` with the reason; `UnknownUser` when its person is gone.
+    pub fn authenticate(&self, token: &str) -> Result<Caller, ServiceError> {
+        let claims = self.0.tokens.verify(token)?;
+        let user = claims.user().ok_or(TokenError::Malformed)?;
+        let caller = match (claims.aud, claims.meeting()) {
+            (Audience::Api, None) => Caller::User(user),
+            (Audience::Host, Some(meeting)) => Caller::Host(meeting, user),
+            (Audience::Media, Some(meeting)) => Caller::Participant(meeting, user),
+            _ => return Err(TokenError::Malformed.into()),
+        };
+        self.user(user)?;
+        Ok(caller)
+    }
+
+    /// The public keys that verify our tokens (JWK set).
+    #[must_use]
+    pub fn jwks(&self) -> serde_json::Value {
+        self.0.tokens.jwks()
+    }
+
+    /// An access token for the account called `name`. In demo mode a missing account is made.
+    ///
+    /// # Errors
+    /// `NoSuchUser` outside demo mode; `Invalid` for a name no account can have.
+    pub async fn access_token(&self, name: &str, ttl: Duration) -> Result<String, ServiceError> {
+        let name = input::user_name(name)?;
+        let key = records::user_name_key(&name);
+        for _ in 0..CAS_ATTEMPTS {
+            if let Some(number) = self.0.store.get(&key)? {
+                let number: [u8; 8] = number.try_into().map_err(|_| ServiceError::BadRecord)?;
+                return Ok(self.0.tokens.access(UserId(u64::from_be_bytes(number)), ttl));
+            }
+            if !self.0.demo {
+                return Err(ServiceError::NoSuchUser);
+            }
+            let user = new_user(UserKind::User, &name);
+            let batch = Batch::new()
+                .expect(key.clone(), None)
+                .put(key.clone(), user.user_id.0.to_be_bytes())
+                .put(records::user_key(user.user_id), user.encode());
+            match self.0.store.commit(batch).await {
+                Ok(()) => return Ok(self.0.tokens.access(user.user_id, ttl)),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy)
+    }
+
+    /// Meetings with somebody in them, and people connected.
+    #[must_use]
+    pub fn live_totals(&self) -> (usize, usize) {
+        self.presence().totals()
+    }
+
+    /// Reads one record through the store; the answer proves that the store reads.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn probe(&self) -> Result<(), ServiceError> {
+        self.0.store.get(&records::user_key(UserId(0)))?;
+        Ok(())
+    }
+
+    fn user(&self, user: UserId) -> Result<User, ServiceError> {
+        let bytes = self.0.store.get(&records::user_key(user))?.ok_or(ServiceError::UnknownUser)?;
+        User::decode(&bytes)
+    }
+
+    fn presence(&self) -> MutexGuard<'_, Presence> {
+        self.0.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_new(&self) -> Result<(), ServiceError> {
+        if self.is_draining() { Err(ServiceError::Draining) } else { Ok(()) }
+    }
+
+    /// Reads the record at `key`, lets `change` edit it and writes it back if nobody else wrote meanwhile, else again.
+    /// `extra` adds writes that belong to the same step.
+    async fn update<R: Record + Clone + PartialEq>(
+        &self,
+        key: Vec<u8>,
+        missing: ServiceError,
+        mut change: impl FnMut(&mut R) -> Result<(), ServiceError>,
+    ) -> Result<R, ServiceError> {
+        for _ in 0..CAS_ATTEMPTS {
+            let bytes = self.0.store.get(&key)?.ok_or_else(|| missing.clone())?;
+            let before = R::decode(&bytes)?;
+            let mut after = before.clone();
+            change(&mut after)?;
+            if after == before {
+                return Ok(after);
+            }
+            let batch = Batch::new().expect(key.clone(), Some(bytes)).put(key.clone(), after.encode());
+            match self.0.store.commit(batch).await {
+                Ok(()) => return Ok(after),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy)
+    }
+}
+
+fn new_user(kind: UserKind, name: &str) -> User {
+    User {
+        v: RECORD_VERSION,
+        user_id: UserId::random(),
+        kind,
+        name: name.to_owned(),
+        created_at: Timestamp::now(),
+    }
+}
+
+/// Hashes or checks a passcode away from the async threads: it takes tens of milliseconds by design.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Busy)
+}

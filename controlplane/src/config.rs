@@ -1,1 +1,0 @@
-//! Configuration: flags over variables over the TOML file.

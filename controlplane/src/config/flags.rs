@@ -1,0 +1,201 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::keys::Keys;
+
+/// kaigid, the meeting appliance.
+#[derive(Parser, Debug)]
+#[command(name = "kaigid", version, about = "The kaigi meeting appliance", max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `kaigid` can do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the appliance.
+    Serve(ServeArgs),
+    /// Write a backup of the store to FILE.
+    Backup(FileArgs),
+    /// Bring a backup back into an empty data directory.
+    Restore(FileArgs),
+    /// Look at configuration, store and host, and say what would go wrong.
+    Check(ServeArgs),
+    /// Print an access token for a user.
+    Token(TokenArgs),
+}
+
+/// Flags of `serve`. Each has a key of the same name in the TOML file and a variable KAIGI_NAME.
+#[derive(Args, Debug, Default, Clone)]
+pub struct ServeArgs {
+    /// TOML file with any of the keys below.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of everything that survives [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Address and port of HTTP and signalling [default: 0.0.0.0:7880].
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+    /// First UDP port for media, one per core [default: 7882].
+    #[arg(long, value_name = "PORT")]
+    pub udp_port: Option<String>,
+    /// TCP port for media [default: 7881].
+    #[arg(long, value_name = "PORT")]
+    pub tcp_port: Option<String>,
+    /// CPUs for media, like 0-3,6 [default: all].
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<String>,
+    /// Network backend: auto, uring, epoll or xdp [default: auto].
+    #[arg(long, value_name = "BACKEND")]
+    pub io: Option<String>,
+    /// Address clients reach this node at; may be repeated [default: the addresses of its interfaces].
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Vec<String>,
+    /// Where clients reach this server, like https://meet.example.org [default: where they asked].
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Certificate chain, PEM; turns TLS on.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Private key of the certificate, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// DTLS version for media: 1.2 or 1.3 [default: 1.2].
+    #[arg(long, value_name = "VERSION")]
+    pub dtls: Option<String>,
+    /// Log format: text or json [default: text].
+    #[arg(long, value_name = "FORMAT")]
+    pub log: Option<String>,
+    /// Least severe log line: error, warn, info, debug or trace [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Let guests create meetings.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+impl ServeArgs {
+    pub(super) fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        let given = [
+            ("data", &self.data),
+            ("listen", &self.listen),
+            ("udp-port", &self.udp_port),
+            ("tcp-port", &self.tcp_port),
+            ("cores", &self.cores),
+            ("io", &self.io),
+            ("public-url", &self.public_url),
+            ("tls-cert", &self.tls_cert),
+            ("tls-key", &self.tls_key),
+            ("dtls", &self.dtls),
+            ("log", &self.log),
+            ("log-level", &self.log_level),
+        ];
+        for (key, value) in given {
+            if let Some(value) = value {
+                keys.set(key, value.clone());
+            }
+        }
+        if !self.node_ip.is_empty() {
+            keys.set("node-ip", self.node_ip.join(","));
+        }
+        if self.demo {
+            keys.set("demo", "true".to_owned());
+        }
+        keys
+    }
+}
+
+/// Flags of `backup` and `restore`.
+#[derive(Args, Debug)]
+pub struct FileArgs {
+    /// The backup.
+    pub file: PathBuf,
+    /// TOML file of the appliance.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its data directory [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+}
+
+/// Flags of `token`.
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    /// Whose token.
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
+    /// How long it is good: seconds, or a number with s, m, h or d.
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub ttl: std::time::Duration,
+    /// TOML file of the appliance.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its data directory [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// No server runs, and the user is to be made as in demo mode.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+impl FileArgs {
+    /// The flags of `serve` that find the same data directory.
+    #[must_use]
+    pub fn serve_args(&self) -> ServeArgs {
+        ServeArgs { config: self.config.clone(), data: self.data.clone(), ..ServeArgs::default() }
+    }
+}
+
+impl TokenArgs {
+    /// The flags of `serve` that find the same data directory.
+    #[must_use]
+    pub fn serve_args(&self) -> ServeArgs {
+        ServeArgs {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            demo: self.demo,
+            ..ServeArgs::default()
+        }
+    }
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err("a time like 90s, 30m, 1h or 7d".into()),
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    let ttl = seconds.map(std::time::Duration::from_secs).filter(|ttl| !ttl.is_zero());
+    ttl.filter(|ttl| *ttl <= crate::auth::ACCESS_TTL_MAX).ok_or_else(|| "a time from 1s to 366d".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units_and_a_limit() {
+        assert_eq!(duration("1h").map(|d| d.as_secs()), Ok(3_600));
+        assert_eq!(duration("90").map(|d| d.as_secs()), Ok(90));
+        for bad in ["", "0", "h", "1w", "-1h", "367d", "99999999999999999999d", "1 h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

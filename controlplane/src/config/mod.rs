@@ -1,0 +1,375 @@
+//! Configuration: one value per key, from the flag, else the `KAIGI_` variable, else the TOML file, else the default.
+//!
+//! Promises: an unknown key in the file is an error that names it; an unknown `KAIGI_` variable is a warning (orchestrators
+//! put variables of their own into the environment); every error says which source gave the value and what it should be.
+
+mod keys;
+mod flags;
+mod value;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub use flags::{Cli, Command, ServeArgs, TokenArgs};
+pub use value::{Cores, Dtls, Io, LogFormat, LogLevel, PublicUrl};
+
+use keys::Keys;
+
+/// Everything `kaigid serve` can be told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where everything that survives lives.
+    pub data: PathBuf,
+    /// HTTP and signalling.
+    pub listen: SocketAddr,
+    /// First UDP port; core `n` has port `udp_port + n`.
+    pub udp_port: u16,
+    /// ICE-TCP port.
+    pub tcp_port: u16,
+    /// CPUs to run workers on; `None` is all this process may use.
+    pub cores: Option<Cores>,
+    /// I/O backend.
+    pub io: Io,
+    /// Addresses offered as ICE candidates; empty means those of the host's interfaces.
+    pub node_ip: Vec<IpAddr>,
+    /// Where clients reach this server, when that is not where they asked.
+    pub public_url: Option<PublicUrl>,
+    /// Certificate chain and key files (PEM).
+    pub tls: Option<TlsFiles>,
+    /// DTLS version spoken to clients.
+    pub dtls: Dtls,
+    /// Log format.
+    pub log: LogFormat,
+    /// Least severe line that is logged.
+    pub log_level: LogLevel,
+    /// Guests may create meetings.
+    pub demo: bool,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// A configuration nobody can start with: one line that names the key and says what would do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A configuration and what is worth a warning about where it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Lines for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Puts flags, variables and file together.
+///
+/// # Errors
+/// The first value that cannot be taken, with its source.
+pub fn load(
+    flags: &ServeArgs,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigError> {
+    let mut from_variables = Keys::default();
+    let mut warnings = Vec::new();
+    let mut config_file = flags.config.clone();
+    for (name, value) in variables {
+        let Some(key) = name.strip_prefix("KAIGI_") else { continue };
+        let key = key.to_ascii_lowercase().replace('_', "-");
+        if key == "config" {
+            config_file = config_file.or_else(|| Some(value.into()));
+        } else if !from_variables.set(&key, value) {
+            warnings.push(format!("the variable {name} is not one of kaigid's and is ignored"));
+        }
+    }
+    let from_file = config_file.as_deref().map(read_file).transpose()?.unwrap_or_default();
+    let sources = [
+        (&flags.keys(), Source::Flag),
+        (&from_variables, Source::Variable),
+        (&from_file, Source::File(config_file.as_deref().unwrap_or(Path::new("")))),
+    ];
+    Ok(Loaded { config: combine(&sources)?, warnings })
+}
+
+fn read_file(path: &Path) -> Result<Keys, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError(format!(
+            "cannot read the configuration file {}: {error}; check the path and its permissions",
+            path.display()
+        ))
+    })?;
+    Keys::parse(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Flag,
+    Variable,
+    File(&'a Path),
+}
+
+impl Source<'_> {
+    fn name(self, key: &str) -> String {
+        match self {
+            Self::Flag => format!("--{key}"),
+            Self::Variable => format!("the variable KAIGI_{}", key.to_ascii_uppercase().replace('-', "_")),
+            Self::File(path) => format!("the key {key} in {}", path.display()),
+        }
+    }
+}
+
+type Sources<'a> = [(&'a Keys, Source<'a>)];
+
+/// The value of `key` from the strongest source that has one.
+fn pick<T>(
+    sources: &Sources<'_>,
+    key: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, ConfigError> {
+    for (keys, source) in sources {
+        if let Some(text) = keys.text(key) {
+            let parsed = parse(text)
+                .map_err(|wanted| ConfigError(format!("{}: {text:?} is not {wanted}", source.name(key))));
+            return parsed.map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
+    let path = |text: &str| {
+        if text.is_empty() { Err("a path".to_owned()) } else { Ok(PathBuf::from(text)) }
+    };
+    let cert = pick(sources, "tls-cert", path)?;
+    let key = pick(sources, "tls-key", path)?;
+    let tls = match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(ConfigError("tls-cert is given without tls-key; give both or none".into()));
+        }
+        (None, Some(_)) => {
+            return Err(ConfigError("tls-key is given without tls-cert; give both or none".into()));
+        }
+    };
+    Ok(Config {
+        data: pick(sources, "data", path)?.unwrap_or_else(|| "./data".into()),
+        listen: pick(sources, "listen", value::listen)?
+            .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7880)),
+        udp_port: pick(sources, "udp-port", value::port)?.unwrap_or(7882),
+        tcp_port: pick(sources, "tcp-port", value::port)?.unwrap_or(7881),
+        cores: pick(sources, "cores", value::cores)?,
+        io: pick(sources, "io", value::io)?.unwrap_or(Io::Auto),
+        node_ip: pick(sources, "node-ip", value::addresses)?.unwrap_or_default(),
+        public_url: pick(sources, "public-url", PublicUrl::parse)?,
+        tls,
+        dtls: pick(sources, "dtls", value::dtls)?.unwrap_or(Dtls::V1_2),
+        log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
+        log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
+        demo: pick(sources, "demo", value::switch)?.unwrap_or(false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn flags(arguments: &[&str]) -> ServeArgs {
+        let cli = Cli::try_parse_from(["kaigid", "serve"].iter().chain(arguments)).expect("parses");
+        match cli.command {
+            Command::Serve(args) => args,
+            _ => unreachable!("serve was asked for"),
+        }
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// A TOML file that is removed when dropped.
+    struct TomlFile(PathBuf);
+
+    impl TomlFile {
+        fn new(name: &str, text: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("kaigi-config-{name}-{}.toml", std::process::id()));
+            std::fs::write(&path, text).expect("the temporary directory is writable");
+            Self(path)
+        }
+
+        fn path(&self) -> &str {
+            self.0.to_str().expect("ascii")
+        }
+    }
+
+    impl Drop for TomlFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let config = load(&flags(&[]), []).expect("loads").config;
+        assert_eq!(config.listen.to_string(), "0.0.0.0:7880");
+        assert_eq!((config.udp_port, config.tcp_port), (7882, 7881));
+        assert_eq!((config.dtls, config.log, config.io), (Dtls::V1_2, LogFormat::Text, Io::Auto));
+        assert_eq!((config.cores, config.demo), (None, false));
+        assert_eq!(config.data, PathBuf::from("./data"));
+    }
+
+    #[test]
+    fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
+        let file =
+            TomlFile::new("order", "udp-port = 1\ntcp-port = 1\nlisten = '127.0.0.1:1'\ndemo = true\n");
+        let config = load(
+            &flags(&["--config", file.path(), "--udp-port", "3"]),
+            variables(&[("KAIGI_UDP_PORT", "2"), ("KAIGI_TCP_PORT", "2"), ("OTHER", "x")]),
+        )
+        .expect("loads")
+        .config;
+        assert_eq!((config.udp_port, config.tcp_port, config.listen.port()), (3, 2, 1));
+        assert!(config.demo);
+    }
+
+    #[test]
+    fn every_key_works_in_the_file_and_as_a_variable() {
+        let text = "data = '/d'\nlisten = '[::1]:8000'\nudp-port = 5000\ntcp_port = 5001\ncores = '0-1,3'\nio = 'epoll'\n\
+                    node-ip = ['10.0.0.1', 'fd00::1']\npublic-url = 'https://meet.example'\ntls-cert = 'c'\ntls-key = 'k'\n\
+                    dtls = 1.3\nlog = 'json'\nlog-level = 'debug'\ndemo = true\n";
+        let file = TomlFile::new("all", text);
+        let by_file = load(&flags(&["--config", file.path()]), []).expect("loads").config;
+        let by_variables = load(
+            &flags(&[]),
+            variables(&[
+                ("KAIGI_DATA", "/d"),
+                ("KAIGI_LISTEN", "[::1]:8000"),
+                ("KAIGI_UDP_PORT", "5000"),
+                ("KAIGI_TCP_PORT", "5001"),
+                ("KAIGI_CORES", "0,1,3"),
+                ("KAIGI_IO", "epoll"),
+                ("KAIGI_NODE_IP", "10.0.0.1,fd00::1"),
+                ("KAIGI_PUBLIC_URL", "https://meet.example/"),
+                ("KAIGI_TLS_CERT", "c"),
+                ("KAIGI_TLS_KEY", "k"),
+                ("KAIGI_DTLS", "1.3"),
+                ("KAIGI_LOG", "json"),
+                ("KAIGI_LOG_LEVEL", "debug"),
+                ("KAIGI_DEMO", "true"),
+            ]),
+        )
+        .expect("loads")
+        .config;
+        assert_eq!(by_file, by_variables);
+        assert_eq!(by_file.cores, Some(Cores(vec![0, 1, 3])));
+        assert_eq!(by_file.node_ip.len(), 2);
+        let by_flags = load(
+            &flags(&[
+                "--data",
+                "/d",
+                "--listen",
+                "[::1]:8000",
+                "--udp-port",
+                "5000",
+                "--tcp-port",
+                "5001",
+                "--cores",
+                "0-1,3",
+                "--io",
+                "epoll",
+                "--node-ip",
+                "10.0.0.1",
+                "--node-ip",
+                "fd00::1",
+                "--public-url",
+                "https://meet.example",
+                "--tls-cert",
+                "c",
+                "--tls-key",
+                "k",
+                "--dtls",
+                "1.3",
+                "--log",
+                "json",
+                "--log-level",
+                "debug",
+                "--demo",
+            ]),
+            [],
+        )
+        .expect("loads")
+        .config;
+        assert_eq!(by_file, by_flags);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let file = TomlFile::new("unknown", "udp-port = 1\nudpport = 2\n");
+        let error = load(&flags(&["--config", file.path()]), []).expect_err("refused").to_string();
+        assert!(error.contains("udpport") && !error.contains('\n'), "{error}");
+        let table = TomlFile::new("table", "[http]\nport = 1\n");
+        let error = load(&flags(&["--config", table.path()]), []).expect_err("refused").to_string();
+        assert!(error.contains("http") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_a_warning_that_names_it() {
+        let loaded = load(&flags(&[]), variables(&[("KAIGI_UDPPORT", "1")])).expect("loads");
+        assert_eq!(loaded.warnings.len(), 1);
+        assert!(loaded.warnings[0].contains("KAIGI_UDPPORT"));
+    }
+
+    #[test]
+    fn a_bad_value_names_its_source_and_what_would_do() {
+        for (key, value) in [
+            ("listen", "localhost"),
+            ("udp-port", "70000"),
+            ("cores", "3-1"),
+            ("cores", "0,0"),
+            ("io", "dpdk"),
+            ("node-ip", "here"),
+            ("public-url", "ftp://x"),
+            ("dtls", "1.1"),
+            ("log", "xml"),
+            ("log-level", "loud"),
+            ("demo", "maybe"),
+            ("data", ""),
+        ] {
+            let name = format!("KAIGI_{}", key.to_ascii_uppercase().replace('-', "_"));
+            let error = load(&flags(&[]), variables(&[(&name, value)])).expect_err(key).to_string();
+            assert!(error.contains(&name) && error.contains(" is not "), "{error}");
+            let file =
+                TomlFile::new(&format!("bad-{key}-{value}").replace('/', "-"), &format!("{key} = '{value}'"));
+            let error = load(&flags(&["--config", file.path()]), []).expect_err(key).to_string();
+            assert!(error.contains(key) && error.contains(".toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        let error = load(&flags(&["--tls-cert", "c"]), []).expect_err("refused").to_string();
+        assert!(error.contains("tls-key"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_file_says_which() {
+        let error = load(&flags(&["--config", "/nowhere/kaigid.toml"]), []).expect_err("refused").to_string();
+        assert!(error.contains("/nowhere/kaigid.toml"), "{error}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Values of configuration keys, read from text. Each parser's error is what the text should have been.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The I/O backend of the dataplane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Io {
+    /// The best one that works here.
+    Auto,
+    /// io_uring.
+    Uring,
+    /// epoll.
+    Epoll,
+    /// AF_XDP.
+    Xdp,
+}
+
+/// DTLS version spoken to clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dtls {
+    /// 1.2, which gives AEAD_AES_256_GCM with both browsers.
+    V1_2,
+    /// 1.3.
+    V1_3,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Least severe line that is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// Only what needs a hand.
+    Error,
+    /// And what may.
+    Warn,
+    /// And what happens.
+    Info,
+    /// And why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as the log filter names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// CPU numbers, in the order given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cores(pub Vec<u16>);
+
+/// Most workers: the core number is a byte.
+const CORES_MAX: usize = 255;
+
+/// Where clients reach this server: scheme and authority, no path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublicUrl {
+    /// TLS in front or here.
+    pub secure: bool,
+    /// Host and, if not the scheme's, port.
+    pub authority: String,
+}
+
+impl PublicUrl {
+    /// Reads `http(s)://host[:port]`.
+    ///
+    /// # Errors
+    /// What it should have been.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wanted = || "a URL like https://meet.example.org (no path)".to_owned();
+        let uri: axum::http::Uri = text.parse().map_err(|_| wanted())?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(wanted()),
+        };
+        let authority = uri.authority().ok_or_else(wanted)?;
+        if authority.as_str().contains('@') || uri.path() != "/" || uri.query().is_some() {
+            return Err(wanted());
+        }
+        Ok(Self { secure, authority: authority.to_string() })
+    }
+}
+
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address and port like 0.0.0.0:7880 or [::]:7880".to_owned())
+}
+
+pub(super) fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| "a port, 0 to 65535".to_owned())
+}
+
+pub(super) fn addresses(text: &str) -> Result<Vec<IpAddr>, String> {
+    let parsed: Result<Vec<IpAddr>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    parsed.map_err(|_| "an IP address".to_owned())
+}
+
+pub(super) fn cores(text: &str) -> Result<Cores, String> {
+    let wanted = || "a list of CPU numbers like 0-3,6 without repetition".to_owned();
+    let mut cores = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: u16 = first.trim().parse().map_err(|_| wanted())?;
+        let last: u16 = last.trim().parse().map_err(|_| wanted())?;
+        if first > last || usize::from(last - first) >= CORES_MAX {
+            return Err(wanted());
+        }
+        cores.extend(first..=last);
+    }
+    let mut distinct = cores.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() == cores.len() && cores.len() <= CORES_MAX { Ok(Cores(cores)) } else { Err(wanted()) }
+}
+
+pub(super) fn io(text: &str) -> Result<Io, String> {
+    match text {
+        "auto" => Ok(Io::Auto),
+        "uring" => Ok(Io::Uring),
+        "epoll" => Ok(Io::Epoll),
+        "xdp" => Ok(Io::Xdp),
+        _ => Err("one of auto, uring, epoll, xdp".to_owned()),
+    }
+}
+
+pub(super) fn dtls(text: &str) -> Result<Dtls, String> {
+    match text {
+        "1.2" => Ok(Dtls::V1_2),
+        "1.3" => Ok(Dtls::V1_3),
+        _ => Err("one of 1.2, 1.3".to_owned()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("one of text, json".to_owned()),
+    }
+}
+
+pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
+    match text {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        _ => Err("one of error, warn, info, debug, trace".to_owned()),
+    }
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}

@@ -1,0 +1,100 @@
+//! Why the service refuses or fails. Knows no status codes: the edge turns these into problem documents.
+
+use crate::auth::TokenError;
+use crate::store::StoreError;
+
+/// One field of a request that cannot be taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldError {
+    /// JSON pointer (RFC 6901) into the request body.
+    pub pointer: String,
+    /// What is wrong, for people.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// An error about the field at `pointer`.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// Why a call was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The call needs to know who asks.
+    #[error("this needs a Bearer token")]
+    NoToken,
+    /// The token does not count.
+    #[error("{0}")]
+    BadToken(TokenError),
+    /// The token's person no longer exists.
+    #[error("the token's user no longer exists")]
+    UnknownUser,
+    /// The caller is known and may not do this.
+    #[error("only the host of the meeting may do this")]
+    NotHost,
+    /// The token was made for less.
+    #[error("this token is not good for that")]
+    OutOfScope,
+    /// The meeting wants a passcode.
+    #[error("the meeting needs a passcode")]
+    PasscodeRequired,
+    /// The passcode is another.
+    #[error("the passcode is wrong")]
+    WrongPasscode,
+    /// No such meeting; also after it was deleted.
+    #[error("there is no such meeting")]
+    NoSuchMeeting,
+    /// The meeting was ended.
+    #[error("the meeting has ended")]
+    Ended,
+    /// The meeting has begun, so its start cannot move.
+    #[error("the meeting is in progress; its start can no longer change")]
+    InProgress,
+    /// The meeting holds as many as it may.
+    #[error("the meeting is full")]
+    Full,
+    /// Fields that cannot be taken.
+    #[error("some fields are invalid")]
+    Invalid(Vec<FieldError>),
+    /// A field asks for something of a later version.
+    #[error("{detail}")]
+    NotYetSupported {
+        /// JSON pointer to the field.
+        pointer: &'static str,
+        /// What is missing.
+        detail: &'static str,
+    },
+    /// No account of this name.
+    #[error("there is no user of this name")]
+    NoSuchUser,
+    /// The server goes away and takes nothing new.
+    #[error("the server is draining")]
+    Draining,
+    /// Too much contention or too many writes; trying again helps.
+    #[error("the server is busy")]
+    Busy,
+    /// A record in the store is not what was written there.
+    #[error("a stored record cannot be read")]
+    BadRecord,
+    /// The store failed.
+    #[error("{0}")]
+    Store(StoreError),
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy | StoreError::Conflict => Self::Busy,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<TokenError> for ServiceError {
+    fn from(error: TokenError) -> Self {
+        Self::BadToken(error)
+    }
+}

@@ -1,0 +1,276 @@
+//! The data model at rest: tables, keys and records (the source's users, meetings and meeting_participants).
+//!
+//! A key is one table byte and big-endian numbers, so a scan by prefix comes in order; a record is JSON with its version `v`.
+//! Field names and states are the source's; times are milliseconds since 1970.
+
+use dataplane::base::ids::MeetingId;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::error::ServiceError;
+use super::ids::UserId;
+use super::timestamp::Timestamp;
+
+/// The version written into every record.
+pub const RECORD_VERSION: u32 = 1;
+/// Join times remembered per participant; the first and the latest are always among them. 100 x 14 B = 1.4 kB of record.
+pub const JOIN_HISTORY_MAX: usize = 100;
+/// Participants of one meeting unless it says otherwise (the source's default).
+pub const MAX_PARTICIPANTS: u32 = 100;
+
+/// With an account or without.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserKind {
+    /// Has an account.
+    User,
+    /// Came by a link.
+    Guest,
+}
+
+/// A row of `users`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct User {
+    /// Record version.
+    pub v: u32,
+    /// Primary key.
+    pub user_id: UserId,
+    /// With an account or without.
+    pub kind: UserKind,
+    /// Display name; unique among accounts.
+    pub name: String,
+    /// When the row was made.
+    pub created_at: Timestamp,
+}
+
+/// Where a meeting is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MeetingStatus {
+    /// Nobody has joined yet.
+    Scheduled,
+    /// Somebody has joined; stays so across restarts until it is ended.
+    InProgress,
+    /// Ended by its host.
+    Ended,
+}
+
+/// A row of `meetings`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Meeting {
+    /// Record version.
+    pub v: u32,
+    /// Primary key; congruent to `host_id` modulo 8.
+    pub meeting_id: MeetingNumber,
+    /// Who made it.
+    pub host_id: UserId,
+    /// Its topic, at most 500 characters.
+    pub meeting_topic: String,
+    /// Planned start.
+    pub start_time: Timestamp,
+    /// Planned length, minutes.
+    pub duration: u32,
+    /// When it was ended.
+    pub end_time: Option<Timestamp>,
+    /// Where it is in its life.
+    pub status: MeetingStatus,
+    /// Most participants at a time.
+    pub max_participants: u32,
+    /// Whether it is to be recorded.
+    pub recording_enabled: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Hash of the passcode, if joining takes one.
+    pub passcode: Option<String>,
+    /// Whether guests wait until the host admits them.
+    pub waiting_room: bool,
+}
+
+/// A row of `meeting_participants`, keyed by meeting and user.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Participant {
+    /// Record version.
+    pub v: u32,
+    /// Half of the primary key.
+    pub meeting_id: MeetingNumber,
+    /// Other half of the primary key.
+    pub user_id: UserId,
+    /// The name shown in this meeting.
+    pub name: String,
+    /// The latest join.
+    pub joined_at: Timestamp,
+    /// When the participant left; absent while present (or since a crash).
+    pub left_at: Option<Timestamp>,
+    /// All joins, oldest first, at most [`JOIN_HISTORY_MAX`].
+    pub joined_history: Vec<Timestamp>,
+    /// Camera on.
+    pub video_enabled: bool,
+    /// Microphone on.
+    pub audio_enabled: bool,
+}
+
+impl Participant {
+    /// Notes one more join at `now`; the oldest but the first falls out of a full history.
+    pub fn join_again(&mut self, now: Timestamp) {
+        self.joined_at = now;
+        self.left_at = None;
+        if self.joined_history.len() >= JOIN_HISTORY_MAX {
+            self.joined_history.remove(1);
+        }
+        self.joined_history.push(now);
+    }
+}
+
+/// A meeting's number inside a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MeetingNumber(u64);
+
+impl From<MeetingId> for MeetingNumber {
+    fn from(id: MeetingId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl MeetingNumber {
+    /// The number as the planes know it.
+    #[must_use]
+    pub const fn id(self) -> MeetingId {
+        MeetingId(self.0)
+    }
+}
+
+/// A record of one table.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The record as stored.
+    fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("records are plain structs with string keys")
+    }
+
+    /// Reads a stored record.
+    ///
+    /// # Errors
+    /// `BadRecord` when it is not one.
+    fn decode(bytes: &[u8]) -> Result<Self, ServiceError> {
+        serde_json::from_slice(bytes).map_err(|_| ServiceError::BadRecord)
+    }
+}
+
+impl Record for User {}
+impl Record for Meeting {}
+impl Record for Participant {}
+
+const USERS: u8 = 1;
+const USER_NAMES: u8 = 2;
+const MEETINGS: u8 = 3;
+const MEETINGS_BY_HOST: u8 = 4;
+const PARTICIPANTS: u8 = 5;
+
+/// Key of a user.
+#[must_use]
+pub fn user_key(user: UserId) -> Vec<u8> {
+    key(USERS, &[user.0])
+}
+
+/// Key of the entry that names the account called `name`; its value is the user's number.
+#[must_use]
+pub fn user_name_key(name: &str) -> Vec<u8> {
+    let mut key = vec![USER_NAMES];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+/// Key of a meeting.
+#[must_use]
+pub fn meeting_key(meeting: MeetingId) -> Vec<u8> {
+    key(MEETINGS, &[meeting.0])
+}
+
+/// Prefix of the index entries of one host.
+#[must_use]
+pub fn host_prefix(host: UserId) -> Vec<u8> {
+    key(MEETINGS_BY_HOST, &[host.0])
+}
+
+/// Index entry of a meeting under its host: newest first.
+#[must_use]
+pub fn host_key(meeting: &Meeting) -> Vec<u8> {
+    let newest_first = u64::MAX - meeting.created_at.0.unsigned_abs();
+    key(MEETINGS_BY_HOST, &[meeting.host_id.0, newest_first, meeting.meeting_id.0])
+}
+
+/// The meeting an index entry points at.
+#[must_use]
+pub fn meeting_of_host_key(key: &[u8]) -> Option<MeetingId> {
+    let number = key.get(17..25)?.try_into().ok()?;
+    Some(MeetingId(u64::from_be_bytes(number)))
+}
+
+/// Prefix of the participants of one meeting.
+#[must_use]
+pub fn participants_prefix(meeting: MeetingId) -> Vec<u8> {
+    key(PARTICIPANTS, &[meeting.0])
+}
+
+/// Key of a participant.
+#[must_use]
+pub fn participant_key(meeting: MeetingId, user: UserId) -> Vec<u8> {
+    key(PARTICIPANTS, &[meeting.0, user.0])
+}
+
+fn key(table: u8, numbers: &[u64]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + 8 * numbers.len());
+    key.push(table);
+    for number in numbers {
+        key.extend_from_slice(&number.to_be_bytes());
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn participant() -> Participant {
+        Participant {
+            v: RECORD_VERSION,
+            meeting_id: MeetingId(1).into(),
+            user_id: UserId(2),
+            name: "x".into(),
+            joined_at: Timestamp(0),
+            left_at: None,
+            joined_history: vec![Timestamp(0)],
+            video_enabled: true,
+            audio_enabled: true,
+        }
+    }
+
+    #[test]
+    fn the_join_history_is_bounded_and_keeps_its_ends() {
+        let mut row = participant();
+        for n in 1..=500 {
+            row.join_again(Timestamp(n));
+        }
+        assert_eq!(row.joined_history.len(), JOIN_HISTORY_MAX);
+        assert_eq!(row.joined_history.first(), Some(&Timestamp(0)));
+        assert_eq!(row.joined_history.last(), Some(&Timestamp(500)));
+        assert_eq!(row.joined_at, Timestamp(500));
+    }
+
+    #[test]
+    fn the_largest_records_fit_the_store() {
+        let mut row = participant();
+        row.name = "\u{1f600}".repeat(100);
+        row.joined_history = vec![Timestamp(i64::MAX); JOIN_HISTORY_MAX];
+        assert!(row.encode().len() <= crate::store::VALUE_BYTES_MAX);
+        assert_eq!(Participant::decode(&row.encode()).ok(), Some(row));
+    }
+
+    #[test]
+    fn a_host_index_entry_leads_back_to_its_meeting() {
+        let entry = key(MEETINGS_BY_HOST, &[5, 6, 7]);
+        assert!(entry.starts_with(&host_prefix(UserId(5))));
+        assert_eq!(meeting_of_host_key(&entry), Some(MeetingId(7)));
+        assert_eq!(meeting_of_host_key(&entry[..20]), None);
+    }
+}

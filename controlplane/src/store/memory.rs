@@ -1,0 +1,64 @@
+//! The model of the store: an ordered map in memory. Tests run on it, and it says what the embedded engine must do.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Batch, Commit, Entry, Store, StoreError};
+
+/// A store that forgets everything when dropped.
+#[derive(Default)]
+pub struct MemoryStore(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn map(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        if !batch.fits() {
+            return Err(StoreError::TooLarge);
+        }
+        let mut map = self.map();
+        if batch.conditions.iter().any(|(key, value)| map.get(key) != value.as_ref()) {
+            return Err(StoreError::Conflict);
+        }
+        for (key, value) in batch.writes {
+            match value {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+        Ok(())
+    }
+}
+
+impl Store for MemoryStore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.map().get(key).cloned())
+    }
+
+    fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        Ok(self
+            .map()
+            .range::<[u8], _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .take(limit)
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
+    }
+
+    fn commit(&self, batch: Batch) -> Commit {
+        Commit::done(self.apply(batch))
+    }
+}
