@@ -40,9 +40,9 @@ impl Keys {
             let name = key.replace('_', "-");
             let text = scalar(&value)
                 .ok_or_else(|| format!("the key {key} has a value of the wrong type"))
-                .or_else(
-                |wrong| if NAMES.contains(&name.as_str()) { Err(wrong) } else { Ok(String::new()) },
-            )?;
+                .or_else(|wrong| {
+                if NAMES.contains(&name.as_str()) { Err(wrong) } else { Ok(String::new()) }
+            })?;
             if !keys.set(&name, text) {
                 return Err(format!("unknown key {key}; known are {}", NAMES.join(", ")));
             }

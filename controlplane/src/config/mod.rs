@@ -3,8 +3,8 @@
 //! Promises: an unknown key in the file is an error that names it; an unknown `KAIGI_` variable is a warning (orchestrators
 //! put variables of their own into the environment); every error says which source gave the value and what it should be.
 
-mod keys;
 mod flags;
+mod keys;
 mod value;
 
 use std::fmt;

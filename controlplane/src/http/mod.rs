@@ -1,1 +1,112 @@
-//! The HTTP edge: routes, parsing, problem documents.
+//! The HTTP edge: routes, parsing, problem documents, the embedded web client, and the server below it all.
+//!
+//! Path: socket -> TLS -> hyper -> here -> `service`. Promises: every error is a problem document with a stable type; no
+//! token, passcode or query string reaches the log; bodies, headers and waiting times are bounded.
+
+pub mod body;
+pub mod caller;
+pub mod meetings;
+pub mod observe;
+pub mod ops;
+pub mod problem;
+pub mod server;
+pub mod tls;
+pub mod web;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use problem::{Kind, Problem};
+
+/// How long a browser may remember that it may ask across origins.
+const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
+
+/// Title and description of the API document.
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "kaigi",
+    description = "Meetings of a kaigi appliance. Errors are RFC 9457 problem documents with a stable type."
+))]
+struct ApiDocument;
+
+/// Everything this server answers.
+pub fn router(app: App) -> Router {
+    let (api, document) = api();
+    let described = Router::new().route(
+        "/api/v1/openapi.json",
+        get(move || {
+            let document = document.clone();
+            async move { axum::Json(document) }
+        }),
+    );
+    let own = api
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/oauth/jwks.json", get(ops::jwks))
+        .route("/problems/{slug}", get(ops::problem_page))
+        .route("/", get(web::page))
+        .route("/j/{number}", get(web::page))
+        .route("/assets/{*path}", get(web::asset))
+        .with_state(app.clone());
+    own.merge(described)
+        .merge(crate::signal::router(app.clone()))
+        .fallback(elsewhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(observe::keep_answers_fresh))
+        .layer(CompressionLayer::new())
+        .layer(cors())
+        .layer(security_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(security_header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(security_header(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(from_fn_with_state(app, observe::observe))
+}
+
+/// The API's routes and their document; one cannot change without the other.
+fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .nest("/api/v1", meetings::router())
+        .split_for_parts();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    document
+        .components
+        .get_or_insert_default()
+        .security_schemes
+        .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
+    (router, document)
+}
+
+/// Any page may call the API and the media doors: they know callers by Bearer tokens, never by cookies.
+fn cors() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(Any)
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
+        .expose_headers([header::LOCATION, header::ETAG, header::RETRY_AFTER, header::LINK])
+        .max_age(CORS_MAX_AGE)
+}
+
+fn security_header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+async fn elsewhere(request: Request) -> Result<Response, Problem> {
+    web::root_file(request.uri().path(), request.headers())
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "this address does not take that method")
+}

@@ -79,7 +79,7 @@ impl Service {
         let key = records::meeting_key(id);
         let batch =
             batch.expect(key.clone(), None).put(key, meeting.encode()).put(records::host_key(&meeting), "");
-        self.0.store.commit(batch).await?;
+        self.commit(batch).await?;
         let host_token = self.0.demo.then(|| self.0.tokens.host(host_id, id));
         Ok(Created { meeting, host_token })
     }
@@ -202,7 +202,7 @@ impl Service {
                 .expect(key.clone(), Some(bytes))
                 .delete(key.clone())
                 .delete(records::host_key(&meeting));
-            match self.0.store.commit(batch).await {
+            match self.commit(batch).await {
                 Ok(()) => {
                     let _ = self.0.events.send(MeetingEvent::Ended(id));
                     return self.forget_participants(id).await;
@@ -223,7 +223,7 @@ impl Service {
                 return Ok(());
             }
             let batch = rows.into_iter().fold(Batch::new(), |batch, (key, _)| batch.delete(key));
-            self.0.store.commit(batch).await?;
+            self.commit(batch).await?;
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod presence;
 pub mod records;
 pub mod timestamp;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dataplane::base::ids::MeetingId;
@@ -80,6 +80,8 @@ struct Inner {
     presence: Mutex<Presence>,
     events: broadcast::Sender<MeetingEvent>,
     draining: watch::Sender<bool>,
+    /// Set by the first write the store failed; it takes none after that.
+    store_failed: OnceLock<StoreError>,
 }
 
 impl Service {
@@ -93,6 +95,7 @@ impl Service {
             presence: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_BUFFERED),
             draining: watch::Sender::new(false),
+            store_failed: OnceLock::new(),
         }))
     }
 
@@ -168,7 +171,7 @@ impl Service {
                 .expect(key.clone(), None)
                 .put(key.clone(), user.user_id.0.to_be_bytes())
                 .put(records::user_key(user.user_id), user.encode());
-            match self.0.store.commit(batch).await {
+            match self.commit(batch).await {
                 Ok(()) => return Ok(self.0.tokens.access(user.user_id, ttl)),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
@@ -183,11 +186,14 @@ impl Service {
         self.presence().totals()
     }
 
-    /// Reads one record through the store; the answer proves that the store reads.
+    /// Whether the store reads and has not failed to write.
     ///
     /// # Errors
-    /// What the store says.
-    pub fn probe(&self) -> Result<(), ServiceError> {
+    /// What the store says or said.
+    pub fn ready(&self) -> Result<(), ServiceError> {
+        if let Some(error) = self.0.store_failed.get() {
+            return Err(ServiceError::Store(error.clone()));
+        }
         self.0.store.get(&records::user_key(UserId(0)))?;
         Ok(())
     }
@@ -205,8 +211,16 @@ impl Service {
         if self.is_draining() { Err(ServiceError::Draining) } else { Ok(()) }
     }
 
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let committed = self.0.store.commit(batch).await;
+        if let Err(error @ StoreError::Failed { .. }) = &committed {
+            // The first failure is the one to show.
+            let _ = self.0.store_failed.set(error.clone());
+        }
+        committed
+    }
+
     /// Reads the record at `key`, lets `change` edit it and writes it back if nobody else wrote meanwhile, else again.
-    /// `extra` adds writes that belong to the same step.
     async fn update<R: Record + Clone + PartialEq>(
         &self,
         key: Vec<u8>,
@@ -222,7 +236,7 @@ impl Service {
                 return Ok(after);
             }
             let batch = Batch::new().expect(key.clone(), Some(bytes)).put(key.clone(), after.encode());
-            match self.0.store.commit(batch).await {
+            match self.commit(batch).await {
                 Ok(()) => return Ok(after),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),

@@ -159,7 +159,7 @@ impl Service {
             if let Some(name) = name {
                 name.clone_into(&mut row.name);
             }
-            match self.0.store.commit(batch.put(row_key.clone(), row.encode())).await {
+            match self.commit(batch.put(row_key.clone(), row.encode())).await {
                 Ok(()) => return Ok(row.name),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),

@@ -1,0 +1,209 @@
+//! Request bodies: bounded, declared as JSON, an object, read field by field so that every fault has its JSON pointer.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Map, Value};
+
+use super::problem::{Kind, Problem};
+use crate::service::FieldError;
+use crate::service::timestamp::Timestamp;
+
+/// Longest body of an API call: a topic of 500 four-byte characters, escaped, fits ten times.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A body that trickles in longer than this is given up.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The members of a JSON object; each is taken at most once, what is left over is unknown.
+pub struct Fields {
+    map: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Reads a body that must be there.
+    ///
+    /// # Errors
+    /// Too large, too slow, not declared as JSON, not JSON, not an object.
+    pub async fn read(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        let bytes = collect(headers, body).await?;
+        declared_json(headers)?;
+        Self::parse(&bytes)
+    }
+
+    /// Reads a body that may be left out altogether.
+    ///
+    /// # Errors
+    /// As [`Fields::read`], if there is one.
+    pub async fn read_optional(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
+        let bytes = collect(headers, body).await?;
+        if bytes.is_empty() {
+            return Ok(Self { map: Map::new(), errors: Vec::new() });
+        }
+        declared_json(headers)?;
+        Self::parse(&bytes)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            // Its text would quote the input, and input may be a passcode.
+            let place = format!("line {} column {}", error.line(), error.column());
+            Problem::new(Kind::MalformedJson, format!("the body is not JSON: error at {place}"))
+        })?;
+        match value {
+            Value::Object(map) => Ok(Self { map, errors: Vec::new() }),
+            _ => Err(Problem::fields(vec![FieldError::new("", "must be an object")])),
+        }
+    }
+
+    /// A string that must be there.
+    pub fn required_text(&mut self, name: &str) -> String {
+        match self.map.get(name) {
+            None | Some(Value::Null) => {
+                self.map.remove(name);
+                self.fault(name, "is required");
+                String::new()
+            }
+            Some(_) => self.text(name).unwrap_or_default(),
+        }
+    }
+
+    /// A string; `null` counts as left out.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        self.take(name, "must be a string", |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    /// A string that `null` takes away: left out, `null`, or text.
+    pub fn nullable_text(&mut self, name: &str) -> Option<Option<String>> {
+        if self.map.get(name).is_some_and(Value::is_null) {
+            self.map.remove(name);
+            return Some(None);
+        }
+        self.text(name).map(Some)
+    }
+
+    /// A boolean.
+    pub fn switch(&mut self, name: &str) -> Option<bool> {
+        self.take(name, "must be true or false", |value| value.as_bool())
+    }
+
+    /// An integer.
+    pub fn integer(&mut self, name: &str) -> Option<i64> {
+        self.take(name, "must be an integer", |value| value.as_i64())
+    }
+
+    /// A point in time.
+    pub fn time(&mut self, name: &str) -> Option<Timestamp> {
+        self.take(name, "must be a time like 2024-01-15T10:00:00Z (RFC 3339)", |value| {
+            Timestamp::parse(value.as_str()?)
+        })
+    }
+
+    /// Nothing is left over and nothing was wrong.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn finish(mut self) -> Result<(), Problem> {
+        for name in std::mem::take(&mut self.map).keys() {
+            self.fault(name, "is not a field this call knows");
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::fields(self.errors)) }
+    }
+
+    fn take<T>(&mut self, name: &str, wanted: &str, read: impl Fn(Value) -> Option<T>) -> Option<T> {
+        let value = self.map.remove(name).filter(|value| !value.is_null())?;
+        let read = read(value);
+        if read.is_none() {
+            self.fault(name, wanted);
+        }
+        read
+    }
+
+    fn fault(&mut self, name: &str, detail: &str) {
+        let short: String = name.chars().take(64).collect();
+        let escaped = short.replace('~', "~0").replace('/', "~1");
+        self.errors.push(FieldError::new(format!("/{escaped}"), detail));
+    }
+}
+
+async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    let too_large =
+        || Problem::new(Kind::BodyTooLarge, format!("the body is longer than {BODY_BYTES_MAX} bytes"));
+    let declared =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if declared.is_some_and(|length: usize| length > BODY_BYTES_MAX) {
+        return Err(too_large());
+    }
+    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match whole {
+        Err(_) => Err(Problem::new(Kind::Timeout, "the body did not arrive in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(Kind::MalformedJson, "the body broke off")),
+        Ok(Ok(collected)) => Ok(collected.to_bytes().to_vec()),
+    }
+}
+
+fn declared_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::UnsupportedMediaType, "send Content-Type: application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(json: &str) -> Fields {
+        Fields::parse(json.as_bytes()).expect("an object")
+    }
+
+    #[test]
+    fn every_fault_is_listed_with_its_pointer() {
+        let mut given =
+            fields(r#"{"topic":5,"start_time":"soon","duration":1.5,"a/b~c":1,"recording_enabled":"yes"}"#);
+        given.required_text("topic");
+        given.time("start_time");
+        given.integer("duration");
+        given.switch("recording_enabled");
+        let problem = given.finish().expect_err("all of it is wrong");
+        let pointers: Vec<&str> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/topic", "/start_time", "/duration", "/recording_enabled", "/a~1b~0c"]);
+    }
+
+    #[test]
+    fn null_counts_as_left_out_where_a_field_is_optional() {
+        let mut given = fields(r#"{"topic":null,"passcode":null,"name":null}"#);
+        assert_eq!(given.nullable_text("passcode"), Some(None));
+        assert_eq!(given.nullable_text("absent"), None);
+        assert_eq!(given.text("name"), None);
+        assert_eq!(given.required_text("topic"), "");
+        let problem = given.finish().expect_err("the topic is required");
+        assert_eq!(problem.errors.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_at_its_root() {
+        for (json, kind) in [
+            ("[]", Kind::InvalidFields),
+            ("\"x\"", Kind::InvalidFields),
+            ("null", Kind::InvalidFields),
+            ("", Kind::MalformedJson),
+            ("{", Kind::MalformedJson),
+            ("{\"a\":1,}", Kind::MalformedJson),
+            ("\u{feff}{}", Kind::MalformedJson),
+        ] {
+            assert_eq!(Fields::parse(json.as_bytes()).err().map(|p| p.kind), Some(kind), "{json}");
+        }
+        let deep = "[".repeat(10_000);
+        assert_eq!(Fields::parse(deep.as_bytes()).err().map(|p| p.kind), Some(Kind::MalformedJson));
+    }
+}

@@ -1,0 +1,64 @@
+//! Around every request: time it, catch our own panics, keep API answers out of caches.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+
+use super::problem::{Kind, Problem};
+use crate::app::App;
+
+/// Counts and times the request; a panic in a handler is a 500 and a line in the log, not a lost connection.
+pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = method_label(request.method());
+    // The path alone: a query may carry a token.
+    let path = request.uri().path().to_owned();
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let response = answered.unwrap_or_else(|_| {
+        tracing::error!(method, path, "a handler panicked; this is a bug");
+        Problem::new(Kind::Internal, "the server made a mistake").into_response()
+    });
+    let status = response.status();
+    let seconds = begun.elapsed().as_secs_f64();
+    if let Ok(histogram) = app.metrics.http_seconds.get_metric_with_label_values(&[method, class(status)]) {
+        histogram.observe(seconds);
+    }
+    tracing::debug!(method, path, status = status.as_u16(), seconds, "answered");
+    response
+}
+
+/// What says nothing about caching is not to be kept.
+pub async fn keep_answers_fresh(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A bounded set of label values, whatever methods clients invent.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+const fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
+}

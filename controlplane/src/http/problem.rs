@@ -1,0 +1,254 @@
+//! Error answers: RFC 9457 problem documents with a stable type. The one place where errors become status codes.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::service::{FieldError, ServiceError};
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident => $status:literal, $slug:literal, $title:literal, $meaning:literal;)+) => {
+        /// The kinds of problems there are. Slugs are part of the contract: they never change their meaning.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Kind { $(#[doc = $meaning] $variant,)+ }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The end of the problem's type, `/problems/<slug>`.
+            #[must_use]
+            pub const fn slug(self) -> &'static str {
+                match self { $(Self::$variant => $slug,)+ }
+            }
+
+            /// What happened, the same for every occurrence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+
+            /// What it means and what to do, for the page behind the type.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)+ }
+            }
+
+            const fn code(self) -> u16 {
+                match self { $(Self::$variant => $status,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    MalformedJson => 400, "malformed-json", "The body is not JSON",
+        "The request body could not be read as JSON (RFC 8259).";
+    TokenRequired => 401, "token-required", "A token is needed",
+        "Send an Authorization: Bearer header with an access token.";
+    TokenInvalid => 401, "token-invalid", "The token does not count",
+        "The token is malformed, expired, signed by somebody else, or its user is gone. Get a new one.";
+    NotHost => 403, "not-host", "Only the host may do this",
+        "The caller is known, and the meeting belongs to somebody else.";
+    TokenOutOfScope => 403, "token-out-of-scope", "This token is not good for that",
+        "Host and session tokens count for one meeting and one purpose. Use an access token.";
+    PasscodeRequired => 403, "passcode-required", "The meeting needs a passcode",
+        "Join again with the field passcode.";
+    PasscodeWrong => 403, "passcode-wrong", "The passcode is wrong",
+        "Join again with the passcode the host gave out.";
+    NotFound => 404, "not-found", "There is nothing here",
+        "No resource has this address.";
+    MeetingNotFound => 404, "meeting-not-found", "There is no such meeting",
+        "The number is wrong or the meeting was deleted.";
+    UserNotFound => 404, "user-not-found", "There is no such user",
+        "No account has this name.";
+    MethodNotAllowed => 405, "method-not-allowed", "This method does nothing here",
+        "The address exists and takes other methods: see the Allow header.";
+    Timeout => 408, "request-timeout", "The request took too long",
+        "The body did not arrive in time. Send it again.";
+    MeetingInProgress => 409, "meeting-in-progress", "The meeting is in progress",
+        "The start of a running meeting cannot change.";
+    MeetingFull => 409, "meeting-full", "The meeting is full",
+        "As many people are connected as the meeting takes. Try again when somebody left.";
+    MeetingEnded => 410, "meeting-ended", "The meeting has ended",
+        "An ended meeting can be read, not joined or changed.";
+    BodyTooLarge => 413, "body-too-large", "The body is too large",
+        "Request bodies of this address are limited; nothing it takes is that long.";
+    UnsupportedMediaType => 415, "unsupported-media-type", "The body is not declared as JSON",
+        "Send Content-Type: application/json.";
+    InvalidFields => 422, "invalid-fields", "Some fields cannot be taken",
+        "The member errors lists each field by its JSON pointer (RFC 6901) with what is wrong.";
+    NotYetSupported => 422, "not-yet-supported", "This is not supported yet",
+        "The field asks for a feature of a later version; it is refused rather than ignored.";
+    Internal => 500, "internal", "Something went wrong here",
+        "The fault is the server's; its log says more.";
+    Draining => 503, "draining", "The server is going away",
+        "It takes nothing new. Try again in a moment: another one takes over.";
+    Busy => 503, "busy", "The server is busy",
+        "Too many writes at once. Try again after the time in Retry-After.";
+    StorageFailed => 503, "storage-failed", "The store is not available",
+        "Nothing can be written until an operator looks at the disk.";
+}
+
+impl Kind {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The problem's type.
+    #[must_use]
+    pub fn type_uri(self) -> String {
+        format!("/problems/{}", self.slug())
+    }
+}
+
+/// Errors listed in one document; a body with more is not worth a longer answer.
+const ERRORS_LISTED_MAX: usize = 20;
+/// What a caller waits before trying again, seconds.
+const RETRY_AFTER_SECONDS: &str = "2";
+
+/// One occurrence of a problem.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// What kind.
+    pub kind: Kind,
+    /// This occurrence, for people.
+    pub detail: String,
+    /// Fields that caused it.
+    pub errors: Vec<FieldError>,
+}
+
+impl Problem {
+    /// A problem without fields.
+    #[must_use]
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new() }
+    }
+
+    /// Fields that cannot be taken.
+    #[must_use]
+    pub fn fields(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] if one.pointer.is_empty() => format!("the body {}", one.detail),
+            [one] => format!("{} {}", one.pointer, one.detail),
+            many => format!("{} fields cannot be taken", many.len()),
+        };
+        Self { kind: Kind::InvalidFields, detail, errors }
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        use ServiceError as E;
+        let kind = match &error {
+            E::NoToken => Kind::TokenRequired,
+            E::BadToken(_) | E::UnknownUser => Kind::TokenInvalid,
+            E::NotHost => Kind::NotHost,
+            E::OutOfScope => Kind::TokenOutOfScope,
+            E::PasscodeRequired => Kind::PasscodeRequired,
+            E::WrongPasscode => Kind::PasscodeWrong,
+            E::NoSuchMeeting => Kind::MeetingNotFound,
+            E::NoSuchUser => Kind::UserNotFound,
+            E::Ended => Kind::MeetingEnded,
+            E::InProgress => Kind::MeetingInProgress,
+            E::Full => Kind::MeetingFull,
+            E::Invalid(_) => Kind::InvalidFields,
+            E::NotYetSupported { .. } => Kind::NotYetSupported,
+            E::Draining => Kind::Draining,
+            E::Busy => Kind::Busy,
+            E::BadRecord => Kind::Internal,
+            E::Store(_) => Kind::StorageFailed,
+        };
+        match error {
+            E::Invalid(errors) => Self::fields(errors),
+            E::NotYetSupported { pointer, detail } => {
+                Self { kind, detail: detail.to_owned(), errors: vec![FieldError::new(pointer, detail)] }
+            }
+            // Paths and system messages are the operator's, not the caller's.
+            E::Store(error) => {
+                tracing::error!(%error, "a request failed in the store");
+                Self::new(kind, "the store failed")
+            }
+            other => Self::new(kind, other.to_string()),
+        }
+    }
+}
+
+/// The document as it is sent.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDocument {
+    /// `/problems/<slug>`, stable.
+    r#type: String,
+    /// The same for every occurrence of the type.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// This occurrence.
+    detail: String,
+    /// The fields that caused it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<ProblemField>,
+}
+
+/// A field that cannot be taken.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ProblemField)]
+pub struct ProblemField {
+    /// JSON pointer (RFC 6901) into the request body.
+    pointer: String,
+    /// What is wrong with it.
+    detail: String,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.kind.status();
+        let fields = self.errors.into_iter().take(ERRORS_LISTED_MAX);
+        let document = ProblemDocument {
+            r#type: self.kind.type_uri(),
+            title: self.kind.title().to_owned(),
+            status: status.as_u16(),
+            detail: self.detail,
+            errors: fields.map(|f| ProblemField { pointer: f.pointer, detail: f.detail }).collect(),
+        };
+        let mut response = (status, Json(document)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_distinct_and_statuses_are_errors() {
+        for (at, kind) in Kind::ALL.iter().enumerate() {
+            assert!(kind.status().is_client_error() || kind.status().is_server_error());
+            assert!(Kind::ALL[..at].iter().all(|other| other.slug() != kind.slug()), "{}", kind.slug());
+        }
+    }
+
+    #[test]
+    fn a_failed_store_does_not_show_its_paths() {
+        let error = crate::store::StoreError::Failed { reason: "/secret/path: no space".into() };
+        let problem = Problem::from(ServiceError::Store(error));
+        assert_eq!(problem.kind, Kind::StorageFailed);
+        assert!(!problem.detail.contains("secret"));
+    }
+}

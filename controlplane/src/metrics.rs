@@ -1,1 +1,0 @@
-//! Prometheus registry of the appliance.

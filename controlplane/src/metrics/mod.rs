@@ -1,0 +1,163 @@
+//! The Prometheus registry: every name of the contract exists from the first scrape on, zero where nothing happened yet.
+//!
+//! Path: packet cores publish counters on a page each; a scrape reads the pages (`cores`), asks the service who is connected
+//! and writes the text format. Promises: scraping takes no lock a packet core could wait for.
+
+mod cores;
+
+use std::sync::Arc;
+
+use dataplane::base::counters::SharedCounters;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use cores::CoreCollector;
+
+/// Buckets of join times, seconds: the goal is 0.5, the source's limit 5.
+const JOIN_BOUNDS: [f64; 10] = [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0];
+/// Buckets of HTTP answers, seconds: the source's limit is 0.2.
+const HTTP_BOUNDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0];
+/// Values of the label `state` of `kaigi_recordings_total` (the source's states).
+pub const RECORDING_STATES: [&str; 3] = ["processing", "completed", "failed"];
+
+/// The registry and what is counted by hand.
+pub struct Metrics {
+    registry: Registry,
+    cores: CoreCollector,
+    meetings: IntGauge,
+    participants: IntGauge,
+    draining: IntGauge,
+    /// From opening `/rtc` to media keys in place, seconds.
+    pub join_seconds: Histogram,
+    /// Recordings by the state they reached.
+    pub recordings: IntCounterVec,
+    /// HTTP answers by method and status class, seconds to the answer's head.
+    pub http_seconds: HistogramVec,
+}
+
+impl Metrics {
+    /// A registry with every name and label in place.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::try_new().expect("names, labels and buckets are constants and distinct: the test makes one")
+    }
+
+    fn try_new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let cores = CoreCollector::default();
+        let meetings = IntGauge::new("kaigi_meetings", "Meetings with somebody connected.")?;
+        let participants = IntGauge::new("kaigi_participants", "People connected to meetings.")?;
+        let draining = IntGauge::new("kaigi_draining", "1 while the server takes nothing new.")?;
+        let join_seconds = Histogram::with_opts(
+            HistogramOpts::new("kaigi_join_seconds", "From opening /rtc to media keys in place.")
+                .buckets(JOIN_BOUNDS.to_vec()),
+        )?;
+        let recordings = IntCounterVec::new(
+            Opts::new("kaigi_recordings_total", "Recordings by the state they reached."),
+            &["state"],
+        )?;
+        let http_seconds = HistogramVec::new(
+            HistogramOpts::new("kaigi_http_seconds", "HTTP answers: time to the head of the answer.")
+                .buckets(HTTP_BOUNDS.to_vec()),
+            &["method", "status"],
+        )?;
+        for state in RECORDING_STATES {
+            recordings.get_metric_with_label_values(&[state])?;
+        }
+        http_seconds.get_metric_with_label_values(&["GET", "2xx"])?;
+        let build = IntGauge::with_opts(
+            Opts::new("kaigi_build_info", "1; the label says which version runs.")
+                .const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        build.set(1);
+        registry.register(Box::new(build))?;
+        registry.register(Box::new(cores.clone()))?;
+        registry.register(Box::new(meetings.clone()))?;
+        registry.register(Box::new(participants.clone()))?;
+        registry.register(Box::new(draining.clone()))?;
+        registry.register(Box::new(join_seconds.clone()))?;
+        registry.register(Box::new(recordings.clone()))?;
+        registry.register(Box::new(http_seconds.clone()))?;
+        Ok(Self { registry, cores, meetings, participants, draining, join_seconds, recordings, http_seconds })
+    }
+
+    /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
+    pub fn attach_cores(&self, pages: Vec<Arc<SharedCounters>>) {
+        self.cores.attach(pages);
+    }
+
+    /// The text exposition format (version 0.0.4), with the live numbers given.
+    #[must_use]
+    pub fn text(&self, live_meetings: usize, live_people: usize, draining: bool) -> String {
+        self.meetings.set(i64::try_from(live_meetings).unwrap_or(i64::MAX));
+        self.participants.set(i64::try_from(live_people).unwrap_or(i64::MAX));
+        self.draining.set(i64::from(draining));
+        // Encoding fails only for families without metrics, and every family has one from the start.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dataplane::base::counters::Counters;
+    use dataplane::base::drops::DropReason;
+
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_contract_is_there_before_anything_happened() {
+        let text = Metrics::new().text(0, 0, false);
+        for line in [
+            "kaigi_packets_received_total{core=\"0\"} 0",
+            "kaigi_packets_forwarded_total{core=\"0\"} 0",
+            "kaigi_packets_dropped_total{core=\"0\",reason=\"bad_tag\"} 0",
+            "kaigi_cycles_total{core=\"0\",stage=\"seal\"} 0",
+            "kaigi_forward_delay_seconds_bucket{core=\"0\",le=\"0.001\"} 0",
+            "kaigi_forward_delay_seconds_count{core=\"0\"} 0",
+            "kaigi_meetings 0",
+            "kaigi_participants 0",
+            "kaigi_join_seconds_count 0",
+            "kaigi_recordings_total{state=\"completed\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+        let reasons = text.lines().filter(|l| l.starts_with("kaigi_packets_dropped_total")).count();
+        assert_eq!(reasons, DropReason::COUNT);
+    }
+
+    #[test]
+    fn a_scrape_shows_what_each_core_published() {
+        let metrics = Metrics::new();
+        let pages: Vec<Arc<SharedCounters>> = (0..2).map(|_| Arc::default()).collect();
+        metrics.attach_cores(pages.clone());
+        let mut counters = Counters { packets_forwarded: 7, ..Counters::default() };
+        counters.delay(10);
+        counters.delay(400);
+        counters.delay(1_000_000);
+        counters.dropped[DropReason::Replayed as usize] = 3;
+        pages[1].publish(&counters);
+        let text = metrics.text(2, 5, true);
+        for line in [
+            "kaigi_packets_forwarded_total{core=\"0\"} 0",
+            "kaigi_packets_forwarded_total{core=\"1\"} 7",
+            "kaigi_packets_dropped_total{core=\"1\",reason=\"replayed\"} 3",
+            "kaigi_forward_delay_seconds_bucket{core=\"1\",le=\"0.00001\"} 1",
+            "kaigi_forward_delay_seconds_bucket{core=\"1\",le=\"0.0005\"} 2",
+            "kaigi_forward_delay_seconds_bucket{core=\"1\",le=\"0.25\"} 2",
+            "kaigi_forward_delay_seconds_bucket{core=\"1\",le=\"+Inf\"} 3",
+            "kaigi_forward_delay_seconds_count{core=\"1\"} 3",
+            "kaigi_meetings 2",
+            "kaigi_participants 5",
+            "kaigi_draining 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+        }
+    }
+}
