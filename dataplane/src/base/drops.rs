@@ -72,6 +72,8 @@ reasons! {
     QueueFull => "queue_full",
     /// The I/O backend had no send buffer left in this turn.
     SendBuffersFull => "send_buffers_full",
+    /// Longer than a datagram we send, after its header was rewritten.
+    TooLong => "too_long",
     /// The kernel refused the send.
     SendFailed => "send_failed",
     /// The lane to an assist thread is full.
