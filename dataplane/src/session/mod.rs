@@ -1,1 +1,6 @@
-//! The memory of one peer: ICE, SRTP contexts, loss repair and reports. Sans-IO.
+//! The memory of one peer: SRTP contexts, loss repair, reports. Sans-IO.
+//!
+//! Path: between `engine` and `room` above and `wire` and `kernels` below.
+//! Promises: no clock, socket or thread; time is an argument; every table has a bound.
+
+pub mod srtp;

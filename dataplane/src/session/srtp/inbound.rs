@@ -1,0 +1,238 @@
+//! Opening what a peer protected.
+//!
+//! Promises: an index is estimated and checked before any crypto and taken only after authentication; a stream's state exists
+//! only after a packet of it authenticated, and there are at most [`SSRCS_PER_PEER`] of each protocol.
+
+use kernels::{CmSha1Key, GcmKey, Suite};
+
+use super::replay::ReplayWindow;
+use super::{Cipher, ENCRYPTED, INDEX_BYTES, Protocol, RTCP_CLEAR_BYTES, RTP_INDEX_END, roll_over};
+use crate::base::drops::DropReason;
+use crate::base::handoff::{MasterKey, SrtpProfile};
+use crate::base::ids::{Seq, Ssrc};
+use crate::base::limits::SSRCS_PER_PEER;
+use crate::wire::rtp;
+
+/// Late RTP packets are taken up to this far behind the highest: retransmissions on the stream's own SSRC come late.
+/// 16 words = 1,024 packets = 128 bytes per stream.
+const RTP_WINDOW_WORDS: usize = 16;
+/// RTCP comes a few times a second.
+const RTCP_WINDOW_WORDS: usize = 2;
+/// Streams that a new context has room for: most peers send fewer.
+const STREAMS_AT_FIRST: usize = 8;
+
+/// What a peer protects with, and what was already received.
+pub struct Inbound {
+    pub(super) rtp: Cipher,
+    pub(super) rtcp: Cipher,
+    rtp_streams: Streams<RTP_WINDOW_WORDS>,
+    rtcp_streams: Streams<RTCP_WINDOW_WORDS>,
+}
+
+/// A packet opened in place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenedRtp {
+    /// Bytes of the RTP header with extensions; the plaintext payload (and padding) follows.
+    pub header_bytes: usize,
+    /// Bytes of the whole plaintext packet: it is now `packet[..bytes]`.
+    pub bytes: usize,
+    /// Roll-over counter and sequence number, 48 bits.
+    pub index: u64,
+}
+
+impl Inbound {
+    /// A context for what is protected with `master`.
+    #[must_use]
+    pub fn new(suite: Suite, profile: SrtpProfile, master: &MasterKey) -> Self {
+        Self {
+            rtp: Cipher::new(suite, profile, master, Protocol::Rtp),
+            rtcp: Cipher::new(suite, profile, master, Protocol::Rtcp),
+            rtp_streams: Streams::new(),
+            rtcp_streams: Streams::new(),
+        }
+    }
+
+    /// Opens one SRTP packet in place (RFC 3711 section 3.3, RFC 7714 section 8).
+    /// `packet` is header || ciphertext || tag; on success its first [`OpenedRtp::bytes`] are header || plaintext.
+    ///
+    /// # Errors
+    /// `Truncated`, `Malformed`, `Replayed`, `TooManySsrcs` and `KeyExhausted` before any crypto; `BadTag` with the payload zeroed.
+    /// State changes only on success.
+    pub fn open_rtp(&mut self, packet: &mut [u8]) -> Result<OpenedRtp, DropReason> {
+        let header_bytes = rtp::header_bytes(packet)?;
+        let ssrc = rtp::ssrc(packet).ok_or(DropReason::Truncated)?;
+        let seq = rtp::seq(packet).ok_or(DropReason::Truncated)?;
+        let stream = self.rtp_streams.find(ssrc);
+        let index = match stream {
+            Some(at) => {
+                let window = &self.rtp_streams.windows[at];
+                let index = estimate(window.highest(), seq)?;
+                if !window.is_new(index) {
+                    return Err(DropReason::Replayed);
+                }
+                index
+            }
+            // A sender's roll-over counter begins at zero (RFC 3711 section 3.2.1).
+            None => {
+                self.rtp_streams.has_room()?;
+                u64::from(seq.0)
+            }
+        };
+        let (header, sealed) = packet.split_at_mut(header_bytes);
+        let opened = match &self.rtp {
+            Cipher::Gcm { key, salt } => {
+                if sealed.len() < GcmKey::TAG_BYTES {
+                    return Err(DropReason::Truncated);
+                }
+                key.open_in_place(&salt.rtp_iv(ssrc, index), header, sealed)
+            }
+            Cipher::CmSha1 { key, salt } => {
+                if sealed.len() < CmSha1Key::TAG_BYTES {
+                    return Err(DropReason::Truncated);
+                }
+                key.open_in_place(&salt.iv(ssrc, index), header, sealed, &roll_over(index))
+            }
+        };
+        let payload_bytes = opened.map_err(|_| DropReason::BadTag)?;
+        self.rtp_streams.take(stream, ssrc, index);
+        Ok(OpenedRtp { header_bytes, bytes: header_bytes + payload_bytes, index })
+    }
+
+    /// Opens one SRTCP datagram in place (RFC 3711 section 3.4, RFC 7714 section 9); answers the bytes of the plain compound,
+    /// which is then `packet[..bytes]`. Packets that are authenticated but not encrypted are not negotiated and not taken.
+    ///
+    /// # Errors
+    /// As [`Self::open_rtp`]; a clear encrypted flag is `Malformed`.
+    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
+        let tag_bytes = match &self.rtcp {
+            Cipher::Gcm { .. } => GcmKey::TAG_BYTES,
+            Cipher::CmSha1 { .. } => CmSha1Key::TAG_BYTES,
+        };
+        if packet.len() < RTCP_CLEAR_BYTES + tag_bytes + INDEX_BYTES {
+            return Err(DropReason::Truncated);
+        }
+        let plain_bytes = packet.len() - tag_bytes - INDEX_BYTES;
+        let word_at = match &self.rtcp {
+            Cipher::Gcm { .. } => plain_bytes + tag_bytes,
+            Cipher::CmSha1 { .. } => plain_bytes,
+        };
+        let ssrc = Ssrc(read_u32(packet, 4));
+        let word = read_u32(packet, word_at);
+        if word & ENCRYPTED == 0 {
+            return Err(DropReason::Malformed);
+        }
+        let index = word & !ENCRYPTED;
+        let stream = self.rtcp_streams.find(ssrc);
+        match stream {
+            Some(at) if !self.rtcp_streams.windows[at].is_new(u64::from(index)) => {
+                return Err(DropReason::Replayed);
+            }
+            Some(_) => {}
+            None => self.rtcp_streams.has_room()?,
+        }
+        match &self.rtcp {
+            Cipher::Gcm { key, salt } => {
+                let (clear, rest) = packet.split_at_mut(RTCP_CLEAR_BYTES);
+                let mut associated = [0; RTCP_CLEAR_BYTES + INDEX_BYTES];
+                associated[..RTCP_CLEAR_BYTES].copy_from_slice(clear);
+                associated[RTCP_CLEAR_BYTES..].copy_from_slice(&word.to_be_bytes());
+                let sealed = &mut rest[..plain_bytes - RTCP_CLEAR_BYTES + tag_bytes];
+                key.open_in_place(&salt.rtcp_iv(ssrc, index), &associated, sealed)
+                    .map_err(|_| DropReason::BadTag)?;
+            }
+            Cipher::CmSha1 { key, salt } => {
+                let (covered, tag) = packet.split_at_mut(plain_bytes + INDEX_BYTES);
+                let authentic = tag.first_chunk().is_some_and(|tag| key.verify(&[covered], tag));
+                let text = &mut covered[RTCP_CLEAR_BYTES..plain_bytes];
+                if !authentic {
+                    text.fill(0);
+                    return Err(DropReason::BadTag);
+                }
+                key.ctr_in_place(&salt.iv(ssrc, u64::from(index)), text);
+            }
+        }
+        self.rtcp_streams.take(stream, ssrc, u64::from(index));
+        Ok(plain_bytes)
+    }
+}
+
+/// The index that `seq` most likely has (RFC 3711 section 3.3.1): the one nearest to the highest so far.
+fn estimate(highest: u64, seq: Seq) -> Result<u64, DropReason> {
+    let roll_over = highest >> 16;
+    let last = highest as u16;
+    let seq = seq.0;
+    let roll_over = if last < 0x8000 && seq > last && seq - last > 0x8000 {
+        // From before the stream's first roll-over, or from before its beginning.
+        roll_over.checked_sub(1).ok_or(DropReason::Replayed)?
+    } else if last >= 0x8000 && seq < last - 0x8000 {
+        roll_over + 1
+    } else {
+        roll_over
+    };
+    let index = roll_over << 16 | u64::from(seq);
+    if index >= RTP_INDEX_END { Err(DropReason::KeyExhausted) } else { Ok(index) }
+}
+
+/// Windows of the streams of one protocol, found by SSRC.
+struct Streams<const WORDS: usize> {
+    /// Apart from the windows: 256 of them are 16 cache lines to look through.
+    ssrcs: Vec<Ssrc>,
+    windows: Vec<ReplayWindow<WORDS>>,
+}
+
+impl<const WORDS: usize> Streams<WORDS> {
+    fn new() -> Self {
+        Self { ssrcs: Vec::with_capacity(STREAMS_AT_FIRST), windows: Vec::with_capacity(STREAMS_AT_FIRST) }
+    }
+
+    fn find(&self, ssrc: Ssrc) -> Option<usize> {
+        self.ssrcs.iter().position(|&known| known == ssrc)
+    }
+
+    fn has_room(&self) -> Result<(), DropReason> {
+        if self.ssrcs.len() < SSRCS_PER_PEER { Ok(()) } else { Err(DropReason::TooManySsrcs) }
+    }
+
+    /// Takes an authenticated index of the stream at `at`, or of a new one.
+    fn take(&mut self, at: Option<usize>, ssrc: Ssrc, index: u64) {
+        match at {
+            Some(at) => self.windows[at].commit(index),
+            None => {
+                self.ssrcs.push(ssrc);
+                self.windows.push(ReplayWindow::starting_at(index));
+            }
+        }
+    }
+}
+
+/// Four bytes of a packet whose length was checked.
+fn read_u32(packet: &[u8], at: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&packet[at..at + 4]);
+    u32::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    #[test]
+    fn the_estimate_is_the_nearest_index() {
+        let mut rng = Rng::new(21);
+        for _ in 0..100_000 {
+            let highest = (1 << 16) + rng.below(RTP_INDEX_END - (1 << 18));
+            let distance = rng.below(0x8000);
+            assert_eq!(estimate(highest, Seq((highest + distance) as u16)), Ok(highest + distance));
+            assert_eq!(estimate(highest, Seq((highest - distance) as u16)), Ok(highest - distance));
+        }
+    }
+
+    #[test]
+    fn what_was_before_the_beginning_is_old_and_what_is_beyond_the_end_exhausts_the_key() {
+        assert_eq!(estimate(5, Seq(65_530)), Err(DropReason::Replayed));
+        assert_eq!(estimate(5, Seq(0)), Ok(0));
+        assert_eq!(estimate(RTP_INDEX_END - 1, Seq(65_535)), Ok(RTP_INDEX_END - 1));
+        assert_eq!(estimate(RTP_INDEX_END - 1, Seq(0)), Err(DropReason::KeyExhausted));
+    }
+}

@@ -1,0 +1,153 @@
+//! Sealing what goes to a peer.
+//!
+//! Promises: copy and encryption are one pass into the send buffer; an index that would repeat under the key is refused. The
+//! index of an RTP stream is its owner's, so that one context serves any number of streams without looking them up.
+
+use kernels::{CmSha1Key, GcmKey, Suite};
+
+use super::{
+    Cipher, ENCRYPTED, INDEX_BYTES, Protocol, RTCP_CLEAR_BYTES, RTCP_INDEX_END, RTP_INDEX_END, roll_over,
+};
+use crate::base::drops::DropReason;
+use crate::base::handoff::{MasterKey, SrtpProfile};
+use crate::base::ids::Ssrc;
+
+/// What we protect with.
+pub struct Outbound {
+    pub(super) rtp: Cipher,
+    pub(super) rtcp: Cipher,
+    /// Next SRTCP index. One count for all our SSRCs: it grows for each of them, which is what the RFC wants of each.
+    pub(super) rtcp_index: u32,
+}
+
+/// Key, vector and trailer of one RTP packet, for [`kernels::seal_many`].
+pub enum SealKeyRef<'a> {
+    /// Either GCM profile.
+    Gcm {
+        /// The key.
+        key: &'a GcmKey,
+        /// The packet's vector.
+        iv: [u8; 12],
+    },
+    /// `AES_CM_128_HMAC_SHA1_80`.
+    CmSha1 {
+        /// The key.
+        key: &'a CmSha1Key,
+        /// The packet's first counter block.
+        iv: [u8; 16],
+        /// The roll-over counter, covered by the tag and not sent.
+        trailer: [u8; 4],
+    },
+}
+
+impl Outbound {
+    /// A context that protects with `master`.
+    #[must_use]
+    pub fn new(suite: Suite, profile: SrtpProfile, master: &MasterKey) -> Self {
+        Self {
+            rtp: Cipher::new(suite, profile, master, Protocol::Rtp),
+            rtcp: Cipher::new(suite, profile, master, Protocol::Rtcp),
+            rtcp_index: 0,
+        }
+    }
+
+    /// Bytes that sealing adds to an RTP packet.
+    #[must_use]
+    pub const fn rtp_overhead_bytes(&self) -> usize {
+        tag_bytes(&self.rtp)
+    }
+
+    /// Bytes that sealing adds to an RTCP packet.
+    #[must_use]
+    pub const fn rtcp_overhead_bytes(&self) -> usize {
+        tag_bytes(&self.rtcp) + INDEX_BYTES
+    }
+
+    /// What seals the packet with this index: for sealing many packets in one call.
+    ///
+    /// # Errors
+    /// `KeyExhausted` from 2^48 on.
+    pub fn seal_key(&self, ssrc: Ssrc, index: u64) -> Result<SealKeyRef<'_>, DropReason> {
+        if index >= RTP_INDEX_END {
+            return Err(DropReason::KeyExhausted);
+        }
+        Ok(match &self.rtp {
+            Cipher::Gcm { key, salt } => SealKeyRef::Gcm { key, iv: salt.rtp_iv(ssrc, index) },
+            Cipher::CmSha1 { key, salt } => {
+                SealKeyRef::CmSha1 { key, iv: salt.iv(ssrc, index), trailer: roll_over(index) }
+            }
+        })
+    }
+
+    /// Seals one RTP packet: `header` and then the encryption of the two payload parts go to `out`. Answers the datagram's bytes.
+    /// `index` is roll-over counter and sequence number of the stream; it never repeats for one `ssrc`.
+    ///
+    /// # Errors
+    /// `KeyExhausted` from index 2^48 on; `TooLong` when `out` is too small. Nothing of `out` counts then.
+    pub fn seal_rtp(
+        &self,
+        ssrc: Ssrc,
+        index: u64,
+        header: &[u8],
+        payload: [&[u8]; 2],
+        out: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let key = self.seal_key(ssrc, index)?;
+        let payload_bytes = payload[0].len() + payload[1].len() + self.rtp_overhead_bytes();
+        let (head, rest) = out.split_at_mut_checked(header.len()).ok_or(DropReason::TooLong)?;
+        let sealed = rest.get_mut(..payload_bytes).ok_or(DropReason::TooLong)?;
+        head.copy_from_slice(header);
+        let written = match key {
+            SealKeyRef::Gcm { key, iv } => key.seal(&iv, header, &payload, sealed),
+            SealKeyRef::CmSha1 { key, iv, trailer } => key.seal(&iv, header, &payload, &trailer, sealed),
+        };
+        Ok(header.len() + written)
+    }
+
+    /// Seals one RTCP compound (at least a header and a sender SSRC) into `out`; answers the datagram's bytes.
+    ///
+    /// # Errors
+    /// `KeyExhausted` after 2^31 datagrams; `Truncated` for less than eight bytes; `TooLong` when `out` is too small.
+    pub fn seal_rtcp(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, DropReason> {
+        if self.rtcp_index >= RTCP_INDEX_END {
+            return Err(DropReason::KeyExhausted);
+        }
+        let &[_, _, _, _, a, b, c, d, ..] = plain else { return Err(DropReason::Truncated) };
+        let bytes = plain.len() + self.rtcp_overhead_bytes();
+        let out = out.get_mut(..bytes).ok_or(DropReason::TooLong)?;
+        let ssrc = Ssrc(u32::from_be_bytes([a, b, c, d]));
+        let index = self.rtcp_index;
+        let word = (ENCRYPTED | index).to_be_bytes();
+        let (clear, text) = plain.split_at(RTCP_CLEAR_BYTES);
+        match &self.rtcp {
+            Cipher::Gcm { key, salt } => {
+                let mut associated = [0; RTCP_CLEAR_BYTES + INDEX_BYTES];
+                associated[..RTCP_CLEAR_BYTES].copy_from_slice(clear);
+                associated[RTCP_CLEAR_BYTES..].copy_from_slice(&word);
+                let (head, rest) = out.split_at_mut(RTCP_CLEAR_BYTES);
+                head.copy_from_slice(clear);
+                let written = key.seal(&salt.rtcp_iv(ssrc, index), &associated, &[&[], text], rest);
+                rest[written..].copy_from_slice(&word);
+            }
+            Cipher::CmSha1 { key, salt } => {
+                let (covered, tag) = out.split_at_mut(plain.len() + INDEX_BYTES);
+                covered[..plain.len()].copy_from_slice(plain);
+                key.ctr_in_place(
+                    &salt.iv(ssrc, u64::from(index)),
+                    &mut covered[RTCP_CLEAR_BYTES..plain.len()],
+                );
+                covered[plain.len()..].copy_from_slice(&word);
+                tag.copy_from_slice(&key.tag(&[covered]));
+            }
+        }
+        self.rtcp_index += 1;
+        Ok(bytes)
+    }
+}
+
+const fn tag_bytes(cipher: &Cipher) -> usize {
+    match cipher {
+        Cipher::Gcm { .. } => GcmKey::TAG_BYTES,
+        Cipher::CmSha1 { .. } => CmSha1Key::TAG_BYTES,
+    }
+}
