@@ -65,3 +65,18 @@ pub const REPORT_LANE: usize = 8_192;
 pub const ASSIST_LANE: usize = 4_096;
 /// A handshake datagram or data-channel message that crosses to assist, bytes.
 pub const ASSIST_BYTES_MAX: usize = 16 * 1024;
+
+/// Associations one assist thread keeps for one core: every peer of the core may be with the same thread.
+pub const ASSOCIATIONS_PER_ASSIST: usize = PEERS_PER_CORE;
+/// Application datagrams held per association while the promised certificate is not known yet: one SCTP INIT and its repeats.
+pub const EARLY_DATA_PER_ASSOCIATION: usize = 8;
+/// Data channels of one association: two of the LiveKit protocol each way, and room.
+pub const CHANNELS_PER_PEER: usize = 32;
+/// Largest data-channel message, as `a=max-message-size` says; also the reassembly limit.
+pub const CHANNEL_MESSAGE_BYTES_MAX: u32 = 65_536;
+/// Received data-channel bytes waiting per association; beyond it the peer's window closes. Four of the largest messages.
+pub const CHANNEL_QUEUE_BYTES: u32 = 4 * CHANNEL_MESSAGE_BYTES_MAX;
+/// Kept of a data channel's label.
+pub const CHANNEL_LABEL_BYTES_MAX: usize = 64;
+/// Requests an assist thread takes from one core before it looks after the others: handshakes cost milliseconds each.
+pub const ASSIST_REQUESTS_PER_TURN: usize = 64;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::{Bell, Outlet, Sent};
+use super::{Bell, Outlet, Sent, ThreadBell};
 use crate::base::handoff::{AssistReply, AssistRequest};
 use crate::base::limits::ASSIST_LANE;
 
 /// Makes a lane. `core` wakes the worker, `assist` the assist thread.
 #[must_use]
-pub fn assist(core: Arc<Bell>, assist: Arc<Bell>) -> (CoreEnd, AssistEnd) {
+pub fn assist(core: Arc<Bell>, assist: Arc<ThreadBell>) -> (CoreEnd, AssistEnd) {
     let requests = Arc::new(ArrayQueue::new(ASSIST_LANE));
     let replies = Arc::new(ArrayQueue::new(ASSIST_LANE));
     (
@@ -23,7 +23,7 @@ pub fn assist(core: Arc<Bell>, assist: Arc<Bell>) -> (CoreEnd, AssistEnd) {
 
 /// The core's end.
 pub struct CoreEnd {
-    requests: Outlet<AssistRequest>,
+    requests: Outlet<AssistRequest, ThreadBell>,
     replies: Arc<ArrayQueue<AssistReply>>,
 }
 
@@ -57,7 +57,7 @@ impl CoreEnd {
 /// The assist thread's end.
 pub struct AssistEnd {
     requests: Arc<ArrayQueue<AssistRequest>>,
-    replies: Outlet<AssistReply>,
+    replies: Outlet<AssistReply, Bell>,
 }
 
 impl AssistEnd {
@@ -102,8 +102,7 @@ mod tests {
     #[test]
     fn a_full_lane_drops_datagrams_and_keeps_the_rest() {
         let (core_bell, _core_reader) = bell_on_a_pipe();
-        let (assist_bell, _assist_reader) = bell_on_a_pipe();
-        let (mut core, mut thread) = assist(core_bell, assist_bell);
+        let (mut core, mut thread) = assist(core_bell, Arc::default());
         let peer = PeerId(1);
         let datagram = || AssistRequest::Datagram { peer, bytes: Box::new([22]) };
         for _ in 0..ASSIST_LANE {

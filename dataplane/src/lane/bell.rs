@@ -8,7 +8,10 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::thread::{self, Thread};
+use std::time::Duration;
 
 /// A doorbell on an eventfd (or, in tests, the write end of a pipe).
 pub struct Bell {
@@ -57,6 +60,41 @@ impl AsFd for Bell {
     }
 }
 
+/// The same for a thread that sleeps by parking: an assist thread has no descriptors.
+#[derive(Default)]
+pub struct ThreadBell {
+    thread: OnceLock<Thread>,
+    armed: AtomicBool,
+}
+
+impl ThreadBell {
+    /// The calling thread is the one to wake. Before this there is nobody to wake, and nobody has looked at the queues.
+    pub fn attach(&self) {
+        let _ = self.thread.set(thread::current());
+    }
+
+    /// See [`Bell::ring`].
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.armed.load(Ordering::Relaxed)
+            && self.armed.swap(false, Ordering::AcqRel)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Sleeps until a ring or until the time is over, unless `has_work` finds something after the arming.
+    pub fn sleep(&self, time: Duration, has_work: impl FnOnce() -> bool) {
+        self.armed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !has_work() {
+            thread::park_timeout(time);
+        }
+        self.armed.store(false, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -82,6 +120,35 @@ pub(super) mod tests {
         let mut rung = Vec::new();
         reader.read_to_end(&mut rung).expect("the write end is closed");
         assert_eq!(rung.len(), 8, "exactly one ring");
+    }
+
+    #[test]
+    fn no_push_is_missed_by_a_parking_thread() {
+        const COUNT: u32 = 20_000;
+        let bell = Arc::new(ThreadBell::default());
+        let queue = Arc::new(crossbeam::queue::ArrayQueue::new(4));
+        let sleeper = std::thread::spawn({
+            let (bell, queue) = (bell.clone(), queue.clone());
+            move || {
+                bell.attach();
+                let mut next = 0;
+                while next < COUNT {
+                    // Ten minutes: a missed ring would hang the test.
+                    bell.sleep(Duration::from_secs(600), || !queue.is_empty());
+                    while let Some(number) = queue.pop() {
+                        assert_eq!(number, next);
+                        next += 1;
+                    }
+                }
+            }
+        });
+        for number in 0..COUNT {
+            while queue.push(number).is_err() {
+                std::thread::yield_now();
+            }
+            bell.ring();
+        }
+        sleeper.join().expect("it saw every number in order");
     }
 
     #[test]

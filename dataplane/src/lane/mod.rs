@@ -14,6 +14,6 @@ mod outlet;
 mod overflow;
 
 pub use assist::{AssistEnd, CoreEnd as AssistCoreEnd, assist};
-pub use bell::Bell;
+pub use bell::{Bell, ThreadBell};
 pub use control::{ControlEnd, WorkerEnd, control};
-pub use outlet::{Outlet, Sent};
+pub use outlet::{Outlet, Ring, Sent};

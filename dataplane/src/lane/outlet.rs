@@ -5,7 +5,25 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use super::Bell;
+use super::{Bell, ThreadBell};
+
+/// What wakes the reader of a lane.
+pub trait Ring {
+    /// Wakes it if it sleeps.
+    fn ring(&self);
+}
+
+impl Ring for Bell {
+    fn ring(&self) {
+        Self::ring(self);
+    }
+}
+
+impl Ring for ThreadBell {
+    fn ring(&self) {
+        Self::ring(self);
+    }
+}
 
 /// What became of an item that may be dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,17 +36,17 @@ pub enum Sent {
 }
 
 /// The sending end of a lane.
-pub struct Outlet<T> {
+pub struct Outlet<T, B> {
     queue: Arc<ArrayQueue<T>>,
-    bell: Arc<Bell>,
+    bell: Arc<B>,
     waiting: VecDeque<T>,
     unrung: bool,
 }
 
-impl<T> Outlet<T> {
+impl<T, B: Ring> Outlet<T, B> {
     /// An outlet into `queue`, whose reader sleeps on `bell`.
     #[must_use]
-    pub fn new(queue: Arc<ArrayQueue<T>>, bell: Arc<Bell>) -> Self {
+    pub fn new(queue: Arc<ArrayQueue<T>>, bell: Arc<B>) -> Self {
         Self { queue, bell, waiting: VecDeque::new(), unrung: false }
     }
 
