@@ -29,7 +29,10 @@ export function useNotices(): {
   );
   const notify = useCallback((text: string, tone: Notice['tone'] = 'info') => {
     const id = next.current++;
-    setNotices((before) => [...before, { id, text, tone }].slice(-NOTICES_MAX));
+    // Saying the same thing again only makes it last longer.
+    setNotices((before) =>
+      [...before.filter((notice) => notice.text !== text), { id, text, tone }].slice(-NOTICES_MAX),
+    );
     const timer = setTimeout(() => {
       timers.current.delete(timer);
       setNotices((before) => before.filter((notice) => notice.id !== id));

@@ -1,15 +1,17 @@
 // The surface: all tiles of a page, as a grid, or as a stage with a strip while a screen is shared or a tile is pinned.
 // Tiles are children of one element and only change their rectangle, so a video never restarts when the picture changes.
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { t } from '../strings';
 import { Icon } from '../ui/icon';
-import { arrangeGrid, arrangeStage, type Rect } from './layout';
+import { type Arrangement, arrangeGrid, arrangeStage, type Rect } from './layout';
 import type { TileView } from './model';
 import { orderTiles } from './order';
 import { Tile } from './tile';
 
 const GAP = 10;
+/** The pager below a grid, with its distance. */
+const PAGER_HEIGHT = 52;
 
 export function Surface({ tiles }: { tiles: readonly TileView[] }) {
   const element = useRef<HTMLDivElement>(null);
@@ -18,24 +20,23 @@ export function Surface({ tiles }: { tiles: readonly TileView[] }) {
   const [page, setPage] = useState(0);
 
   const stage = stageTile(tiles, pinned);
-  const others = stage ? tiles.filter((tile) => tile !== stage) : tiles;
-  const arrangement = stage
-    ? arrangeStage(tiles.length, size.width, size.height, GAP)
-    : arrangeGrid(tiles.length, size.width, size.height, GAP);
-  const perPage = Math.max(1, arrangement.perPage - (stage ? 1 : 0));
-  const ordered = useOrder(others, perPage);
-  const pages = arrangement.perPage === 0 ? 1 : Math.ceil(ordered.length / perPage);
-  const current = Math.min(page, Math.max(0, pages - 1));
-  const onPage = ordered.slice(current * perPage, (current + 1) * perPage);
+  const { width } = size;
+  const arrange = (count: number, height: number): Arrangement =>
+    stage ? arrangeStage(count, width, height, GAP) : arrangeGrid(count, width, height, GAP);
+  // A grid that does not fit on one page gives up a row for the pager; a stage carries it in its corner.
+  const full = arrange(tiles.length, size.height);
+  const paged = full.rects.length < tiles.length;
+  const height = paged && !stage ? Math.max(0, size.height - PAGER_HEIGHT) : size.height;
+  const { perPage } = paged ? arrange(tiles.length, height) : full;
+  const slots = Math.max(1, stage ? perPage - 1 : perPage);
+
+  const ordered = useOrder(tiles, stage?.kind === 'camera' ? slots + 1 : slots);
+  const others = ordered.filter((tile) => tile !== stage);
+  const pages = perPage === 0 ? 1 : Math.max(1, Math.ceil(others.length / slots));
+  const current = Math.min(page, pages - 1);
+  const onPage = others.slice(current * slots, (current + 1) * slots);
   const shown = stage ? [stage, ...onPage] : onPage;
-  const rects = useMemo(
-    () =>
-      (stage
-        ? arrangeStage(shown.length, size.width, size.height, GAP)
-        : arrangeGrid(shown.length, size.width, size.height, GAP)
-      ).rects,
-    [stage !== undefined, shown.length, size.width, size.height],
-  );
+  const { rects } = arrange(shown.length, height);
 
   return (
     <section
@@ -61,7 +62,7 @@ export function Surface({ tiles }: { tiles: readonly TileView[] }) {
           />
         ))}
       {pages > 1 && (
-        <Pager page={current} pages={pages} corner={cornerOf(stage && rects[0], size)} onPage={setPage} />
+        <Pager page={current} pages={pages} corner={stage && cornerOf(rects[0], size)} onPage={setPage} />
       )}
     </section>
   );
@@ -70,13 +71,14 @@ export function Surface({ tiles }: { tiles: readonly TileView[] }) {
 interface PagerProps {
   readonly page: number;
   readonly pages: number;
-  readonly corner: { readonly right: string; readonly bottom: string };
+  /** Undefined: centred below the grid. */
+  readonly corner: Corner | undefined;
   readonly onPage: (page: number) => void;
 }
 
 function Pager({ page, pages, corner, onPage }: PagerProps) {
   return (
-    <div class="pager" style={corner}>
+    <div class={corner ? 'pager' : 'pager pager-below'} style={corner}>
       <button
         type="button"
         class="icon-button"
@@ -102,13 +104,13 @@ function Pager({ page, pages, corner, onPage }: PagerProps) {
   );
 }
 
-/** The lower right corner of the stage, or of the whole surface when it is a grid. */
-function cornerOf(
-  stage: Rect | undefined,
-  size: { width: number; height: number },
-): { right: string; bottom: string } {
-  const right = stage ? size.width - stage.x - stage.width : 0;
-  const bottom = stage ? size.height - stage.y - stage.height : 0;
+type Corner = { right: string; bottom: string };
+
+/** The lower right corner of the stage. */
+function cornerOf(stage: Rect | undefined, size: { width: number; height: number }): Corner | undefined {
+  if (!stage) return undefined;
+  const right = size.width - stage.x - stage.width;
+  const bottom = size.height - stage.y - stage.height;
   return { right: `${right + 8}px`, bottom: `${bottom + 8}px` };
 }
 

@@ -23,7 +23,7 @@ export function Tile({ view, rect, staged, pinnable, pinned, onPin }: TileProps)
   const { person, kind, video } = view;
   const name = displayName(view);
   const [showing, setShowing] = useState(false);
-  const small = rect.width < 180;
+  const small = rect.width < 180 || rect.height < 150;
   return (
     // biome-ignore lint/a11y/useSemanticElements: a fieldset groups form controls; this groups a picture and its name.
     <div

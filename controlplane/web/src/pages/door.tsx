@@ -145,9 +145,7 @@ function OpenDoor(props: OpenDoorProps) {
           <h1>{created ? t.door.titleNew : t.door.title}</h1>
         </div>
         {problem && problem.kind !== 'passcode' && (
-          <ProblemBanner problem={problem}>
-            {retrying && <p class="banner-detail">{t.door.retrying}</p>}
-          </ProblemBanner>
+          <ProblemBanner problem={problem} note={retrying ? t.door.retrying : undefined} />
         )}
         <form
           class="stack"

@@ -20,7 +20,6 @@ interface GonePageProps {
 }
 
 export function GonePage({ reason, visit, comesBack, onRejoin, onHome }: GonePageProps) {
-  const advice = t.goneReasons[reason];
   const [problem, setProblem] = useState<Problem>();
   const [trying, setTrying] = useState(false);
   const [attempt, setAttempt] = useState(0);
@@ -34,6 +33,10 @@ export function GonePage({ reason, visit, comesBack, onRejoin, onHome }: GonePag
     setProblem(found);
     setAttempt((before) => before + 1);
   };
+  // An answer that no further try changes takes the place of the first reason.
+  const final =
+    problem?.kind === 'meeting-unknown' || problem?.kind === 'meeting-ended' ? problem : undefined;
+  const advice = final ? t.problems[final.kind] : t.goneReasons[reason];
   const tryNow = useCallback(() => void rejoin.current(), []);
 
   const waiting = comesBack && !trying && attempt < COMEBACK_ATTEMPTS && (!problem || isPassing(problem));
@@ -65,10 +68,16 @@ export function GonePage({ reason, visit, comesBack, onRejoin, onHome }: GonePag
 
   return (
     <main class="page centered" data-testid="disconnected-page" data-reason={reason}>
-      <div class="notice-card">
+      <div
+        class="notice-card"
+        {...(final ? { 'data-testid': 'error-banner', 'data-problem': final.kind } : {})}
+      >
         <Brand onClick={onHome} />
-        <span class={`notice-icon notice-icon-${reason}`}>
-          <Icon name={reason === 'left' ? 'leave' : reason === 'lost' ? 'warning' : 'info'} size={28} />
+        <span class={`notice-icon notice-icon-${final ? 'over' : reason}`}>
+          <Icon
+            name={reason === 'left' ? 'leave' : reason === 'lost' && !final ? 'warning' : 'info'}
+            size={28}
+          />
         </span>
         <h1 tabIndex={-1} ref={(element) => element?.focus()}>
           {advice.title}
@@ -76,14 +85,16 @@ export function GonePage({ reason, visit, comesBack, onRejoin, onHome }: GonePag
         <p class="notice-text" data-testid="disconnect-reason">
           {advice.remedy}
         </p>
-        {problem && <ProblemBanner problem={problem} />}
+        {problem && !final && <ProblemBanner problem={problem} />}
         <p class="notice-status" role="status">
           {trying ? t.gone.nowTrying : seconds !== undefined ? t.gone.autoRejoin(Math.max(0, seconds)) : ''}
         </p>
         <div class="notice-actions">
-          <Button look="primary" busy={trying} testId="rejoin-button" onClick={tryNow}>
-            {t.gone.rejoin}
-          </Button>
+          {!final && (
+            <Button look="primary" busy={trying} testId="rejoin-button" onClick={tryNow}>
+              {t.gone.rejoin}
+            </Button>
+          )}
           <Button testId="home-button" onClick={onHome}>
             {t.gone.home}
           </Button>

@@ -10,7 +10,7 @@ const FACES = [
 
 export function HeroArt() {
   return (
-    <svg class="hero-art" viewBox="-3 -3 450 190" aria-hidden="true">
+    <svg class="hero-art" viewBox="-5 -5 454 194" aria-hidden="true">
       {FACES.map(({ x, y, hue, head }, index) => (
         <g key={hue} transform={`translate(${x} ${y})`}>
           <clipPath id={`hero-${index}`}>

@@ -52,6 +52,8 @@ export function MeetingPage({ session, onGone, onState }: MeetingPageProps) {
   const [preferences, setPreferences] = useState(session.preferences);
   const url = location.origin + meetingPath(session.visit.number);
   const me = snapshot.people[0];
+  const alone =
+    snapshot.tiles.length === 1 && snapshot.connection === 'connected' && !panel && !snapshot.soundBlocked;
   useArrivals(snapshot, notify);
   useWakeLock();
 
@@ -91,7 +93,7 @@ export function MeetingPage({ session, onGone, onState }: MeetingPageProps) {
       </header>
       <main class="meeting-main">
         <Surface tiles={snapshot.tiles} />
-        {snapshot.people.length === 1 && snapshot.tiles.length === 1 && !panel && <Alone url={url} />}
+        {alone && <Alone url={url} />}
         {panel && <PeoplePanel people={snapshot.people} url={url} onClose={() => setPanel(false)} />}
       </main>
       <div class="overlays">
@@ -107,7 +109,7 @@ export function MeetingPage({ session, onGone, onState }: MeetingPageProps) {
             tone="info"
             icon="sound"
             testId="sound-banner"
-            advice={{ title: t.meeting.enableSound, remedy: t.meeting.enableSoundDetail }}
+            advice={{ title: t.meeting.soundOff, remedy: t.meeting.enableSoundDetail }}
           >
             <Button
               look="primary"

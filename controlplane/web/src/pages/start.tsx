@@ -20,7 +20,6 @@ interface StartPageProps {
 }
 
 export function StartPage({ preferences, onChange, onMeeting }: StartPageProps) {
-  const [problem, setProblem] = useState<Problem>();
   useEffect(() => {
     document.title = `kaigi · ${t.tagline}`;
   }, []);
@@ -53,16 +52,11 @@ export function StartPage({ preferences, onChange, onMeeting }: StartPageProps) 
             maxLength={80}
             testId="name-input"
           />
-          <CreateForm
-            name={preferences.name}
-            onCreated={(number) => onMeeting(number, true)}
-            onProblem={setProblem}
-          />
+          <CreateForm name={preferences.name} onCreated={(number) => onMeeting(number, true)} />
           <p class="divider">
             <span>{t.start.or}</span>
           </p>
           <JoinForm onMeeting={(number) => onMeeting(number, false)} />
-          {problem && <ProblemBanner problem={problem} />}
         </section>
       </main>
     </div>
@@ -72,20 +66,20 @@ export function StartPage({ preferences, onChange, onMeeting }: StartPageProps) 
 interface CreateFormProps {
   readonly name: string;
   readonly onCreated: (number: MeetingNumber) => void;
-  readonly onProblem: (problem: Problem | undefined) => void;
 }
 
-function CreateForm({ name, onCreated, onProblem }: CreateFormProps) {
+function CreateForm({ name, onCreated }: CreateFormProps) {
   const [topic, setTopic] = useState('');
   const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<Problem>();
   const create = async (): Promise<void> => {
     setBusy(true);
-    onProblem(undefined);
+    setProblem(undefined);
     try {
       const { number } = await createMeeting(topic.trim() || t.start.topicDefault(name.trim()));
       onCreated(number);
     } catch (error) {
-      onProblem(problemOf(error));
+      setProblem(problemOf(error));
       setBusy(false);
     }
   };
@@ -110,6 +104,7 @@ function CreateForm({ name, onCreated, onProblem }: CreateFormProps) {
       <Button look="primary" type="submit" icon="plus" wide busy={busy} testId="create-button">
         {busy ? t.start.creating : t.start.create}
       </Button>
+      {problem && <ProblemBanner problem={problem} />}
     </form>
   );
 }

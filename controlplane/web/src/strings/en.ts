@@ -167,7 +167,7 @@ export const en = {
     quality: 'Camera quality',
     standard: 'System default',
     none: 'None found',
-    capture: (width: number, height: number, fps: number) => `${width} × ${height}, ${fps} frames/s`,
+    capture: (width: number, height: number, fps: number) => `${width} × ${height}, ${fps} fps`,
     captureLabels: {
       '320x180@15': 'Data saver',
       '640x360@30': 'Standard',
@@ -221,6 +221,7 @@ export const en = {
     reconnecting: 'Reconnecting…',
     reconnectingDetail: 'The connection to the server broke. You stay in the meeting.',
     reconnected: 'Connected again',
+    soundOff: 'You cannot hear the others yet',
     enableSound: 'Click to enable sound',
     enableSoundDetail: 'The browser waits for a click before it plays audio.',
     close: 'Close',

@@ -108,6 +108,7 @@ export const ja: Strings = {
     reconnecting: '再接続しています…',
     reconnectingDetail: 'サーバーとの接続が切れました。会議には参加したままです。',
     reconnected: '再接続しました',
+    soundOff: 'まだ音声が聞こえません',
     enableSound: 'クリックして音声を有効にする',
     enableSoundDetail: 'ブラウザーは音声の再生前にクリックを必要とします。',
     close: '閉じる',

@@ -34,17 +34,20 @@ export function Banner({ tone, advice, testId, detail, slug, icon, children }: B
   );
 }
 
-export function ProblemBanner({ problem, children }: { problem: Problem; children?: ComponentChildren }) {
+export function ProblemBanner({ problem, note }: { problem: Problem; note?: string | undefined }) {
   return (
     <Banner
       tone="error"
       testId="error-banner"
       slug={problem.kind}
       advice={t.problems[problem.kind]}
-      detail={<ServerWords problem={problem} />}
-    >
-      {children}
-    </Banner>
+      detail={
+        <>
+          <ServerWords problem={problem} />
+          {note && <p class="banner-detail">{note}</p>}
+        </>
+      }
+    />
   );
 }
 
