@@ -3,4 +3,8 @@
 //! Path: between `engine` and `room` above and `wire` and `kernels` below.
 //! Promises: no clock, socket or thread; time is an argument; every table has a bound.
 
+pub mod nack;
+pub mod reports;
+pub mod rtx_cache;
 pub mod srtp;
+pub mod twcc;
