@@ -47,6 +47,32 @@ pub struct Config {
     pub demo: bool,
 }
 
+impl Config {
+    /// Keys whose value in `fresh` differs and that only a restart applies. A port of 0 stands for the one it became.
+    #[must_use]
+    pub fn keys_that_need_a_restart(&self, fresh: &Self) -> Vec<&'static str> {
+        let listen = self.listen.ip() != fresh.listen.ip()
+            || (fresh.listen.port() != 0 && self.listen.port() != fresh.listen.port());
+        [
+            ("data", self.data != fresh.data),
+            ("listen", listen),
+            ("udp-port", self.udp_port != fresh.udp_port),
+            ("tcp-port", self.tcp_port != fresh.tcp_port),
+            ("cores", self.cores != fresh.cores),
+            ("io", self.io != fresh.io),
+            ("node-ip", self.node_ip != fresh.node_ip),
+            ("public-url", self.public_url != fresh.public_url),
+            ("tls-cert and tls-key", self.tls != fresh.tls),
+            ("dtls", self.dtls != fresh.dtls),
+            ("log", self.log != fresh.log),
+            ("demo", self.demo != fresh.demo),
+        ]
+        .into_iter()
+        .filter_map(|(key, changed)| changed.then_some(key))
+        .collect()
+    }
+}
+
 /// A certificate chain and its key, PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TlsFiles {
@@ -359,6 +385,18 @@ mod tests {
             let error = load(&flags(&["--config", file.path()]), []).expect_err(key).to_string();
             assert!(error.contains(key) && error.contains(".toml"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_reload_cannot_apply_is_named() {
+        let before = load(&flags(&["--listen", "127.0.0.1:0"]), []).expect("loads").config;
+        let mut running = before.clone();
+        running.listen.set_port(40_000);
+        assert_eq!(running.keys_that_need_a_restart(&before), [""; 0]);
+        let after = load(&flags(&["--listen", "127.0.0.1:1", "--demo", "--log-level", "debug"]), [])
+            .expect("loads")
+            .config;
+        assert_eq!(running.keys_that_need_a_restart(&after), ["listen", "demo"]);
     }
 
     #[test]

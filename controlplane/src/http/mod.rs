@@ -22,6 +22,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
@@ -60,6 +61,7 @@ pub fn router(app: App) -> Router {
         .route("/problems/{slug}", get(ops::problem_page))
         .route("/", get(web::page))
         .route("/j/{number}", get(web::page))
+        .route("/j/{number}/", get(web::page))
         .route("/assets/{*path}", get(web::asset))
         .with_state(app.clone());
     own.merge(described)
@@ -67,7 +69,7 @@ pub fn router(app: App) -> Router {
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(observe::keep_answers_fresh))
-        .layer(CompressionLayer::new())
+        .layer(compression())
         .layer(cors())
         .layer(security_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(security_header(header::REFERRER_POLICY, "no-referrer"))
@@ -87,6 +89,14 @@ fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
         .security_schemes
         .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
     (router, document)
+}
+
+/// Text is compressed; what already is (fonts, images, sound) is left alone.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let worthwhile = DefaultPredicate::new()
+        .and(NotForContentType::const_new("font/"))
+        .and(NotForContentType::const_new("audio/"));
+    CompressionLayer::new().compress_when(worthwhile)
 }
 
 /// Any page may call the API and the media doors: they know callers by Bearer tokens, never by cookies.

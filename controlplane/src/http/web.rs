@@ -108,7 +108,7 @@ fn media_type(name: &str) -> &'static str {
         "woff2" => "font/woff2",
         "wasm" => "application/wasm",
         "mp3" => "audio/mpeg",
-        "txt" => "text/plain; charset=utf-8",
+        "txt" | "md" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }
 }

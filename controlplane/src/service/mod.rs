@@ -20,7 +20,7 @@ use dataplane::base::ids::MeetingId;
 use tokio::sync::{broadcast, watch};
 
 use crate::auth::{Audience, TokenError, Tokens};
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Entry, Store, StoreError};
 pub use error::{FieldError, ServiceError};
 use ids::UserId;
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
@@ -196,6 +196,14 @@ impl Service {
         }
         self.0.store.get(&records::user_key(UserId(0)))?;
         Ok(())
+    }
+
+    /// Everything in the store as of one moment, for a backup.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn snapshot(&self) -> Result<Vec<Entry>, ServiceError> {
+        Ok(self.0.store.snapshot().await?)
     }
 
     fn user(&self, user: UserId) -> Result<User, ServiceError> {

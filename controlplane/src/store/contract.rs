@@ -74,6 +74,15 @@ fn a_scan_stays_in_its_prefix_and_goes_on_after_a_key() {
 }
 
 #[test]
+fn a_snapshot_holds_everything_in_order_and_nothing_else() {
+    each(|store| {
+        drop(store.commit(Batch::new().put("b", "2").put("a", "1")));
+        let all = store.snapshot().wait().expect("reads");
+        assert_eq!(all, [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())]);
+    });
+}
+
+#[test]
 fn an_empty_prefix_scans_everything_an_engine_user_wrote() {
     each(|store| {
         assert_eq!(store.commit(Batch::new().put("a", "1").put("b", "2")).wait(), Ok(()));

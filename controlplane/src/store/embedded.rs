@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::{Batch, COMMIT_QUEUE, Commit, Entry, Store, StoreError};
+use super::{Batch, COMMIT_QUEUE, Commit, Entry, Pending, Snapshot, Store, StoreError};
 
 /// Batches applied before one sync. 256 x ~4 writes of ~1 KiB is ~1 MiB of log, a few milliseconds on a disk.
 const GROUP_MAX: usize = 256;
@@ -29,13 +29,19 @@ pub const FORMAT: u32 = 1;
 /// Where the format is kept; sorts before every table.
 const FORMAT_KEY: &[u8] = b"\0format";
 
-type Answer = oneshot::Sender<Result<(), StoreError>>;
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What waits for the committer.
+enum Work {
+    Write(Batch, Answer<()>),
+    Snapshot(Answer<Vec<Entry>>),
+}
 
 /// A store on the local disk.
 pub struct EmbeddedStore {
     db: sled::Db,
     path: PathBuf,
-    queue: Option<SyncSender<(Batch, Answer)>>,
+    queue: Option<SyncSender<Work>>,
     committer: Option<JoinHandle<()>>,
 }
 
@@ -76,6 +82,14 @@ impl EmbeddedStore {
         Ok(Self { db, path, queue: Some(queue), committer: Some(committer) })
     }
 
+    fn queue<T>(&self, work: Work, result: oneshot::Receiver<Result<T, StoreError>>) -> Pending<T> {
+        match self.queue.as_ref().map(|queue| queue.try_send(work)) {
+            Some(Ok(())) => Pending::waiting(result),
+            Some(Err(TrySendError::Full(_))) => Pending::done(Err(StoreError::Busy)),
+            Some(Err(TrySendError::Disconnected(_))) | None => Pending::done(Err(super::gone())),
+        }
+    }
+
     fn reading(&self, error: &sled::Error) -> StoreError {
         match error {
             sled::Error::Corruption { .. } => corrupt(&self.path, "a page failed its checksum"),
@@ -109,13 +123,13 @@ impl Store for EmbeddedStore {
         if !batch.fits() {
             return Commit::done(Err(StoreError::TooLarge));
         }
-        let Some(queue) = &self.queue else { return Commit::done(Err(super::gone())) };
         let (answer, result) = oneshot::channel();
-        match queue.try_send((batch, answer)) {
-            Ok(()) => Commit::waiting(result),
-            Err(TrySendError::Full(_)) => Commit::done(Err(StoreError::Busy)),
-            Err(TrySendError::Disconnected(_)) => Commit::done(Err(super::gone())),
-        }
+        self.queue(Work::Write(batch, answer), result)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let (answer, result) = oneshot::channel();
+        self.queue(Work::Snapshot(answer), result)
     }
 }
 
@@ -130,13 +144,20 @@ impl Drop for EmbeddedStore {
 }
 
 /// The committer thread: one group after another until the store is dropped.
-fn commit_groups(db: &sled::Db, log: &File, waiting: &Receiver<(Batch, Answer)>) {
+fn commit_groups(db: &sled::Db, log: &File, waiting: &Receiver<Work>) {
     let mut broken: Option<StoreError> = None;
     let mut group = Vec::with_capacity(GROUP_MAX);
     while let Ok(first) = waiting.recv() {
         let more = waiting.try_iter().take(GROUP_MAX - 1);
         let mut wrote = false;
-        for (batch, answer) in std::iter::once(first).chain(more) {
+        for work in std::iter::once(first).chain(more) {
+            let (batch, answer) = match work {
+                Work::Write(batch, answer) => (batch, answer),
+                Work::Snapshot(answer) => {
+                    let _ = answer.send(everything(db));
+                    continue;
+                }
+            };
             let result = match &broken {
                 Some(error) => Err(error.clone()),
                 None => apply(db, batch),
@@ -173,6 +194,18 @@ fn apply(db: &sled::Db, batch: Batch) -> Result<(), StoreError> {
         }
     }
     db.apply_batch(writes).map_err(|e| failed(&e))
+}
+
+/// All entries but the store's own.
+fn everything(db: &sled::Db) -> Result<Vec<Entry>, StoreError> {
+    let mut entries = Vec::new();
+    for entry in db.iter() {
+        let (key, value) = entry.map_err(|e| failed(&e))?;
+        if key != FORMAT_KEY {
+            entries.push((key.to_vec(), value.to_vec()));
+        }
+    }
+    Ok(entries)
 }
 
 fn sync(db: &sled::Db, log: &File) -> Result<(), StoreError> {

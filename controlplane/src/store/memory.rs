@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Batch, Commit, Entry, Store, StoreError};
+use super::{Batch, Commit, Entry, Snapshot, Store, StoreError};
 
 /// A store that forgets everything when dropped.
 #[derive(Default)]
@@ -60,5 +60,9 @@ impl Store for MemoryStore {
 
     fn commit(&self, batch: Batch) -> Commit {
         Commit::done(self.apply(batch))
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::done(Ok(self.map().iter().map(|(key, value)| (key.clone(), value.clone())).collect()))
     }
 }

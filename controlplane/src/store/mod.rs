@@ -147,21 +147,26 @@ impl Batch {
     }
 }
 
-/// A batch on its way to the disk; resolves once it is durable or refused. Dropping it does not take the batch back.
+/// An answer of the committer on its way; resolves once it is there. Dropping it takes nothing back.
 #[must_use = "a write is acknowledged only once this resolves"]
-pub struct Commit(Inner);
+pub struct Pending<T>(Inner<T>);
 
-enum Inner {
-    Done(Option<Result<(), StoreError>>),
-    Waiting(oneshot::Receiver<Result<(), StoreError>>),
+/// A batch on its way to the disk; resolves once it is durable or refused.
+pub type Commit = Pending<()>;
+/// All entries of one moment between two batches, in key order.
+pub type Snapshot = Pending<Vec<Entry>>;
+
+enum Inner<T> {
+    Done(Option<Result<T, StoreError>>),
+    Waiting(oneshot::Receiver<Result<T, StoreError>>),
 }
 
-impl Commit {
-    pub(crate) const fn done(result: Result<(), StoreError>) -> Self {
+impl<T> Pending<T> {
+    pub(crate) const fn done(result: Result<T, StoreError>) -> Self {
         Self(Inner::Done(Some(result)))
     }
 
-    pub(crate) const fn waiting(answer: oneshot::Receiver<Result<(), StoreError>>) -> Self {
+    pub(crate) const fn waiting(answer: oneshot::Receiver<Result<T, StoreError>>) -> Self {
         Self(Inner::Waiting(answer))
     }
 
@@ -169,7 +174,7 @@ impl Commit {
     ///
     /// # Errors
     /// What the future would resolve to.
-    pub fn wait(self) -> Result<(), StoreError> {
+    pub fn wait(self) -> Result<T, StoreError> {
         match self.0 {
             Inner::Done(result) => result.unwrap_or_else(|| Err(gone())),
             Inner::Waiting(answer) => answer.blocking_recv().unwrap_or_else(|_| Err(gone())),
@@ -177,8 +182,8 @@ impl Commit {
     }
 }
 
-impl Future for Commit {
-    type Output = Result<(), StoreError>;
+impl<T: Unpin> Future for Pending<T> {
+    type Output = Result<T, StoreError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.get_mut().0 {
@@ -213,4 +218,10 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The future resolves to `Conflict` if a condition did not hold, `TooLarge`, `Busy`, or `Failed`.
     fn commit(&self, batch: Batch) -> Commit;
+
+    /// Everything the store holds, as of one moment between two batches. Writes wait while it is taken.
+    ///
+    /// # Errors
+    /// The future resolves to `Busy`, or `Failed` when the engine cannot read.
+    fn snapshot(&self) -> Snapshot;
 }

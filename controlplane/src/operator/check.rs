@@ -1,0 +1,216 @@
+//! `kaigid check`: looks at configuration, store and host, and says what would go wrong.
+
+use std::fmt;
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+
+use super::{Request, ask};
+use crate::config::{Config, Io};
+use crate::http::tls::TlsSlot;
+use crate::plane::allowed_cpus;
+use crate::store::{EmbeddedStore, StoreError};
+
+/// What was found about one thing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// Good, doubtful or wrong.
+    pub verdict: Verdict,
+    /// What was looked at.
+    pub subject: &'static str,
+    /// What was found and, if it is not good, what to do.
+    pub detail: String,
+}
+
+/// How good it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Good.
+    Good,
+    /// Works, not well.
+    Doubtful,
+    /// Does not work.
+    Wrong,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Doubtful => "warn",
+            Verdict::Wrong => "FAIL",
+        };
+        write!(f, "{verdict} {}: {}", self.subject, self.detail)
+    }
+}
+
+/// Socket buffers the packet plane wants per core: 100 ms of 1 Gbit/s is 12.5 MB; 4 MiB is a third of that.
+const RMEM_WANTED: u64 = 4 * 1024 * 1024;
+/// Descriptors for the most connections the server takes, and some.
+const DESCRIPTORS_WANTED: u64 = 16_384;
+
+/// All findings, in the order in which starting would meet them.
+#[must_use]
+pub fn check(config: &Config) -> Vec<Finding> {
+    let running = matches!(ask(&config.data, &Request::Ping), Ok(Some(_)));
+    let mut findings =
+        vec![good("config", format!("data in {}, listening on {}", config.data.display(), config.listen))];
+    findings.push(certificate(config));
+    findings.push(store(&config.data, running));
+    if running {
+        findings.push(good("ports", "a server runs on this data directory and has them".to_owned()));
+    } else {
+        findings.push(http_port(config));
+        findings.push(udp_ports(config));
+    }
+    findings.push(cores(config));
+    findings.push(uring(config));
+    findings.push(rmem());
+    findings.push(descriptors());
+    findings
+}
+
+fn good(subject: &'static str, detail: String) -> Finding {
+    Finding { verdict: Verdict::Good, subject, detail }
+}
+
+fn doubtful(subject: &'static str, detail: String) -> Finding {
+    Finding { verdict: Verdict::Doubtful, subject, detail }
+}
+
+fn wrong(subject: &'static str, detail: String) -> Finding {
+    Finding { verdict: Verdict::Wrong, subject, detail }
+}
+
+fn certificate(config: &Config) -> Finding {
+    match &config.tls {
+        None if config.public_url.as_ref().is_some_and(|public| public.secure) => {
+            good("tls", "something in front speaks TLS".to_owned())
+        }
+        None => doubtful(
+            "tls",
+            "none: browsers give cameras to localhost only; give --tls-cert and --tls-key".to_owned(),
+        ),
+        Some(files) => match TlsSlot::load(files) {
+            Ok(_) => good("tls", format!("{} loads", files.cert.display())),
+            Err(error) => wrong("tls", error.to_string()),
+        },
+    }
+}
+
+fn store(data: &Path, running: bool) -> Finding {
+    if running {
+        return good("store", "open in the running server".to_owned());
+    }
+    if !data.join("store").exists() {
+        return good("store", "none yet: the first start makes it".to_owned());
+    }
+    match EmbeddedStore::open(data) {
+        Ok(_) => good("store", "opens".to_owned()),
+        Err(error @ StoreError::Locked { .. }) => {
+            doubtful("store", format!("{error}, which is starting or stopping"))
+        }
+        Err(error) => wrong("store", format!("{error}; {}", error.remedy())),
+    }
+}
+
+fn http_port(config: &Config) -> Finding {
+    match TcpListener::bind(config.listen) {
+        Ok(_) => good("http", format!("{} is free", config.listen)),
+        Err(error) => wrong(
+            "http",
+            format!("cannot listen on {}: {error}; choose another with --listen", config.listen),
+        ),
+    }
+}
+
+fn udp_ports(config: &Config) -> Finding {
+    let first = usize::from(config.udp_port);
+    let count = config.cores.as_ref().map_or_else(|| allowed_cpus().len(), |cores| cores.0.len());
+    for port in first..first + count {
+        let Ok(port) = u16::try_from(port) else {
+            return wrong(
+                "udp",
+                format!("{count} ports from {first} on do not fit; choose a lower --udp-port"),
+            );
+        };
+        if let Err(error) = UdpSocket::bind(("0.0.0.0", port)) {
+            return wrong("udp", format!("cannot use port {port}: {error}; choose others with --udp-port"));
+        }
+    }
+    good("udp", format!("{count} ports from {first} on are free"))
+}
+
+fn cores(config: &Config) -> Finding {
+    let allowed = allowed_cpus();
+    match &config.cores {
+        None => good("cores", format!("media runs on {} CPUs", allowed.len())),
+        Some(cores) => match cores.0.iter().find(|cpu| !allowed.contains(&usize::from(**cpu))) {
+            None => good("cores", format!("media runs on {} CPUs", cores.0.len())),
+            Some(cpu) => {
+                wrong("cores", format!("this process may not run on CPU {cpu}; --cores may name {allowed:?}"))
+            }
+        },
+    }
+}
+
+fn uring(config: &Config) -> Finding {
+    if config.io == Io::Epoll {
+        return good("io_uring", "not asked for".to_owned());
+    }
+    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref().map(str::trim) {
+        Some("2") => wrong(
+            "io_uring",
+            "disabled; set the sysctl kernel.io_uring_disabled to 0 or use --io epoll".to_owned(),
+        ),
+        Some("1") => {
+            doubtful("io_uring", "for privileged processes only (kernel.io_uring_disabled is 1)".to_owned())
+        }
+        Some(_) => good("io_uring", "allowed by the kernel".to_owned()),
+        None => match kernel_version() {
+            Some(version) if version >= (6, 1) => good("io_uring", "the kernel has it".to_owned()),
+            _ => {
+                doubtful("io_uring", "the kernel is older than 6.1; use a newer one or --io epoll".to_owned())
+            }
+        },
+    }
+}
+
+fn kernel_version() -> Option<(u32, u32)> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn rmem() -> Finding {
+    let path = "/proc/sys/net/core/rmem_max";
+    match number(path) {
+        Some(bytes) if bytes >= RMEM_WANTED => good("rmem_max", format!("{bytes} bytes")),
+        Some(bytes) => doubtful(
+            "rmem_max",
+            format!(
+                "{bytes} bytes: bursts may be lost; set the sysctl net.core.rmem_max to {RMEM_WANTED} or more"
+            ),
+        ),
+        None => doubtful("rmem_max", format!("cannot read {path}")),
+    }
+}
+
+fn descriptors() -> Finding {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    match line.and_then(|line| line.split_whitespace().nth(3)) {
+        Some("unlimited") => good("descriptors", "unlimited".to_owned()),
+        Some(soft) if soft.parse().is_ok_and(|soft: u64| soft >= DESCRIPTORS_WANTED) => {
+            good("descriptors", soft.to_owned())
+        }
+        Some(soft) => {
+            doubtful("descriptors", format!("{soft}; allow {DESCRIPTORS_WANTED} (ulimit -n, LimitNOFILE)"))
+        }
+        None => doubtful("descriptors", "cannot read /proc/self/limits".to_owned()),
+    }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}

@@ -1,0 +1,10 @@
+//! What an operator does on the machine: tokens, backup, restore, check.
+//!
+//! With a server running on the data directory these talk to it through `DATA/kaigid.sock`; without one they open the store.
+
+pub mod backup;
+pub mod check;
+mod socket;
+pub mod token;
+
+pub use socket::{Answer, OperatorSocket, Request, ask};
