@@ -1,14 +1,18 @@
 //! The control plane of kaigi: everything that decides, nothing that touches a packet.
 //!
 //! A call's way: `http` or `signal` -> `service` -> `store` (made durable) -> `dispatch` -> a core's lane; reports come back the
-//! same way. `app` puts the parts together; `kaigid` (`main.rs`) is the thin program around it.
+//! same way. `appliance` puts the parts together and takes them apart; `kaigid` (`main.rs`) is the thin program around it.
+//! Ladder (imports only go down): `appliance -> {http, signal, operator} -> app -> {service, metrics, plane, tls, config}`;
+//! `signal -> {sdp, dispatch}`; `service -> {store, auth} -> ids`.
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod appliance;
 pub mod auth;
 pub mod config;
 pub mod dispatch;
 pub mod http;
+pub mod ids;
 pub mod logging;
 pub mod metrics;
 pub mod operator;
@@ -17,3 +21,4 @@ pub mod sdp;
 pub mod service;
 pub mod signal;
 pub mod store;
+pub mod tls;

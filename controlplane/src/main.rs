@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use controlplane::app::{Appliance, Failure};
+use controlplane::app::Failure;
+use controlplane::appliance::Appliance;
 use controlplane::config::{self, Cli, Command, Config, ServeArgs};
 use controlplane::logging::{self, LogHandle};
 use controlplane::operator::check::Verdict;

@@ -6,7 +6,7 @@ use dataplane::boot::{self, BootError, Plane, PlaneConfig};
 use dataplane::io::IoChoice;
 
 use crate::config::{Config, Io};
-use crate::service::ids::random_u64;
+use crate::ids::random_u64;
 
 /// One assist thread per this many cores: a handshake takes a few milliseconds, a core holds a few hundred people.
 const CORES_PER_ASSIST: usize = 4;

@@ -13,7 +13,7 @@ use dataplane::base::ids::MeetingId;
 use jsonwebtoken::{Algorithm, Header, Validation, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use crate::service::ids::{self, UserId};
+use crate::ids::{self, UserId};
 pub use key::SigningKey;
 
 /// Issuer of every token.

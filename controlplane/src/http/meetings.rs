@@ -15,7 +15,7 @@ use super::body::Fields;
 use super::caller::{Asked, Origin};
 use super::problem::{Kind, Problem, ProblemDocument};
 use crate::app::App;
-use crate::service::ids::parse_meeting;
+use crate::ids::parse_meeting;
 use crate::service::meetings::{PAGE_DEFAULT, PAGE_MAX};
 use crate::service::{
     FieldError, JoinRequest, Meeting, MeetingChange, MeetingStatus, NewMeeting, ParticipantState,

@@ -10,7 +10,6 @@ pub mod observe;
 pub mod ops;
 pub mod problem;
 pub mod server;
-pub mod tls;
 pub mod web;
 
 use std::time::Duration;

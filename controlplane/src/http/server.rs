@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::tls::TlsSlot;
+use crate::tls::TlsSlot;
 
 /// HTTP connections at a time; more wait in the kernel's backlog. Upgraded WebSockets no longer count.
 const CONNECTIONS_MAX: usize = 8_192;

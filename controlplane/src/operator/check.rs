@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::{Request, ask};
 use crate::config::{Config, Io};
-use crate::http::tls::TlsSlot;
 use crate::plane::allowed_cpus;
 use crate::store::{EmbeddedStore, StoreError};
+use crate::tls::TlsSlot;
 
 /// What was found about one thing.
 #[derive(Clone, PartialEq, Eq, Debug)]

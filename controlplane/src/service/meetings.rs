@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dataplane::base::ids::MeetingId;
 
-use super::ids::{self, UserId};
 use super::input::{DURATION_MINUTES_DEFAULT, MeetingChange, NewMeeting};
 use super::records::{self, MAX_PARTICIPANTS, Meeting, MeetingStatus, RECORD_VERSION, Record, UserKind};
 use super::timestamp::Timestamp;
 use super::{CAS_ATTEMPTS, Caller, FieldError, MeetingEvent, Service, ServiceError, new_user, off_thread};
 use crate::auth::passcode;
+use crate::ids::{self, UserId};
 use crate::store::{Batch, StoreError};
 
 /// Meetings on a page when the caller does not say.

@@ -5,7 +5,6 @@
 //! meeting. Not here: status codes (`http::problem`), media (`dispatch`), what a key looks like (`records`).
 
 pub mod error;
-pub mod ids;
 pub mod input;
 pub mod meetings;
 pub mod people;
@@ -20,9 +19,10 @@ use dataplane::base::ids::MeetingId;
 use tokio::sync::{broadcast, watch};
 
 use crate::auth::{Audience, TokenError, Tokens};
+pub use crate::ids;
+use crate::ids::UserId;
 use crate::store::{Batch, Entry, Store, StoreError};
 pub use error::{FieldError, ServiceError};
-use ids::UserId;
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
 pub use people::{Admission, Joined, ParticipantState, ParticipantView};
 use presence::Presence;

@@ -2,12 +2,12 @@
 
 use dataplane::base::ids::MeetingId;
 
-use super::ids::UserId;
 use super::input::JoinRequest;
 use super::records::{self, Meeting, MeetingStatus, Participant, RECORD_VERSION, Record, UserKind};
 use super::timestamp::Timestamp;
 use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Service, ServiceError, new_user, off_thread};
 use crate::auth::{Audience, TokenError, passcode};
+use crate::ids::UserId;
 use crate::store::{Batch, StoreError};
 
 /// Rows of one meeting that are listed: guests who come and go add up, 1,000 is ten times a full meeting.

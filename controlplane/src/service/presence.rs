@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use dataplane::base::ids::MeetingId;
 
-use super::ids::UserId;
+use crate::ids::UserId;
 
 /// Connections per person per meeting: a person who reconnects has two for a moment.
 #[derive(Default)]

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::ServiceError;
-use super::ids::UserId;
 use super::timestamp::Timestamp;
+use crate::ids::UserId;
 
 /// The version written into every record.
 pub const RECORD_VERSION: u32 = 1;

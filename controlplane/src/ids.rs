@@ -1,4 +1,4 @@
-//! Identities given out by the service: unguessable 63-bit numbers.
+//! Identities of people and meetings: unguessable 63-bit numbers.
 
 use std::fmt;
 

@@ -1,0 +1,129 @@
+//! The life of the appliance from start to stop.
+//!
+//! Order of starting: data directory, store, key, certificate, HTTP port, packet plane, operator socket; what fails says so in
+//! one line and leaves nothing behind. Stopping: nothing new is taken, people get a moment to leave, requests finish, the
+//! packet plane closes its peers, the store commits what is queued.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::{App, Failure, open_service, prepare_data};
+use crate::config::Config;
+use crate::http;
+use crate::metrics::Metrics;
+use crate::operator::OperatorSocket;
+use crate::plane;
+use crate::tls::TlsSlot;
+
+/// While draining, people in meetings get this long to move on.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Even with nobody to wait for, load balancers get a moment to see that the server is not ready.
+const DRAIN_MIN: Duration = Duration::from_millis(500);
+/// How often draining looks whether everybody is gone.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// A running appliance.
+pub struct Appliance {
+    app: App,
+    tls: Option<Arc<TlsSlot>>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    operator: OperatorSocket,
+}
+
+impl Appliance {
+    /// Starts everything; when this returns, requests are answered.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn start(mut config: Config) -> Result<Self, Failure> {
+        prepare_data(&config.data)?;
+        let service = open_service(&config)?;
+        let tls = config.tls.as_ref().map(TlsSlot::load).transpose()?.map(Arc::new);
+        let listener = listen(config.listen).await?;
+        if let Ok(address) = listener.local_addr() {
+            config.listen = address;
+        }
+        let metrics = Arc::new(Metrics::new());
+        let plane = plane::start(&config)?.map(Arc::new);
+        if let Some(plane) = &plane {
+            let pages = plane.cores().iter().map(|core| Arc::clone(&core.counters)).collect();
+            metrics.attach_cores(pages);
+        }
+        let app = App { config: Arc::new(config), service, metrics, plane };
+        let operator = OperatorSocket::open(&app)?;
+        let (stop, stopped) = watch::channel(false);
+        let router = http::router(app.clone());
+        let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
+        Ok(Self { app, tls, stop, server, operator })
+    }
+
+    /// What routes share.
+    #[must_use]
+    pub const fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Where people open it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let config = &self.app.config;
+        if let Some(public) = &config.public_url {
+            let scheme = if public.secure { "https" } else { "http" };
+            return format!("{scheme}://{}", public.authority);
+        }
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        if config.listen.ip().is_unspecified() {
+            format!("{scheme}://localhost:{}", config.listen.port())
+        } else {
+            format!("{scheme}://{}", config.listen)
+        }
+    }
+
+    /// Loads the certificate again, if there is one.
+    ///
+    /// # Errors
+    /// Which file is wrong; the old certificate stays in use.
+    pub fn reload_certificate(&self) -> Result<bool, Failure> {
+        match (&self.tls, &self.app.config.tls) {
+            (Some(slot), Some(files)) => slot.reload(files).map(|()| true).map_err(Into::into),
+            _ => Ok(false),
+        }
+    }
+
+    /// Stops gracefully: drains, finishes requests, closes what is left.
+    pub async fn stop(self) {
+        let service = &self.app.service;
+        service.start_draining();
+        let begun = tokio::time::Instant::now();
+        tokio::time::sleep(DRAIN_MIN).await;
+        while service.live_totals().1 > 0 && begun.elapsed() < DRAIN_MAX {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        let (_, people) = service.live_totals();
+        if people > 0 {
+            tracing::warn!(people, "people are still connected and are cut off");
+        }
+        self.operator.close();
+        self.stop.send_replace(true);
+        if self.server.await.is_err() {
+            tracing::error!("the HTTP server panicked while stopping; this is a bug");
+        }
+        // The plane stops when its last holder lets go.
+        drop(self.app);
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::PortInUse(address),
+        io::ErrorKind::PermissionDenied => Failure::PortForbidden(address),
+        _ => Failure::Listen { address, error },
+    })
+}
