@@ -55,12 +55,15 @@ export function App({ root, query }: { root: HTMLElement; query: Query }) {
     async (visit: Visit): Promise<Problem | undefined> => {
       setBusy(true);
       setState('connecting');
+      const from = latest.current;
       try {
         const [session, { MeetingPage }] = await Promise.all([
           walkIn(visit, preferences),
           import('./pages/meeting'),
         ]);
-        setScreen({ page: 'meeting', session, Page: MeetingPage });
+        // Whoever went elsewhere meanwhile does not want to be pulled in.
+        if (latest.current === from) setScreen({ page: 'meeting', session, Page: MeetingPage });
+        else await session.leave();
         return undefined;
       } catch (error) {
         return problemOf(error);
@@ -94,7 +97,9 @@ export function App({ root, query }: { root: HTMLElement; query: Query }) {
   useEffect(() => {
     if (!walking) return;
     void enter(walking).then((problem) => {
-      if (problem) setScreen({ page: 'door', number: walking.number, created: false, problem });
+      if (!problem) return;
+      const door: Screen = { page: 'door', number: walking.number, created: false, problem };
+      setScreen((now) => (now.page === 'walking-in' ? door : now));
     });
   }, [walking]);
 

@@ -22,7 +22,8 @@ describe('problems', () => {
 
   it.each([
     [400, undefined, 'invalid'],
-    [401, undefined, 'unauthorized'],
+    [401, '/problems/token-required', 'account-needed'],
+    [401, '/problems/token-invalid', 'unauthorized'],
     [403, undefined, 'forbidden'],
     [403, '/problems/wrong-passcode', 'passcode'],
     [403, '/problems/meeting-locked', 'meeting-locked'],
@@ -35,6 +36,8 @@ describe('problems', () => {
     [500, undefined, 'unexpected'],
     [502, undefined, 'unreachable'],
     [503, '/problems/draining', 'draining'],
+    [503, '/problems/busy', 'too-many'],
+    [503, '/problems/storage-failed', 'unexpected'],
   ])('name status %i with type %s as %s', (status, type, kind) => {
     expect(problemOfAnswer(status, { type }).kind).toBe(kind);
   });
@@ -45,6 +48,13 @@ describe('problems', () => {
       expect(problemOfAnswer(500, body)).toEqual({ kind: 'unexpected', status: 500 });
     },
   );
+
+  it('name the fields that cannot be taken', () => {
+    const errors = [{ pointer: '/topic', detail: 'is too long' }, { pointer: 7 }, null, 'x'];
+    expect(problemOfAnswer(422, { detail: 'One field.', errors }).detail).toBe(
+      'One field. /topic: is too long',
+    );
+  });
 
   it('read how long to wait', () => {
     expect(problemOfAnswer(429, {}, '12').retryAfterS).toBe(12);

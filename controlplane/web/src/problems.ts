@@ -10,6 +10,7 @@ export type ProblemKind =
   | 'meeting-full'
   | 'passcode'
   | 'waiting-room'
+  | 'account-needed'
   | 'unauthorized'
   | 'forbidden'
   | 'too-many'
@@ -43,7 +44,8 @@ export function problemOfAnswer(status: number, body: unknown, retryAfter: strin
   const document = typeof body === 'object' && body !== null ? (body as Record<string, unknown>) : {};
   const slug = slugOf(document.type);
   const title = text(document.title);
-  const detail = text(document.detail);
+  const words = text(document.detail) ?? '';
+  const detail = [words, ...fieldFaults(document.errors, words)].filter(Boolean).join(' ');
   const seconds = retryAfter === null ? Number.NaN : Number(retryAfter);
   return {
     kind: kindOf(status, slug),
@@ -72,6 +74,9 @@ function kindOf(status: number, slug: string | undefined): ProblemKind {
   if (slug?.includes('locked')) return 'meeting-locked';
   if (slug?.includes('full') || slug?.includes('capacity')) return 'meeting-full';
   if (slug?.includes('drain')) return 'draining';
+  if (slug === 'token-required') return 'account-needed';
+  if (slug === 'busy') return 'too-many';
+  if (slug === 'storage-failed') return 'unexpected';
   switch (status) {
     case 401:
       return 'unauthorized';
@@ -96,6 +101,17 @@ function kindOf(status: number, slug: string | undefined): ProblemKind {
     default:
       return 'unexpected';
   }
+}
+
+/** The member `errors` of a 422: what is wrong with each field that the detail does not name already. */
+function fieldFaults(errors: unknown, said: string): string[] {
+  if (!Array.isArray(errors)) return [];
+  return errors.flatMap((error: unknown) => {
+    if (typeof error !== 'object' || error === null) return [];
+    const pointer = text((error as Record<string, unknown>).pointer);
+    const detail = text((error as Record<string, unknown>).detail);
+    return pointer && detail && !said.includes(pointer) ? [`${pointer}: ${detail}`] : [];
+  });
 }
 
 function slugOf(type: unknown): string | undefined {

@@ -20,10 +20,26 @@ export interface Visit {
 }
 
 /** The meeting page and livekit-client: one chunk, loaded while a person is still at the door. */
-export function loadMeetingChunk(): Promise<typeof import('./pages/meeting')> {
-  return import('./pages/meeting').catch(() => {
+export async function loadMeetingChunk(): Promise<typeof import('./pages/meeting')> {
+  try {
+    return await import('./pages/meeting');
+  } catch {
+    // The server was upgraded since this page was loaded: its files have new names.
+    if (await pageIsStale()) location.reload();
     throw new ProblemError({ kind: 'unreachable' });
-  });
+  }
+}
+
+/** True when the server now names another script than the one that runs here. Then a reload helps, and only once. */
+async function pageIsStale(): Promise<boolean> {
+  const running = document.querySelector<HTMLScriptElement>('script[type=module][src]');
+  if (!running) return false;
+  try {
+    const answer = await fetch('/', { cache: 'no-store' });
+    return answer.ok && !(await answer.text()).includes(new URL(running.src).pathname);
+  } catch {
+    return false;
+  }
 }
 
 /** Throws a ProblemError; devices opened here are closed again then, devices opened at the door stay open. */

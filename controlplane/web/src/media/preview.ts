@@ -29,6 +29,7 @@ export function usePreview(preferences: Preferences): Preview {
   const open = useRef<Acquired>(NOTHING);
   const pending = useRef<Promise<Acquired>>(Promise.resolve(NOTHING));
   const handedOver = useRef(false);
+  const unmounted = useRef(false);
   /** What the open tracks were opened with, to see which of the two must be opened anew. */
   const openedWith = useRef<Record<MediaKind, string>>({ microphone: '', camera: '' });
 
@@ -73,6 +74,7 @@ export function usePreview(preferences: Preferences): Preview {
 
   useEffect(
     () => () => {
+      unmounted.current = true;
       if (!handedOver.current) stopTracks(open.current);
     },
     [],
@@ -86,6 +88,7 @@ export function usePreview(preferences: Preferences): Preview {
   }, []);
   const takeBack = useCallback(() => {
     handedOver.current = false;
+    if (unmounted.current) stopTracks(open.current);
   }, []);
   return {
     microphone: held.microphone,

@@ -92,13 +92,6 @@ function OpenDoor(props: OpenDoorProps) {
   const [passcode, setPasscode] = useState('');
   const [asked, setAsked] = useState(false);
   const [joining, setJoining] = useState(false);
-  const alive = useRef(true);
-  useEffect(
-    () => () => {
-      alive.current = false;
-    },
-    [],
-  );
   useEffect(() => {
     if (problem?.kind === 'passcode') setAsked(true);
   }, [problem]);
@@ -112,7 +105,7 @@ function OpenDoor(props: OpenDoorProps) {
     const opened = preview.handOver();
     const visit = { number, name: trimmed, microphone, camera, opened, ...(passcode ? { passcode } : {}) };
     const failed = await onJoin(visit);
-    if (!failed || !alive.current) return;
+    if (!failed) return;
     preview.takeBack();
     setJoining(false);
   };

@@ -45,6 +45,11 @@ const problems: Record<ProblemKind, Advice> = {
     title: 'This meeting has a waiting room',
     remedy: 'Let the host know that you are here, then try again.',
   },
+  'account-needed': {
+    title: 'This server asks for an account',
+    remedy:
+      'Guests cannot create meetings here. Ask somebody with an account for a link, or the operator for an account.',
+  },
   unauthorized: {
     title: 'The server did not accept your admission',
     remedy: 'It may have expired. Join again.',
