@@ -1,17 +1,37 @@
 //! Boot: pins one worker per core, gives it socket, ring and lanes, starts the assist threads, and stops them all again.
 //!
 //! Place: the top of the dataplane; the control plane calls [`start`] once. Everything that can fail for an operator's reason
-//! fails here, with a remedy.
+//! fails here, with a remedy. Threads: `kaigi-core-N`, pinned, one per CPU named; `kaigi-assist-N`, not pinned.
+//! Promises: nothing stays behind when starting fails; a worker that ends by itself says why ([`CoreEnd::fault`]) and that
+//! (`Report::Stopped`).
+#![expect(
+    unsafe_code,
+    reason = "pinning a thread to a CPU is a system call that the standard library does not have"
+)]
 
+use std::any::Any;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
+use kernels::Suite;
+
+use crate::assist::{self, Identity, Stop};
 use crate::base::counters::SharedCounters;
 use crate::base::handoff::Fingerprint;
 use crate::base::ids::CoreId;
+use crate::command::Command;
+use crate::engine::{Engine, EngineConfig};
 use crate::io::IoChoice;
-use crate::lane::ControlEnd;
+use crate::io::socket::UdpSocket;
+use crate::io::uring::{self, Uring};
+use crate::io::wake::event_fd;
+use crate::lane::{self, AssistEnd, Bell, ControlEnd, ThreadBell};
+use crate::worker::{Clock, Links, Worker};
 
 /// How the packet plane is laid out on this machine.
 #[derive(Clone, Debug)]
@@ -112,11 +132,22 @@ pub struct CoreEnd {
     pub lane: ControlEnd,
     /// Its counters, published every 100 ms.
     pub counters: Arc<SharedCounters>,
+    fault: Arc<OnceLock<String>>,
 }
 
-/// The running packet plane.
+impl CoreEnd {
+    /// Why the worker ended, if it ended by itself. Set before [`crate::command::Report::Stopped`] is seen.
+    #[must_use]
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
+    }
+}
+
+/// The running packet plane. Dropping it stops it.
 pub struct Plane {
     cores: Vec<CoreEnd>,
+    workers: Vec<JoinHandle<()>>,
+    assists: Assists,
     fingerprint: Fingerprint,
     io_name: &'static str,
     suite_name: &'static str,
@@ -135,7 +166,7 @@ impl Plane {
         self.fingerprint
     }
 
-    /// The I/O backend in use.
+    /// The I/O backend in use: what `auto` chose.
     #[must_use]
     pub const fn io_name(&self) -> &'static str {
         self.io_name
@@ -153,13 +184,286 @@ impl Plane {
     }
 }
 
+impl Drop for Plane {
+    fn drop(&mut self) {
+        for core in &self.cores {
+            let mut command = Command::Shutdown;
+            // A full lane is emptied by its worker, and one that has stopped needs no command.
+            while let Err(refused) = core.lane.send(command) {
+                if core.lane.is_stopped() {
+                    break;
+                }
+                command = refused;
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+        for worker in self.workers.drain(..) {
+            // Its panics are caught and told as a fault.
+            let _ = worker.join();
+        }
+        self.assists.stop();
+    }
+}
+
+/// The assist threads.
+struct Assists {
+    stop: Stop,
+    threads: Vec<(Arc<ThreadBell>, JoinHandle<()>)>,
+}
+
+impl Assists {
+    fn stop(&mut self) {
+        self.stop.set();
+        for (bell, _) in &self.threads {
+            bell.ring();
+        }
+        for (_, thread) in self.threads.drain(..) {
+            // Whatever ended it, it has ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Assists {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 /// Starts the packet plane.
 ///
 /// # Errors
 /// See [`BootError`]. Nothing stays behind.
 pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
-    if config.cpus.is_empty() {
+    check_cores(config)?;
+    let suite = match &config.suite {
+        None => Suite::detect(),
+        Some(name) => Suite::by_name(name).ok_or_else(|| BootError::Suite(name.clone()))?,
+    };
+    let io_name = choose_io(config.io)?;
+    let identity = Identity::generate().map_err(|error| BootError::Resource {
+        what: "a DTLS certificate",
+        source: io::Error::other(error),
+    })?;
+    let sockets = bind_all(config)?;
+
+    let thread_bells: Vec<Arc<ThreadBell>> =
+        (0..config.assist_threads.max(1)).map(|_| Arc::default()).collect();
+    let mut assist_ends: Vec<Vec<AssistEnd>> = thread_bells.iter().map(|_| Vec::new()).collect();
+    let clock = Clock::start();
+    let mut cores = Vec::new();
+    let mut plans = Vec::new();
+    for (index, (&cpu, socket)) in config.cpus.iter().zip(sockets).enumerate() {
+        let bell = new_bell(true)?;
+        let (control_end, lane) = lane::control(bell.clone(), new_bell(false)?);
+        let mut assists = Vec::new();
+        for (thread_bell, ends) in thread_bells.iter().zip(&mut assist_ends) {
+            let (core_end, assist_end) = lane::assist(bell.clone(), thread_bell.clone());
+            assists.push(core_end);
+            ends.push(assist_end);
+        }
+        let id = CoreId(index as u8);
+        let core = CoreEnd {
+            id,
+            cpu,
+            udp_port: socket.port(),
+            lane: control_end,
+            counters: Arc::default(),
+            fault: Arc::default(),
+        };
+        plans.push(Plan {
+            cpu,
+            socket,
+            links: Links { lane, assists, bell, counters: core.counters.clone(), clock },
+            // Cores must not draw the same numbers: each seed is far from the others on the generator's circle.
+            engine: EngineConfig { core: id, suite, seed: config.seed ^ (index as u64) << 56 },
+            fault: core.fault.clone(),
+        });
+        cores.push(core);
+    }
+
+    let mut assists = Assists { stop: Stop::default(), threads: Vec::new() };
+    for (index, (bell, ends)) in thread_bells.into_iter().zip(assist_ends).enumerate() {
+        let (identity, stop, own_bell) = (identity.clone(), assists.stop.clone(), bell.clone());
+        let thread = spawn(format!("kaigi-assist-{index}"), move || {
+            assist::run(&identity, ends, &own_bell, &stop);
+        })?;
+        assists.threads.push((bell, thread));
+    }
+    let fingerprint = identity.fingerprint();
+    let mut plane =
+        Plane { cores, workers: Vec::new(), assists, fingerprint, io_name, suite_name: suite.name() };
+    let (ready, started) = mpsc::channel();
+    let count = plans.len();
+    for (index, plan) in plans.into_iter().enumerate() {
+        let ready = ready.clone();
+        plane.workers.push(spawn(format!("kaigi-core-{index}"), move || plan.run(&ready))?);
+    }
+    drop(ready);
+    for _ in 0..count {
+        // A worker that dies before it answers closes its end.
+        started.recv().unwrap_or_else(|_| {
+            Err(BootError::Resource { what: "a worker", source: io::Error::other("it ended while starting") })
+        })?;
+    }
+    Ok(plane)
+}
+
+fn check_cores(config: &PlaneConfig) -> Result<(), BootError> {
+    let cores = config.cpus.len();
+    if cores == 0 {
         return Err(BootError::NoCpus);
     }
-    Err(BootError::NotBuilt(config.io))
+    if cores > usize::from(u8::MAX) + 1 {
+        return Err(BootError::TooManyCpus(cores));
+    }
+    if config.udp_port != 0 && usize::from(config.udp_port) + cores - 1 > usize::from(u16::MAX) {
+        return Err(BootError::PortRange { first: config.udp_port, cores });
+    }
+    Ok(())
+}
+
+fn choose_io(choice: IoChoice) -> Result<&'static str, BootError> {
+    match choice {
+        IoChoice::Auto | IoChoice::Uring => {
+            uring::probe().map_err(|source| BootError::UringRefused { source })?;
+            Ok(IoChoice::Uring.name())
+        }
+        IoChoice::Epoll | IoChoice::Xdp => Err(BootError::NotBuilt(choice)),
+    }
+}
+
+fn bind_all(config: &PlaneConfig) -> Result<Vec<UdpSocket>, BootError> {
+    let ports = (0..config.cpus.len()).map(|index| match config.udp_port {
+        0 => 0,
+        first => first + index as u16,
+    });
+    ports
+        .map(|port| {
+            UdpSocket::bind(config.bind, port).map_err(|source| {
+                let ip = config.bind.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+                let address = SocketAddr::new(ip, port);
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => BootError::PortInUse(address),
+                    io::ErrorKind::PermissionDenied => BootError::PortForbidden(address),
+                    _ => BootError::Socket { address, source },
+                }
+            })
+        })
+        .collect()
+}
+
+fn new_bell(blocking: bool) -> Result<Arc<Bell>, BootError> {
+    let fd =
+        event_fd(blocking).map_err(|source| BootError::Resource { what: "a wake-up descriptor", source })?;
+    Ok(Arc::new(Bell::new(fd)))
+}
+
+fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, BootError> {
+    thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|source| BootError::Resource { what: "a thread", source })
+}
+
+/// Everything a worker's thread needs to begin.
+struct Plan {
+    cpu: usize,
+    socket: UdpSocket,
+    links: Links,
+    engine: EngineConfig,
+    fault: Arc<OnceLock<String>>,
+}
+
+impl Plan {
+    /// The whole life of a worker's thread. Nothing that ends it stays untold.
+    fn run(self, ready: &mpsc::Sender<Result<(), BootError>>) {
+        let Self { cpu, socket, links, engine, fault } = self;
+        let bell = links.bell.clone();
+        let started = pin(cpu).map_err(|source| BootError::Pin { cpu, source }).and_then(|()| {
+            Uring::new(socket, bell.as_fd()).map_err(|source| BootError::UringRefused { source })
+        });
+        let backend = match started {
+            Ok(backend) => backend,
+            Err(error) => {
+                // Nobody listens only when another worker has failed first.
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
+        let mut worker = Worker::new(Engine::new(engine), backend, links);
+        let _ = ready.send(Ok(()));
+        // A panic must not become a silent dead core. The worker is not used after one, only dropped.
+        let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
+        let told = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(format!("the worker panicked: {}", panic_text(&*panic))),
+        };
+        if let Some(text) = told {
+            let _ = fault.set(text);
+        }
+        // Only now the lane says that the core has stopped.
+        drop(worker);
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Ties the calling thread to one CPU and lets its timers be exact.
+fn pin(cpu: usize) -> io::Result<()> {
+    if cpu >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: a set of CPUs is plain bits, and zero is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the number is below CPU_SETSIZE, checked above, so it lies inside the set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the pointer and size are those of a live set; the kernel only reads it. Thread 0 is the caller.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: this option takes a number and no pointer. By default the kernel may be 50 us late; a pacer wants 1 us.
+    // Where it is refused, timers are only less exact.
+    let _ = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000 as libc::c_ulong) };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> PlaneConfig {
+        PlaneConfig {
+            cpus: vec![0],
+            udp_port: 0,
+            io: IoChoice::Auto,
+            suite: None,
+            assist_threads: 1,
+            seed: 1,
+            bind: None,
+        }
+    }
+
+    fn refusal(config: &PlaneConfig) -> String {
+        start(config).err().map(|error| error.to_string()).expect("it must not start")
+    }
+
+    #[test]
+    fn what_an_operator_got_wrong_is_refused_with_a_remedy() {
+        assert!(refusal(&PlaneConfig { cpus: vec![], ..config() }).contains("--cores"));
+        assert!(refusal(&PlaneConfig { cpus: vec![0; 300], ..config() }).contains("at most 256"));
+        let ports = PlaneConfig { cpus: vec![0, 0], udp_port: 65_535, ..config() };
+        assert!(refusal(&ports).contains("lower --udp-port"));
+        let suite = PlaneConfig { suite: Some("rot13".into()), ..config() };
+        assert!(refusal(&suite).contains("rot13"));
+        assert!(refusal(&PlaneConfig { io: IoChoice::Xdp, ..config() }).contains("not built"));
+    }
 }

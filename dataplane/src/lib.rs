@@ -16,3 +16,4 @@ pub mod lane;
 pub mod room;
 pub mod session;
 pub mod wire;
+pub mod worker;

@@ -5,13 +5,16 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use dataplane::base::counters::Stage;
 use dataplane::base::net::{BuffersFull, Path, SendBuffers};
+use dataplane::boot::{BootError, Plane, PlaneConfig, start};
+use dataplane::command::{Command, Report};
 use dataplane::io::uring::{Uring, probe};
 use dataplane::io::wake::event_fd;
-use dataplane::io::{Backend, IoCounts, Turn, socket};
+use dataplane::io::{Backend, IoChoice, IoCounts, Turn, socket};
 
 /// Long enough for a busy machine; nothing here waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -337,4 +340,187 @@ fn rings_come_and_go_without_leaving_anything() {
     }
     // Other tests of this process open and close descriptors at the same time.
     assert!(descriptors() < before + 60, "{before} descriptors before, {} after", descriptors());
+}
+
+/// A plane on the CPUs this process may use, as many as asked for (a CPU may carry two workers in a test).
+fn plane(cores: usize) -> Plane {
+    start(&plane_config(cores)).expect("the probe allowed it")
+}
+
+fn plane_config(cores: usize) -> PlaneConfig {
+    PlaneConfig {
+        cpus: allowed_cpus().into_iter().cycle().take(cores).collect(),
+        udp_port: 0,
+        io: IoChoice::Auto,
+        suite: None,
+        assist_threads: 2,
+        seed: 1,
+        bind: None,
+    }
+}
+
+fn allowed_cpus() -> Vec<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is there");
+    let list =
+        status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).expect("Linux says it");
+    list.trim()
+        .split(',')
+        .flat_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let number = |text: &str| text.parse::<usize>().expect("a number");
+            number(first)..=number(last)
+        })
+        .collect()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "{what}: not in time");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn thread_names() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc is there");
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_plane_has_a_port_and_a_named_thread_per_core_and_stops_when_told() {
+    if !allowed() {
+        return;
+    }
+    let plane = plane(2);
+    assert_eq!(plane.io_name(), "uring");
+    assert!(!plane.suite_name().is_empty());
+    let ports: HashSet<u16> = plane.cores().iter().map(|core| core.udp_port).collect();
+    assert_eq!(ports.len(), 2);
+    let names = thread_names();
+    for name in ["kaigi-core-0", "kaigi-core-1", "kaigi-assist-0", "kaigi-assist-1"] {
+        assert!(names.iter().any(|seen| seen == name), "{name} is not among {names:?}");
+    }
+    // One core alone can be told, and says so.
+    let core = &plane.cores()[1];
+    assert!(core.lane.send(Command::Shutdown).is_ok());
+    let mut reports = Vec::new();
+    until("the report", || {
+        reports.extend(core.lane.try_report());
+        !reports.is_empty()
+    });
+    assert!(matches!(reports[..], [Report::Stopped]));
+    assert_eq!(core.fault(), None, "it was told to");
+    plane.stop();
+}
+
+#[test]
+fn every_datagram_reaches_the_core_of_its_port_and_junk_harms_nobody() {
+    if !allowed() {
+        return;
+    }
+    let plane = plane(2);
+    let peer = peer("127.0.0.1");
+    peer.set_nonblocking(true).expect("it can be set");
+    let mut sent = [0_u64; 2];
+    let mut sent_bytes = 0;
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    // One first byte of each class of RFC 7983 (STUN, ZRTP, DTLS, TURN, RTP and RTCP) and some of none.
+    for first in [0_u8, 1, 16, 20, 22, 63, 64, 100, 128, 144, 191, 192, 255] {
+        for length in (0..200).chain([500, 1200, 1472, 9_000]) {
+            let mut bytes: Vec<u8> = (0..length)
+                .map(|_| {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    random as u8
+                })
+                .collect();
+            if let Some(byte) = bytes.first_mut() {
+                *byte = first;
+            }
+            let core = length % 2;
+            let to = SocketAddr::from(([127, 0, 0, 1], plane.cores()[core].udp_port));
+            peer.send_to(&bytes, to).expect("loopback takes it");
+            sent[core] += 1;
+            sent_bytes += length;
+            if sent[core] % 100 == 0 {
+                until("the core keeps up", || {
+                    plane.cores()[core].counters.read().packets_received >= sent[core] - 100
+                });
+            }
+        }
+    }
+    for (core, sent) in plane.cores().iter().zip(sent) {
+        until("all datagrams", || core.counters.read().packets_received == sent);
+        assert_eq!(core.fault(), None);
+        assert!(core.lane.try_report().is_none(), "junk is no news");
+    }
+    let mut answered = 0;
+    let mut buffer = [0; 2048];
+    while let Ok((bytes, _)) = peer.recv_from(&mut buffer) {
+        answered += bytes;
+    }
+    assert!(answered <= sent_bytes, "junk is never amplified");
+}
+
+#[test]
+fn an_idle_core_sleeps() {
+    if !allowed() {
+        return;
+    }
+    let plane = plane(1);
+    until("idle cycles", || {
+        let cycles = plane.cores()[0].counters.read().cycles;
+        let idle = cycles[Stage::Idle as usize];
+        idle > 0 && idle > 9 * (cycles.iter().sum::<u64>() - idle)
+    });
+}
+
+#[test]
+fn reports_wake_a_control_plane_that_sleeps_on_the_descriptor() {
+    if !allowed() {
+        return;
+    }
+    let plane = plane(1);
+    let core = &plane.cores()[0];
+    assert!(core.lane.try_report().is_none());
+    assert!(core.lane.send(Command::Shutdown).is_ok());
+    let mut poll = libc::pollfd { fd: core.lane.reports_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live pollfd of this frame, and the descriptor is borrowed from the plane above.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, PATIENCE.as_millis() as i32) };
+    assert_eq!(ready, 1);
+    core.lane.reports_clear();
+    assert!(matches!(core.lane.try_report(), Some(Report::Stopped)));
+}
+
+#[test]
+fn a_port_in_use_is_an_operators_error_with_a_remedy() {
+    if !allowed() {
+        return;
+    }
+    let taken = UdpSocket::bind("0.0.0.0:0").expect("a port is free");
+    let port = taken.local_addr().expect("it is bound").port();
+    let error = start(&PlaneConfig { udp_port: port, ..plane_config(1) }).err().expect("the port is taken");
+    assert!(matches!(error, BootError::PortInUse(_)));
+    let text = error.to_string();
+    assert!(text.contains(&port.to_string()) && text.contains("--udp-port"), "{text}");
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_an_operators_error_and_leaves_no_thread() {
+    if !allowed() {
+        return;
+    }
+    for cpu in [1_000, 100_000] {
+        let mut config = plane_config(2);
+        config.cpus[1] = cpu;
+        let error = start(&config).err().expect("there is no such CPU");
+        assert!(matches!(error, BootError::Pin { cpu: named, .. } if named == cpu), "{error}");
+        assert!(error.to_string().contains("--cores"), "{error}");
+    }
 }

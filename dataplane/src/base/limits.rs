@@ -80,3 +80,12 @@ pub const CHANNEL_QUEUE_BYTES: u32 = 4 * CHANNEL_MESSAGE_BYTES_MAX;
 pub const CHANNEL_LABEL_BYTES_MAX: usize = 64;
 /// Requests an assist thread takes from one core before it looks after the others: handshakes cost milliseconds each.
 pub const ASSIST_REQUESTS_PER_TURN: usize = 64;
+
+/// Commands and assist replies a worker takes in one turn before packets have their turn again: ~100 us of work.
+pub const LANE_ITEMS_PER_TURN: usize = 256;
+/// Longest sleep of an idle worker; everything that matters wakes it earlier.
+pub const IDLE_US_MAX: u64 = 1_000_000;
+/// Sleep of a worker that has something for a full lane: the other side does not ring when it makes room.
+pub const BLOCKED_US: u64 = 1_000;
+/// Counters are copied to their shared page this often at most: ~70 words, ten times a second.
+pub const PUBLISH_US: u64 = 100_000;

@@ -48,6 +48,18 @@ impl CoreEnd {
         !self.replies.is_empty()
     }
 
+    /// Whether requests wait for room.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.requests.waiting() > 0
+    }
+
+    /// Whether the assist thread is gone: nobody will ever answer.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.replies) == 1
+    }
+
     /// Ends a turn: moves on what waits and wakes the assist thread if there is something for it.
     pub fn flush(&mut self) {
         self.requests.flush();
@@ -126,5 +138,8 @@ mod tests {
             }
         }
         assert_eq!(datagrams, ASSIST_LANE);
+        assert!(!core.is_abandoned());
+        drop(thread);
+        assert!(core.is_abandoned());
     }
 }

@@ -53,7 +53,7 @@ impl ControlEnd {
     /// The command comes back if the lane is full or the core has stopped. [`ControlEnd::reports_fd`] becomes readable when
     /// there is room again.
     pub fn send(&self, command: Command) -> Result<(), Command> {
-        if self.shared.stopped.load(Ordering::Acquire) {
+        if self.is_stopped() {
             return Err(command);
         }
         let mut refused = self.shared.commands.push(command);
@@ -67,11 +67,17 @@ impl ControlEnd {
         Ok(())
     }
 
+    /// Whether the core has stopped: it takes no more commands.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Acquire)
+    }
+
     /// The next report, oldest first. [`Report::Stopped`] comes exactly once, as the last one, also when the worker panicked.
     #[must_use]
     pub fn try_report(&self) -> Option<Report> {
         // Loaded before the pop: once it is set the queue holds all there will ever be.
-        let stopped = self.shared.stopped.load(Ordering::Acquire);
+        let stopped = self.is_stopped();
         if let Some(report) = self.shared.reports.pop() {
             return Some(report);
         }
