@@ -9,16 +9,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dataplane::base::handoff::DtlsVersion;
+use dataplane::boot::Plane;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::{App, Failure, open_service, prepare_data};
-use crate::config::Config;
+use crate::config::{Config, Dtls};
+use crate::dispatch::{Dispatch, addresses};
 use crate::http;
 use crate::metrics::Metrics;
 use crate::operator::OperatorSocket;
 use crate::plane;
+use crate::service::Service;
+use crate::signal::{self, Signal};
 use crate::tls::TlsSlot;
 
 /// While draining, people in meetings get this long to move on.
@@ -31,6 +36,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// A running appliance.
 pub struct Appliance {
     app: App,
+    signal: Option<Signal>,
     tls: Option<Arc<TlsSlot>>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -56,12 +62,14 @@ impl Appliance {
             let pages = plane.cores().iter().map(|core| Arc::clone(&core.counters)).collect();
             metrics.attach_cores(pages);
         }
+        let signal =
+            plane.as_ref().map(|plane| start_signal(&config, &service, &metrics, plane)).transpose()?;
         let app = App { config: Arc::new(config), service, metrics, plane };
         let operator = OperatorSocket::open(&app)?;
         let (stop, stopped) = watch::channel(false);
-        let router = http::router(app.clone());
+        let router = http::router(app.clone(), signal::router(app.clone(), signal.clone()));
         let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
-        Ok(Self { app, tls, stop, server, operator })
+        Ok(Self { app, signal, tls, stop, server, operator })
     }
 
     /// What routes share.
@@ -115,9 +123,31 @@ impl Appliance {
         if self.server.await.is_err() {
             tracing::error!("the HTTP server panicked while stopping; this is a bug");
         }
+        if let Some(signal) = &self.signal {
+            signal.stop();
+        }
         // The plane stops when its last holder lets go.
         drop(self.app);
     }
+}
+
+/// Rooms on top of a running packet plane.
+fn start_signal(
+    config: &Config,
+    service: &Service,
+    metrics: &Arc<Metrics>,
+    plane: &Arc<Plane>,
+) -> Result<Signal, Failure> {
+    let addresses =
+        if config.node_ip.is_empty() { addresses::of_this_host() } else { config.node_ip.clone() };
+    tracing::info!(?addresses, "media candidates");
+    let dtls = match config.dtls {
+        Dtls::V1_2 => DtlsVersion::V12,
+        Dtls::V1_3 => DtlsVersion::V13,
+    };
+    let dispatch = Dispatch::start(Arc::clone(plane), addresses, dtls)
+        .map_err(|error| Failure::Refused(format!("cannot watch the packet cores: {error}")))?;
+    Ok(Signal::start(service.clone(), dispatch, Arc::clone(metrics)))
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {

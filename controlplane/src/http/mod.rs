@@ -42,8 +42,8 @@ const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
 ))]
 struct ApiDocument;
 
-/// Everything this server answers.
-pub fn router(app: App) -> Router {
+/// Everything this server answers: the API, pages and operator routes of this module, and the media doors given.
+pub fn router(app: App, doors: Router) -> Router {
     let (api, document) = api();
     let described = Router::new().route(
         "/api/v1/openapi.json",
@@ -64,7 +64,7 @@ pub fn router(app: App) -> Router {
         .route("/assets/{*path}", get(web::asset))
         .with_state(app.clone());
     own.merge(described)
-        .merge(crate::signal::router(app.clone()))
+        .merge(doors)
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(observe::keep_answers_fresh))

@@ -1,8 +1,176 @@
-//! Signalling: the LiveKit client protocol over WebSocket at `/rtc`, and `/rtc/validate`.
+//! Signalling: the LiveKit client protocol (v0, two connections per participant) over WebSocket at `/rtc`.
+//!
+//! Path: `door` checks the token and upgrades; `socket` reads and writes frames within bounds; `actor` runs one `room` per
+//! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
+//! bounded queues.
+//! Not here: data-channel messages between participants, and protocol v1 (both refused or ignored, never an error).
+
+mod actor;
+mod door;
+pub mod ids;
+pub mod messages;
+pub mod negotiation;
+pub mod room;
+pub mod sections;
+mod socket;
+pub mod track;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dataplane::base::ids::MeetingId;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::app::App;
+use crate::dispatch::Dispatch;
+use crate::metrics::Metrics;
+use crate::service::{Admission, MeetingEvent, MeetingStatus, Service};
+use actor::{Input, RoomActor};
+use room::ConnectionId;
 
-/// The signalling routes, merged into the HTTP router.
-pub fn router(_app: App) -> axum::Router {
-    axum::Router::new()
+/// Messages waiting for a room: a few per member of a large meeting.
+const ROOM_INBOX: usize = 2_048;
+
+/// The signalling routes. Without a packet plane (`signal` absent) the token is checked and nobody let in.
+pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
+    door::router(door::Door { app, signal })
+}
+
+/// All rooms of this server. Cheap to clone.
+#[derive(Clone)]
+pub struct Signal(Arc<Inner>);
+
+struct Inner {
+    service: Service,
+    dispatch: Dispatch,
+    metrics: Arc<Metrics>,
+    rooms: Mutex<HashMap<MeetingId, mpsc::Sender<Input>>>,
+    next_connection: AtomicU64,
+    followers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The room cannot take it now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoomRefusal {
+    /// There is no such room.
+    NoRoom,
+    /// Its queue is full, or no core runs.
+    Busy,
+}
+
+impl Signal {
+    /// Begins to follow what the service says about meetings. Call within a tokio runtime.
+    #[must_use]
+    pub fn start(service: Service, dispatch: Dispatch, metrics: Arc<Metrics>) -> Self {
+        let signal = Self(Arc::new(Inner {
+            service,
+            dispatch,
+            metrics,
+            rooms: Mutex::default(),
+            next_connection: AtomicU64::new(0),
+            followers: Mutex::default(),
+        }));
+        let followers = [
+            tokio::spawn(follow_meetings(signal.clone(), signal.0.service.meeting_events())),
+            tokio::spawn(follow_drain(signal.clone())),
+        ];
+        lock(&signal.0.followers).extend(followers);
+        signal
+    }
+
+    /// Lets go of the service and the packet plane. Rooms that are left end with their cores.
+    pub fn stop(&self) {
+        for follower in lock(&self.0.followers).drain(..) {
+            follower.abort();
+        }
+        self.0.dispatch.stop();
+    }
+
+    fn connection(&self) -> ConnectionId {
+        ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Hands an input to the meeting's room if there is one.
+    fn tell(&self, meeting: MeetingId, input: Input) -> Result<mpsc::Sender<Input>, RoomRefusal> {
+        let rooms = self.rooms();
+        let inbox = rooms.get(&meeting).ok_or(RoomRefusal::NoRoom)?;
+        // Within the lock: an actor ends only with its queue empty under the same lock, so nothing is lost in one.
+        inbox.try_send(input).map_err(|_| RoomRefusal::Busy)?;
+        Ok(inbox.clone())
+    }
+
+    /// Hands an input to the meeting's room, which begins if there is none.
+    fn tell_or_begin(&self, admission: &Admission, input: Input) -> Result<mpsc::Sender<Input>, RoomRefusal> {
+        let mut rooms = self.rooms();
+        if let Some(inbox) = rooms.get(&admission.meeting) {
+            inbox.try_send(input).map_err(|_| RoomRefusal::Busy)?;
+            return Ok(inbox.clone());
+        }
+        let actor = RoomActor::new(self, admission).ok_or(RoomRefusal::Busy)?;
+        let (inbox, inputs) = mpsc::channel(ROOM_INBOX);
+        inbox.try_send(input).map_err(|_| RoomRefusal::Busy)?;
+        rooms.insert(admission.meeting, inbox.clone());
+        tokio::spawn(actor.run(self.clone(), inputs));
+        Ok(inbox)
+    }
+
+    /// Ends the room of a meeting if its queue is empty; false if there is still something to do.
+    fn retire(&self, meeting: MeetingId, inputs: &mpsc::Receiver<Input>) -> bool {
+        let mut rooms = self.rooms();
+        if !inputs.is_empty() {
+            return false;
+        }
+        rooms.remove(&meeting);
+        self.0.dispatch.close_room(meeting);
+        true
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<MeetingId, mpsc::Sender<Input>>> {
+        lock(&self.0.rooms)
+    }
+
+    fn all_rooms(&self) -> Vec<(MeetingId, mpsc::Sender<Input>)> {
+        self.rooms().iter().map(|(meeting, inbox)| (*meeting, inbox.clone())).collect()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Brings ends of meetings and removals of people to rooms.
+async fn follow_meetings(signal: Signal, mut events: broadcast::Receiver<MeetingEvent>) {
+    loop {
+        let (meeting, input) = match events.recv().await {
+            Ok(MeetingEvent::Ended(meeting)) => (meeting, Input::End),
+            Ok(MeetingEvent::Removed(meeting, user)) => (meeting, Input::Remove(user)),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                for (meeting, inbox) in signal.all_rooms() {
+                    let runs =
+                        signal.0.service.meeting(meeting).is_ok_and(|m| m.status != MeetingStatus::Ended);
+                    if !runs {
+                        let _ = inbox.send(Input::End).await;
+                    }
+                }
+                continue;
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let inbox = signal.rooms().get(&meeting).cloned();
+        if let Some(inbox) = inbox {
+            let _ = inbox.send(input).await;
+        }
+    }
+}
+
+/// Sends everybody away when the server drains.
+async fn follow_drain(signal: Signal) {
+    let mut draining = signal.0.service.draining();
+    if draining.wait_for(|draining| *draining).await.is_ok() {
+        for (_, inbox) in signal.all_rooms() {
+            let _ = inbox.send(Input::Drain).await;
+        }
+    }
 }

@@ -1,0 +1,255 @@
+//! The task around one room: takes inputs one by one and carries out the room's effects in order.
+//!
+//! Promises: the room never waits for a slow client (its queue overflows and it is dropped) nor for the store (a scribe task
+//! writes behind, in order); it waits for its core's lane, as the design wants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use dataplane::base::ids::MeetingId;
+use livekit_protocol as proto;
+use prost::Message as _;
+use proto::signal_request::Message;
+use tokio::sync::mpsc;
+
+use super::Signal;
+use super::messages::{self, Farewell};
+use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
+use crate::dispatch::FromCore;
+use crate::ids::UserId;
+use crate::service::timestamp::Timestamp;
+use crate::service::{Admission, Service};
+
+/// Notes waiting to be written to the store.
+const NOTES: usize = 1_024;
+/// Reports waiting for a room.
+const REPORTS: usize = 1_024;
+
+/// What goes to a client's socket.
+pub enum Outgoing {
+    /// A binary frame.
+    Frame(Bytes),
+    /// The end, after the frames before it.
+    Close(Hangup),
+}
+
+/// Where a room sends what its clients get.
+pub type Outbox = mpsc::Sender<Outgoing>;
+
+/// What a room takes.
+pub enum Input {
+    /// Somebody comes in.
+    Join {
+        /// The socket.
+        connection: ConnectionId,
+        /// Who; counted as joined.
+        admission: Arc<Admission>,
+        /// What the client said.
+        client: Client,
+        /// When its socket was accepted.
+        accepted: Instant,
+        /// Its socket's queue.
+        outbox: Outbox,
+    },
+    /// Somebody comes back.
+    Resume {
+        /// The new socket.
+        connection: ConnectionId,
+        /// Who.
+        user: UserId,
+        /// The participant id of the session.
+        sid: String,
+        /// The socket's queue.
+        outbox: Outbox,
+    },
+    /// A message of a client.
+    Request(ConnectionId, Box<Message>),
+    /// A socket is gone.
+    Gone(ConnectionId),
+    /// One person must go.
+    Remove(UserId),
+    /// The meeting is over.
+    End,
+    /// The server is going away.
+    Drain,
+}
+
+enum Note {
+    Media(Arc<Admission>, bool, bool),
+    Left(Arc<Admission>, Timestamp),
+}
+
+/// A room with its sockets and its core.
+pub struct RoomActor {
+    meeting: MeetingId,
+    room: Room,
+    began: Instant,
+    reports: mpsc::Receiver<FromCore>,
+    outboxes: HashMap<ConnectionId, Outbox>,
+    notes: mpsc::Sender<Note>,
+}
+
+impl RoomActor {
+    /// A new room on the least loaded core; `None` if no core runs.
+    pub fn new(signal: &Signal, admission: &Admission) -> Option<Self> {
+        let (inbox, reports) = mpsc::channel(REPORTS);
+        let dispatch = &signal.0.dispatch;
+        let core = dispatch.open_room(admission.meeting, inbox)?;
+        let plane = Plane {
+            core,
+            fingerprint: dispatch.fingerprint(),
+            candidates: dispatch.candidates(core),
+            dtls: dispatch.dtls(),
+        };
+        let (notes, written) = mpsc::channel(NOTES);
+        tokio::spawn(write_notes(signal.0.service.clone(), written));
+        Some(Self {
+            meeting: admission.meeting,
+            room: Room::new(admission.meeting, admission.created_at.0, plane, dispatch.ids()),
+            began: Instant::now(),
+            reports,
+            outboxes: HashMap::new(),
+            notes,
+        })
+    }
+
+    /// Runs until the room is empty.
+    pub async fn run(mut self, signal: Signal, mut inputs: mpsc::Receiver<Input>) {
+        tracing::info!(meeting = %self.meeting, core = self.room.core().0, "room opened");
+        loop {
+            let wake = self.began + std::time::Duration::from_millis(self.room.next_time(self.now_ms()));
+            tokio::select! {
+                Some(input) = inputs.recv() => self.take(input),
+                Some(report) = self.reports.recv() => match report {
+                    FromCore::Report(report) => {
+                        let now_ms = self.now_ms();
+                        self.room.handle_report(now_ms, report);
+                    }
+                    FromCore::Stopped => self.room.remove_all(Farewell::MediaFailure),
+                },
+                () = tokio::time::sleep_until(wake.into()) => {
+                    let now_ms = self.now_ms();
+                    self.room.handle_time(now_ms);
+                }
+            }
+            self.carry_out(&signal).await;
+            if self.room.is_empty() && signal.retire(self.meeting, &inputs) {
+                break;
+            }
+        }
+        tracing::info!(meeting = %self.meeting, "room closed");
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn take(&mut self, input: Input) {
+        let now_ms = self.now_ms();
+        match input {
+            Input::Join { connection, admission, client, accepted, outbox } => {
+                self.outboxes.insert(connection, outbox);
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.room.join(
+                    now_ms,
+                    Joining {
+                        connection,
+                        admission,
+                        client,
+                        since_accept: accepted.elapsed(),
+                        wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
+                    },
+                );
+            }
+            Input::Resume { connection, user, sid, outbox } => {
+                if self.room.resume(now_ms, connection, &sid, user) {
+                    self.outboxes.insert(connection, outbox);
+                } else {
+                    let leave = messages::leave(Farewell::StateMismatch).encode_to_vec();
+                    let _ = outbox.try_send(Outgoing::Frame(leave.into()));
+                    let _ = outbox.try_send(Outgoing::Close(Hangup::Normal));
+                }
+            }
+            Input::Request(connection, message) => self.room.handle_request(now_ms, connection, *message),
+            Input::Gone(connection) => {
+                self.outboxes.remove(&connection);
+                self.room.disconnected(now_ms, connection);
+            }
+            Input::Remove(user) => self.room.remove_user(now_ms, user),
+            Input::End => self.room.remove_all(Farewell::RoomDeleted),
+            Input::Drain => self.room.remove_all(Farewell::ServerShutdown),
+        }
+    }
+
+    async fn carry_out(&mut self, signal: &Signal) {
+        loop {
+            let effects = self.room.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            let mut stuck = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Command(command) => {
+                        signal.0.dispatch.send(self.meeting, self.room.core(), command).await;
+                    }
+                    Effect::Send(connection, message) => {
+                        if !self.push(connection, Outgoing::Frame(message.encode_to_vec().into())) {
+                            stuck.push(connection);
+                        }
+                    }
+                    Effect::Close(connection, hangup) => {
+                        self.push(connection, Outgoing::Close(hangup));
+                        self.outboxes.remove(&connection);
+                    }
+                    Effect::Renew(connection, admission) => {
+                        let token = signal.0.service.renew(&admission);
+                        let frame = messages::refresh_token(token).encode_to_vec();
+                        if !self.push(connection, Outgoing::Frame(frame.into())) {
+                            stuck.push(connection);
+                        }
+                    }
+                    Effect::Ready(took) => signal.0.metrics.join_seconds.observe(took.as_secs_f64()),
+                    Effect::Media { admission, audio, video } => {
+                        let _ = self.notes.send(Note::Media(admission, audio, video)).await;
+                    }
+                    Effect::Left(admission) => {
+                        let _ = self.notes.send(Note::Left(admission, Timestamp::now())).await;
+                    }
+                }
+            }
+            // A client that does not read loses its socket, which it may resume, and nobody else waits.
+            for connection in stuck {
+                if self.outboxes.remove(&connection).is_some() {
+                    let now_ms = self.now_ms();
+                    self.room.disconnected(now_ms, connection);
+                }
+            }
+        }
+    }
+
+    /// False if the client's queue is full.
+    fn push(&self, connection: ConnectionId, outgoing: Outgoing) -> bool {
+        match self.outboxes.get(&connection) {
+            Some(outbox) => !matches!(outbox.try_send(outgoing), Err(mpsc::error::TrySendError::Full(_))),
+            None => true,
+        }
+    }
+}
+
+/// Writes a room's notes to the store, in order.
+async fn write_notes(service: Service, mut notes: mpsc::Receiver<Note>) {
+    while let Some(note) = notes.recv().await {
+        let written = match note {
+            Note::Media(admission, audio, video) => {
+                service.media_enabled(&admission, Some(audio), Some(video)).await
+            }
+            Note::Left(admission, at) => service.participant_left(&admission, at).await,
+        };
+        if let Err(error) = written {
+            tracing::warn!(%error, "what a participant did was not noted");
+        }
+    }
+}

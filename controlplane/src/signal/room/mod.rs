@@ -1,0 +1,283 @@
+//! One meeting's room: who is in it, what they publish, who receives what. Sans-IO: inputs in, effects out.
+//!
+//! Place: `actor` feeds it from sockets, reports and clocks and carries out its effects in order. Members' sockets may drop
+//! and come back ([`GRACE_MS`]) while their media goes on.
+//! Promises: no socket, task or clock in here; time is an argument in milliseconds; effects come out in an order that clients
+//! need (an update before the offer that carries its tracks, a command before the message that relies on it).
+//! Split by topic: `members` (coming, going, resuming), `publishing`, `subscribing`, `watching` (reports).
+
+mod member;
+mod members;
+mod publishing;
+mod subscribing;
+#[cfg(test)]
+mod tests;
+mod watching;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dataplane::base::handoff::{DtlsVersion, Fingerprint};
+use dataplane::base::ids::{CoreId, MeetingId, PeerId, StreamId, TrackId};
+use dataplane::command::{Command, Report};
+use livekit_protocol as proto;
+use proto::signal_request::Message;
+
+pub use self::member::{Client, MemberKey};
+use self::member::{Member, Side};
+use super::messages::{self, Farewell};
+use super::negotiation::Next;
+use super::track::Track;
+use crate::dispatch::Ids;
+use crate::service::Admission;
+
+/// How long a member whose socket dropped is kept, milliseconds.
+pub const GRACE_MS: u64 = 20_000;
+/// How long after a closed media path the signal connection may still say that it left, milliseconds.
+const FAREWELL_MS: u64 = 1_500;
+/// How often link qualities go out, milliseconds.
+const QUALITY_MS: u64 = 2_000;
+/// How often clients get a fresh token, milliseconds.
+const TOKEN_MS: u64 = 10 * 60 * 1000;
+
+/// One socket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// Why a socket is closed by us, with the WebSocket status (RFC 6455 section 7.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hangup {
+    /// All is said.
+    Normal,
+    /// A description that cannot be used.
+    BadDescription(crate::sdp::SdpError),
+}
+
+/// What a room wants done, in order.
+pub enum Effect {
+    /// Tell the packet core.
+    Command(Command),
+    /// Tell a client.
+    Send(ConnectionId, Box<proto::SignalResponse>),
+    /// Close a socket after what was sent to it.
+    Close(ConnectionId, Hangup),
+    /// Somebody's media became ready this long after the socket was accepted.
+    Ready(Duration),
+    /// Which media a member sends.
+    Media {
+        /// Who.
+        admission: Arc<Admission>,
+        /// An unmuted microphone or other audio.
+        audio: bool,
+        /// An unmuted camera or screen.
+        video: bool,
+    },
+    /// A member is gone for good.
+    Left(Arc<Admission>),
+    /// A member needs a fresh token.
+    Renew(ConnectionId, Arc<Admission>),
+}
+
+/// What the packet plane is to its peers.
+pub struct Plane {
+    /// The core this room lives on.
+    pub core: CoreId,
+    /// Our certificate.
+    pub fingerprint: Fingerprint,
+    /// Where the core listens.
+    pub candidates: Vec<SocketAddr>,
+    /// The DTLS version to speak.
+    pub dtls: DtlsVersion,
+}
+
+/// Somebody comes in.
+pub struct Joining {
+    /// The socket.
+    pub connection: ConnectionId,
+    /// Who.
+    pub admission: Arc<Admission>,
+    /// What the client said about itself.
+    pub client: Client,
+    /// How long ago the socket was accepted.
+    pub since_accept: Duration,
+    /// Milliseconds since the Unix epoch.
+    pub wall_ms: i64,
+}
+
+/// The state of one room.
+pub struct Room {
+    meeting: MeetingId,
+    sid: String,
+    plane: Plane,
+    ids: Arc<Ids>,
+    members: BTreeMap<MemberKey, Member>,
+    next_member: u64,
+    connections: HashMap<ConnectionId, MemberKey>,
+    peers: HashMap<PeerId, (MemberKey, Side)>,
+    tracks: HashMap<TrackId, MemberKey>,
+    streams: HashMap<StreamId, MemberKey>,
+    created_ms: i64,
+    quality_at: u64,
+    token_at: u64,
+    effects: Vec<Effect>,
+}
+
+impl Room {
+    /// An empty room.
+    #[must_use]
+    pub fn new(meeting: MeetingId, created_ms: i64, plane: Plane, ids: Arc<Ids>) -> Self {
+        Self {
+            meeting,
+            sid: super::ids::sid("RM_"),
+            plane,
+            ids,
+            members: BTreeMap::new(),
+            next_member: 0,
+            connections: HashMap::new(),
+            peers: HashMap::new(),
+            tracks: HashMap::new(),
+            streams: HashMap::new(),
+            created_ms,
+            quality_at: QUALITY_MS,
+            token_at: TOKEN_MS,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes one message of a client.
+    pub fn handle_request(&mut self, now_ms: u64, connection: ConnectionId, message: Message) {
+        let Some(&key) = self.connections.get(&connection) else { return };
+        match message {
+            Message::AddTrack(request) => self.add_track(key, request),
+            Message::Offer(description) => self.publisher_offer(key, &description),
+            Message::Answer(description) => self.subscriber_answer(key, &description),
+            Message::Mute(request) => self.mute_by_client(key, &request.sid, request.muted),
+            Message::Subscription(request) => self.update_subscription(key, &request),
+            Message::TrackSetting(settings) => self.track_settings(key, &settings),
+            Message::SyncState(state) => {
+                if let Some(subscription) = state.subscription {
+                    self.update_subscription(key, &subscription);
+                }
+            }
+            Message::UpdateMetadata(request) => self.update_metadata(key, request),
+            Message::UpdateAudioTrack(request) => self.update_audio_track(key, request),
+            Message::UpdateVideoTrack(request) => self.update_video_track(key, &request),
+            Message::Leave(_) => self.remove(key, None),
+            // Our candidates are in our descriptions and theirs are learned from their checks.
+            Message::Trickle(_) => {}
+            // Pings are answered by the socket; the rest asks for what this server does not offer.
+            _ => {}
+        }
+        self.handle_time(now_ms);
+    }
+
+    /// Does what is due.
+    pub fn handle_time(&mut self, now_ms: u64) {
+        self.end_overdue(now_ms);
+        self.send_qualities(now_ms);
+        if now_ms >= self.token_at {
+            self.token_at = now_ms + TOKEN_MS;
+            for member in self.members.values() {
+                if let Some(connection) = member.connection {
+                    self.effects.push(Effect::Renew(connection, member.admission.clone()));
+                }
+            }
+        }
+        self.send_offers(now_ms);
+    }
+
+    /// When [`Room::handle_time`] next has something to do.
+    #[must_use]
+    pub fn next_time(&self, now_ms: u64) -> u64 {
+        let mut next = self.quality_at.min(self.token_at);
+        for member in self.members.values() {
+            next = next.min(member.overdue_at().unwrap_or(u64::MAX));
+            if member.connection.is_none() {
+                continue;
+            }
+            match member.subscriber.negotiation.next(now_ms) {
+                Next::Idle => {}
+                Next::At(at) => next = next.min(at),
+                Next::Offer(_) => next = now_ms,
+            }
+        }
+        next
+    }
+
+    /// What is to be done, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether nobody is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The core it lives on.
+    #[must_use]
+    pub const fn core(&self) -> CoreId {
+        self.plane.core
+    }
+
+    /// Takes one report of the core.
+    pub fn handle_report(&mut self, now_ms: u64, report: Report) {
+        self.watch(now_ms, report);
+        self.handle_time(now_ms);
+    }
+
+    fn info(&self) -> proto::Room {
+        let publishers = self.members.values().filter(|m| m.is_publisher()).count();
+        messages::room(&self.sid, &self.meeting.to_string(), self.created_ms, self.members.len(), publishers)
+    }
+
+    fn command(&mut self, command: Command) {
+        self.effects.push(Effect::Command(command));
+    }
+
+    fn send(&mut self, key: MemberKey, message: proto::SignalResponse) {
+        if let Some(connection) = self.members.get(&key).and_then(|m| m.connection) {
+            self.effects.push(Effect::Send(connection, Box::new(message)));
+        }
+    }
+
+    /// Sends to everybody but `except`.
+    fn broadcast(&mut self, except: Option<MemberKey>, message: &proto::SignalResponse) {
+        for (key, member) in &self.members {
+            if Some(*key) == except {
+                continue;
+            }
+            if let Some(connection) = member.connection {
+                self.effects.push(Effect::Send(connection, Box::new(message.clone())));
+            }
+        }
+    }
+
+    /// Tells everybody what a member is now.
+    fn announce(&mut self, key: MemberKey) {
+        let Some(member) = self.members.get_mut(&key) else { return };
+        member.version += 1;
+        let message = messages::update(vec![member.info()]);
+        self.broadcast(None, &message);
+    }
+
+    fn say_farewell(&mut self, connection: ConnectionId, farewell: Farewell) {
+        self.effects.push(Effect::Send(connection, Box::new(messages::leave(farewell))));
+        self.effects.push(Effect::Close(connection, Hangup::Normal));
+    }
+
+    fn track(&self, sid: &str) -> Option<(MemberKey, &Track)> {
+        self.members.iter().find_map(|(key, member)| {
+            member.tracks.iter().find(|track| track.info.sid == sid).map(|track| (*key, track))
+        })
+    }
+
+    fn track_by_id(&self, id: TrackId) -> Option<(MemberKey, &Track)> {
+        let key = *self.tracks.get(&id)?;
+        let track = self.members.get(&key)?.tracks.iter().find(|track| track.id == id)?;
+        Some((key, track))
+    }
+}
