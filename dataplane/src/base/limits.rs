@@ -89,3 +89,45 @@ pub const IDLE_US_MAX: u64 = 1_000_000;
 pub const BLOCKED_US: u64 = 1_000;
 /// Counters are copied to their shared page this often at most: ~70 words, ten times a second.
 pub const PUBLISH_US: u64 = 100_000;
+
+/// Paths remembered per peer: one per network interface and address family of a client, the selected one included.
+pub const PATHS_PER_PEER: usize = 4;
+/// Meetings, tracks and streams of one core. A 100-person meeting has ~10,000 streams; 131,072 x ~0.5 KiB = 64 MiB.
+pub const STREAMS_PER_CORE: usize = 131_072;
+/// Published tracks of one core: four for each peer.
+pub const TRACKS_PER_CORE: usize = 4 * PEERS_PER_CORE;
+
+/// Packets of one core that wait for `flush` or for keys: audio of a turn, held early packets. 4,096 x 1536 B = 6 MiB.
+pub const POOL_PACKETS: usize = 4_096;
+/// Early packets of all peers together: half of the pool.
+pub const EARLY_PACKETS_PER_CORE: usize = POOL_PACKETS / 2;
+/// Entries of all send queues of one core: 262,144 x 56 B = 14 MiB. A 100-packet burst to 1,000 receivers is 100,000.
+pub const QUEUE_ENTRIES: usize = 262_144;
+/// Entries of one peer's send queue: nine 30-packet keyframes and their audio.
+pub const QUEUE_PER_PEER: u32 = 512;
+const _: () =
+    assert!(EARLY_PACKETS_PER_PEER < EARLY_PACKETS_PER_CORE && QUEUE_ENTRIES > 256 * QUEUE_PER_PEER as usize);
+
+/// STUN answers waiting for one `flush`.
+pub const STUN_ANSWERS_PER_TURN: usize = 1_024;
+/// STUN messages with a wrong MESSAGE-INTEGRITY that one core looks at per second. One costs ~1 us: 2 % of a core.
+pub const STUN_FAILURES_PER_SECOND: u32 = 20_000;
+/// Authenticated checks answered per peer and second; browsers send ~50/s at the start.
+pub const STUN_CHECKS_PER_SECOND: u32 = 100;
+/// Handshake and data-channel datagrams per peer and second.
+pub const DTLS_PER_SECOND: u32 = 2_000;
+/// RTCP datagrams per peer and second: 50 ms feedback for both directions is 40.
+pub const RTCP_PER_SECOND: u32 = 1_000;
+/// Retransmissions per peer and second, and at once.
+pub const RESENDS_PER_SECOND: u32 = 2_000;
+/// At most this many retransmissions at once.
+pub const RESENDS_BURST: u32 = 256;
+
+/// A layer without packets for this long is not active: its receivers fall back.
+pub const LAYER_SILENT_US: u64 = 700_000;
+/// Missing packets are looked at this often.
+pub const NACK_INTERVAL_US: u64 = 20_000;
+/// Layers are checked for silence this often.
+pub const LAYER_CHECK_US: u64 = 200_000;
+/// Quality reports go to the control plane this often.
+pub const QUALITY_INTERVAL_US: u64 = 2_000_000;

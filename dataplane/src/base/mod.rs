@@ -9,5 +9,8 @@ pub mod ids;
 pub mod limits;
 pub mod media;
 pub mod net;
+pub mod rate;
 pub mod rng;
+pub mod slab;
+pub mod table;
 pub mod time;

@@ -1,0 +1,65 @@
+//! A token bucket: how floods are bounded.
+
+use super::time::Micros;
+
+/// Allows `per_second` events on average and `burst` at once.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimit {
+    per_second: u32,
+    burst: u32,
+    /// Tokens in millionths.
+    level: u64,
+    filled: Micros,
+}
+
+const TOKEN: u64 = 1_000_000;
+
+impl RateLimit {
+    /// A full bucket.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst, level: burst as u64 * TOKEN, filled: Micros(0) }
+    }
+
+    /// Takes one token; false if there is none.
+    pub const fn take(&mut self, now: Micros) -> bool {
+        self.fill(now);
+        if self.level < TOKEN {
+            return false;
+        }
+        self.level -= TOKEN;
+        true
+    }
+
+    /// Whether there is a token, without taking it.
+    pub const fn has_token(&mut self, now: Micros) -> bool {
+        self.fill(now);
+        self.level >= TOKEN
+    }
+
+    const fn fill(&mut self, now: Micros) {
+        let full = self.burst as u64 * TOKEN;
+        // Microseconds x events per second = millionths of a token.
+        let gained = now.since_us(self.filled).saturating_mul(self.per_second as u64);
+        let level = self.level.saturating_add(gained);
+        self.level = if level > full { full } else { level };
+        self.filled = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_the_rate_holds() {
+        let mut limit = RateLimit::new(10, 3);
+        let now = Micros(5);
+        assert_eq!((0..10).filter(|_| limit.take(now)).count(), 3);
+        assert!(!limit.take(now.after_ms(99)));
+        assert!(limit.take(now.after_ms(100)));
+        assert!(!limit.has_token(now.after_ms(100)));
+        let passed = (0..10_000).filter(|ms| limit.take(Micros(1_000_000).after_ms(*ms))).count();
+        assert!((99..=104).contains(&passed), "{passed}");
+    }
+}
