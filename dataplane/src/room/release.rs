@@ -1,0 +1,210 @@
+//! A queued packet leaves: its header is written for its receiver, its number is taken, and what was sent is counted.
+//!
+//! Place: `flush` calls [`Rooms::prepare`], seals into a send buffer, and calls [`Rooms::commit`] only if a buffer was there; so a
+//! full backend loses nothing and leaves no gap.
+
+use super::queue::{Held, Item, Role};
+use super::rewrite::{Fields, Placed};
+use super::template::{Sent, red_primary};
+use super::track::clock_hz;
+use super::{Rooms, Turn};
+use crate::base::drops::DropReason;
+use crate::base::ids::{PayloadType, Ssrc};
+use crate::base::limits::DATAGRAM_BYTES_MAX;
+use crate::base::media::Format;
+use crate::base::time::Micros;
+use crate::command::Report;
+use crate::session::srtp::RTP_OVERHEAD_BYTES;
+use crate::wire::rtp::{HEADER_BYTES_MAX, RtpHeader};
+use crate::wire::vp8::DESCRIPTOR_BYTES_MAX;
+
+/// Original sequence number and VP8 descriptor.
+const PREFIX_BYTES_MAX: usize = 2 + DESCRIPTOR_BYTES_MAX;
+
+/// A packet ready to be sealed.
+pub struct Prepared<'a> {
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: usize,
+    prefix: [u8; PREFIX_BYTES_MAX],
+    prefix_bytes: usize,
+    body: &'a [u8],
+    /// What to commit.
+    pub taken: Taken,
+}
+
+/// What [`Rooms::commit`] needs to know of a packet that left.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// SSRC it is sealed under.
+    pub ssrc: Ssrc,
+    /// Roll-over counter and sequence number it is sealed under.
+    pub index: u64,
+    fields: Fields,
+    placed: Placed,
+    role: Role,
+    on_rtx: bool,
+    transport: bool,
+    payload_bytes: usize,
+}
+
+impl Prepared<'_> {
+    /// The header.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.header[..self.header_bytes]
+    }
+
+    /// The payload: a part of this receiver's own, then the shared part.
+    #[must_use]
+    pub fn payload(&self) -> [&[u8]; 2] {
+        [&self.prefix[..self.prefix_bytes], self.body]
+    }
+
+    /// Bytes before sealing.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.header_bytes + self.prefix_bytes + self.body.len()
+    }
+}
+
+impl Rooms {
+    /// Writes an item's header and finds its payload. Changes nothing.
+    ///
+    /// # Errors
+    /// Why the item is not to be sent: `TooLate`, `NotCached`, `CodecNotNegotiated`, `TooLong`; `NoSubscriber` when its stream is gone.
+    pub fn prepare(&self, now: Micros, item: &Item) -> Result<Prepared<'_>, DropReason> {
+        let stream = self.streams.get(item.stream).ok_or(DropReason::NoSubscriber)?;
+        let track = self.tracks.get(stream.track).ok_or(DropReason::NoSubscriber)?;
+        let member = self.member(stream.member).ok_or(DropReason::NoSubscriber)?;
+        let layer = track.layers.get(usize::from(item.layer)).ok_or(DropReason::NoSubscriber)?;
+        let (packet, header, vp8) = match item.held {
+            Held::Pooled(slot) => {
+                let packet = self.pool.packet(slot);
+                (packet, RtpHeader::parse(packet)?, None)
+            }
+            Held::Cached => {
+                let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
+                let (packet, meta) = video.cache.find(item.content).ok_or(DropReason::NotCached)?;
+                (packet, meta.header.ok_or(DropReason::NotCached)?, meta.vp8)
+            }
+        };
+        let format = track.format(header.pt).ok_or(DropReason::UnknownPayloadType)?;
+        let mapped = stream.template.format(header.pt).ok_or(DropReason::CodecNotNegotiated)?;
+        let mut body = packet.get(header.payload()).ok_or(DropReason::Malformed)?;
+        if mapped.primary_only {
+            body = red_primary(body).ok_or(DropReason::Malformed)?;
+        }
+        let fields = Fields {
+            layer: item.layer,
+            epoch: layer.epoch_of(item.content),
+            content: item.content,
+            timestamp: header.timestamp,
+            picture: vp8.and_then(|vp8| vp8.picture_id).map(|id| id.value),
+            tl0: vp8.and_then(|vp8| vp8.tl0_index),
+        };
+        let placed = match item.role {
+            Role::Media | Role::Resend => stream.rewrite.place(&fields).ok_or(DropReason::TooLate)?,
+            Role::RunStart => {
+                let aligned = stream.rewrite.clock().and_then(|(old, _, offset)| {
+                    Some(track.aligned(old, item.layer, header.timestamp)?.wrapping_add(offset))
+                });
+                stream.rewrite.place_start(now, clock_hz(track.kind), &fields, aligned)
+            }
+        };
+        let mut prefix = [0; PREFIX_BYTES_MAX];
+        let mut prefix_bytes = 0;
+        let rtx = match item.role {
+            Role::Resend => stream.retransmission().zip(mapped.rtx),
+            Role::Media | Role::RunStart => None,
+        };
+        let (ssrc, index, pt) = match rtx {
+            Some(((ssrc, index), pt)) => {
+                prefix[..2].copy_from_slice(&placed.seq().0.to_be_bytes());
+                prefix_bytes = 2;
+                (ssrc, index, pt)
+            }
+            None => (stream.ssrc, placed.index(), mapped.pt),
+        };
+        if let Some(mut vp8) = vp8 {
+            let (own, shared) = body.split_at(usize::from(vp8.bytes));
+            if let Some(id) = &mut vp8.picture_id {
+                id.value =
+                    id.value.wrapping_add(placed.offsets.picture) & if id.wide { 0x7fff } else { 0x7f };
+            }
+            if let Some(index) = &mut vp8.tl0_index {
+                *index = index.wrapping_add(placed.offsets.tl0);
+            }
+            let out = prefix.get_mut(prefix_bytes..prefix_bytes + own.len()).ok_or(DropReason::Malformed)?;
+            vp8.write(out).map_err(|_| DropReason::Malformed)?;
+            prefix_bytes += own.len();
+            body = shared;
+        }
+        let sent = Sent {
+            ssrc,
+            seq: crate::base::ids::Seq(index as u16),
+            timestamp: header.timestamp.wrapping_add(placed.offsets.timestamp),
+            pt,
+            now,
+            transport_seq: member.transport_seq,
+            with_mid: stream.unconfirmed,
+            repeatable: is_repeatable(format, mapped.rtx, stream.rtx),
+        };
+        let mut prepared = Prepared {
+            header: [0; HEADER_BYTES_MAX],
+            header_bytes: 0,
+            prefix,
+            prefix_bytes,
+            body,
+            taken: Taken {
+                ssrc,
+                index,
+                fields,
+                placed,
+                role: item.role,
+                on_rtx: rtx.is_some(),
+                transport: stream.template.has_transport_cc() && !sent.repeatable,
+                payload_bytes: prefix_bytes + body.len(),
+            },
+        };
+        prepared.header_bytes = stream
+            .template
+            .write(&header, packet, &sent, &mut prepared.header)
+            .map_err(|_| DropReason::TooLong)?;
+        if prepared.bytes() + RTP_OVERHEAD_BYTES > DATAGRAM_BYTES_MAX {
+            return Err(DropReason::TooLong);
+        }
+        Ok(prepared)
+    }
+
+    /// A send buffer took the packet, as a datagram of `bytes`.
+    pub fn commit(&mut self, turn: &mut Turn<'_>, item: &Item, taken: &Taken, bytes: usize) {
+        let Some(stream) = self.streams.get_mut(item.stream) else { return };
+        if taken.transport
+            && let Some(member) = self.members.get_mut(stream.member).and_then(Option::as_mut)
+        {
+            member.transport_seq = member.transport_seq.plus(1);
+        }
+        if taken.on_rtx {
+            stream.rtx_index += 1;
+        }
+        if taken.role == Role::Resend {
+            turn.counters.packets_retransmitted += 1;
+            return;
+        }
+        stream.rewrite.commit(turn.now, &taken.fields, &taken.placed);
+        if stream.stats.packets() == 0 {
+            turn.reports.state(Report::StreamStarted { stream: stream.id });
+        }
+        let timestamp = taken.fields.timestamp.wrapping_add(taken.placed.offsets.timestamp);
+        stream.stats.handle_sent(turn.now, timestamp, taken.payload_bytes);
+        turn.counters.packets_forwarded += 1;
+        turn.counters.bytes_forwarded += bytes as u64;
+        turn.counters.delay(turn.now.since_us(item.received));
+    }
+}
+
+/// Whether a packet may have to be sent once more under its own sequence number: the receiver asks with NACK and has no stream for
+/// retransmissions. Then its header must read the same both times, because one SRTP index must never protect two contents.
+fn is_repeatable(format: &Format, rtx_pt: Option<PayloadType>, rtx: Option<Ssrc>) -> bool {
+    format.nack && (rtx_pt.is_none() || rtx.is_none())
+}

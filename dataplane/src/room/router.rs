@@ -1,0 +1,301 @@
+//! From one opened packet to the queues of its receivers.
+//!
+//! Cost: two table look-ups, one copy, then per receiver a few comparisons and one queue entry of 56 bytes.
+
+use super::layers::{Choice, choose};
+use super::order::Place;
+use super::queue::{Held, Item, Role};
+use super::track::{CachedMeta, Track};
+use super::{Rooms, Turn};
+use crate::base::drops::DropReason;
+use crate::base::ids::Ssrc;
+use crate::base::media::{Extension, MediaKind};
+use crate::base::slab::Key;
+use crate::command::Report;
+use crate::wire::ext::{AudioLevel, parse_label};
+use crate::wire::payload::{PayloadInfo, describe};
+use crate::wire::rtp::RtpHeader;
+
+/// What an SSRC of a publisher means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Its track.
+    pub track: Key,
+    /// Its layer.
+    pub layer: u8,
+    /// It carries retransmissions (RFC 4588).
+    pub repair: bool,
+}
+
+impl Rooms {
+    /// Takes a packet that the peer at `index` sent, opened: header || payload || padding. Retransmissions are unwrapped in place.
+    /// `srtp_index` is its roll-over counter and sequence number.
+    pub fn handle_rtp(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: usize,
+        header: RtpHeader,
+        srtp_index: u64,
+        packet: &mut [u8],
+    ) {
+        if let Err(reason) = self.route(turn, index, header, srtp_index, packet) {
+            turn.counters.drop(reason);
+        }
+    }
+
+    fn route(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: usize,
+        mut header: RtpHeader,
+        srtp_index: u64,
+        mut packet: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let source = match self.sources.get(&(index as u32, header.ssrc)) {
+            Some(source) => *source,
+            None => self.learn(index, packet, &header)?,
+        };
+        if source.repair {
+            packet = self.unwrap_repair(&source, packet, &header)?;
+            header = RtpHeader::parse(packet)?;
+        }
+        let track = self.tracks.get_mut(source.track).ok_or(DropReason::UnknownSsrc)?;
+        let codec = track.codec(header.pt).ok_or(DropReason::UnknownPayloadType)?;
+        let kind = track.kind;
+        let layer = track.layers.get_mut(usize::from(source.layer)).ok_or(DropReason::UnknownSsrc)?;
+        let padding_only = header.payload().is_empty();
+        if !source.repair {
+            layer.stats.handle_packet(turn.now, srtp_index, header.timestamp);
+        }
+        let mut missing = false;
+        if let Some(video) = &mut layer.video {
+            let before = video.gaps.missing_count();
+            video.gaps.handle_packet(turn.now, header.seq);
+            missing = video.gaps.missing_count() > before;
+        }
+        let content = match layer.order.place(header.seq, padding_only) {
+            Place::At(content) => content,
+            Place::Restarted(content) => {
+                layer.begin_epoch(content);
+                content
+            }
+            Place::Removed => return Err(DropReason::Padding),
+            Place::TooLate => return Err(DropReason::TooLate),
+        };
+        let mut info = PayloadInfo::default();
+        if let Some(video) = &mut layer.video {
+            if video.cache.find(content).is_some() {
+                return Err(DropReason::RtxDuplicate);
+            }
+            let dependency = track
+                .extensions
+                .id(Extension::DependencyDescriptor)
+                .and_then(|id| header.elements(packet).find(id));
+            // A payload that cannot be read is no keyframe; whether it can be shown is for the receivers to find out.
+            info = describe(codec, &packet[header.payload()], dependency).unwrap_or_default();
+            video.cache.insert(content, packet, CachedMeta { header: Some(header), vp8: info.vp8 })?;
+            if info.keyframe_start {
+                video.gaps.handle_keyframe(header.seq);
+                layer.keyframe_came();
+            }
+        }
+        layer.last_packet = Some(turn.now);
+        let epoch = layer.epoch_of(content);
+        let newly_active = track.active.set(source.layer, true);
+        if !track.started {
+            track.started = true;
+            turn.reports.state(Report::TrackStarted { track: track.id });
+        }
+        let mut level = None;
+        if kind == MediaKind::Audio && !track.muted {
+            level = track
+                .extensions
+                .id(Extension::AudioLevel)
+                .and_then(|id| header.elements(packet).find(id))
+                .and_then(AudioLevel::parse);
+        }
+        if let Some(level) = level {
+            track.meter.hear(level.level);
+            let meeting = track.meeting;
+            self.listen(meeting);
+        }
+        let arrived = Arrived { key: source.track, layer: source.layer, epoch, content, info };
+        let keyframe_needed = self.fan_out(turn, &arrived, packet)?;
+        if missing || keyframe_needed || newly_active {
+            self.mark_urgent(index);
+        }
+        Ok(())
+    }
+
+    /// Queues a reference for every stream of the track that takes the packet. Answers whether its layer should send a keyframe.
+    fn fan_out(&mut self, turn: &mut Turn<'_>, arrived: &Arrived, packet: &[u8]) -> Result<bool, DropReason> {
+        let Some(track) = self.tracks.get_mut(arrived.key) else { return Ok(false) };
+        if track.muted || track.streams.is_empty() {
+            return Err(DropReason::NoSubscriber);
+        }
+        let mut held = (track.kind == MediaKind::Video).then_some(Held::Cached);
+        let mut pooled = None;
+        let mut keyframe_needed = false;
+        for &key in &track.streams {
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if !self.members.get(stream.member).and_then(Option::as_ref).is_some_and(|member| member.ready) {
+                turn.counters.drop(DropReason::NoPath);
+                continue;
+            }
+            let role = match judge(track, stream, arrived) {
+                Choice::Forward => Role::Media,
+                Choice::Switch => Role::RunStart,
+                Choice::NotSelected => {
+                    turn.counters.drop(DropReason::LayerNotSelected);
+                    continue;
+                }
+                Choice::WaitsForKeyframe => {
+                    keyframe_needed = true;
+                    let reason = if stream.current.is_some() {
+                        DropReason::LayerNotSelected
+                    } else {
+                        DropReason::WaitingForKeyframe
+                    };
+                    turn.counters.drop(reason);
+                    continue;
+                }
+                Choice::Paused => {
+                    turn.counters.drop(DropReason::NoSubscriber);
+                    continue;
+                }
+            };
+            let held = match held {
+                Some(held) => held,
+                None => {
+                    let Some(slot) = self.pool.store(packet) else { return Err(DropReason::QueueFull) };
+                    pooled = Some(slot);
+                    *held.insert(Held::Pooled(slot))
+                }
+            };
+            let item = Item {
+                stream: key,
+                content: arrived.content,
+                received: turn.now,
+                held,
+                layer: arrived.layer,
+                role,
+            };
+            if self.queue.push(stream.member, item).is_err() {
+                turn.counters.drop(DropReason::QueueFull);
+                continue;
+            }
+            stream.current = Some((arrived.layer, arrived.epoch));
+            if let Some(slot) = pooled {
+                self.pool.retain(slot);
+            }
+        }
+        // The reference that storing gave.
+        if let Some(slot) = pooled {
+            self.pool.release(slot);
+        }
+        let needed = keyframe_needed
+            && track.layers.get_mut(usize::from(arrived.layer)).is_some_and(|layer| layer.want_keyframe());
+        Ok(needed)
+    }
+
+    /// Finds out what a new SSRC is by mid, rid and payload type (RFC 8843 section 9.2, RFC 8853 section 5.6), and remembers it.
+    fn learn(&mut self, index: usize, packet: &[u8], header: &RtpHeader) -> Result<Source, DropReason> {
+        let member = self.member(index).ok_or(DropReason::UnknownSsrc)?;
+        let label = |extension| {
+            let id = member.extensions.id(extension)?;
+            header.elements(packet).find(id).and_then(parse_label)
+        };
+        let mid = label(Extension::Mid);
+        let (rid, repaired) = (label(Extension::Rid), label(Extension::RepairedRid));
+        let mut fitting = member.tracks.iter().filter_map(|key| Some((*key, self.tracks.get(*key)?))).filter(
+            |(_, track)| match mid {
+                Some(mid) => track.mid == mid,
+                None => track.has_payload_type(header.pt),
+            },
+        );
+        let (key, track) = fitting.next().ok_or(DropReason::UnknownSsrc)?;
+        if mid.is_none() && fitting.next().is_some() {
+            return Err(DropReason::UnknownSsrc);
+        }
+        let repair = repaired.is_some() || track.repaired(header.pt).is_some();
+        let layer = match repaired.or(rid) {
+            Some(rid) => track.layer_of(rid),
+            None => (track.layers.len() == 1).then_some(0),
+        };
+        let layer = layer.ok_or(DropReason::UnknownSsrc)?;
+        if !self.bind_source(index, key, layer, header.ssrc, repair) {
+            return Err(DropReason::TooManySsrcs);
+        }
+        Ok(Source { track: key, layer, repair })
+    }
+
+    /// Turns a retransmission into the packet it repeats, in place (RFC 4588 section 4).
+    fn unwrap_repair<'p>(
+        &self,
+        source: &Source,
+        packet: &'p mut [u8],
+        header: &RtpHeader,
+    ) -> Result<&'p mut [u8], DropReason> {
+        let track = self.tracks.get(source.track).ok_or(DropReason::UnknownSsrc)?;
+        let layer = track.layers.get(usize::from(source.layer)).ok_or(DropReason::UnknownSsrc)?;
+        let pt = track.repaired(header.pt).ok_or(DropReason::UnknownPayloadType)?;
+        let media = layer.ssrc.ok_or(DropReason::UnknownSsrc)?;
+        // Audio has no cache that would tell repeated packets from new ones; nobody negotiates it.
+        if layer.video.is_none() {
+            return Err(DropReason::RtxDuplicate);
+        }
+        let start = header.header_bytes();
+        let payload = packet.get(header.payload()).unwrap_or(&[]);
+        let &[high, low, _, ..] = payload else { return Err(DropReason::Padding) };
+        packet.copy_within(..start, 2);
+        let unwrapped = packet.get_mut(2..).ok_or(DropReason::Truncated)?;
+        unwrapped[1] = unwrapped[1] & 0x80 | pt.0;
+        unwrapped[2..4].copy_from_slice(&[high, low]);
+        unwrapped[8..12].copy_from_slice(&media.0.to_be_bytes());
+        Ok(unwrapped)
+    }
+
+    /// The meeting hears a voice: its speakers are judged after an interval.
+    fn listen(&mut self, meeting: Key) {
+        if let Some(found) = self.meetings.get_mut(meeting)
+            && !std::mem::replace(&mut found.listening, true)
+        {
+            self.listening.push(meeting.index());
+        }
+    }
+
+    /// The SSRC of a source, for tests and feedback.
+    #[must_use]
+    pub fn source(&self, index: usize, ssrc: Ssrc) -> Option<Source> {
+        self.sources.get(&(index as u32, ssrc)).copied()
+    }
+}
+
+/// A packet that found its place.
+struct Arrived {
+    key: Key,
+    layer: u8,
+    epoch: u32,
+    content: u64,
+    info: PayloadInfo,
+}
+
+fn judge(track: &Track, stream: &super::stream::Stream, arrived: &Arrived) -> Choice {
+    let runs = (arrived.layer, arrived.epoch);
+    match track.kind {
+        MediaKind::Audio if !stream.wanted.enabled => Choice::Paused,
+        MediaKind::Audio if stream.current == Some(runs) => Choice::Forward,
+        MediaKind::Audio => Choice::Switch,
+        MediaKind::Video => {
+            // A layer that began anew is another stream: it is shown from its next keyframe on.
+            let current = stream.current.filter(|current| current.0 != runs.0 || current.1 == runs.1);
+            choose(
+                track.active,
+                stream.wanted,
+                current.map(|current| current.0),
+                arrived.layer,
+                arrived.info.keyframe_start,
+            )
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What RTCP of a peer means for its room: reports, and requests for packets and keyframes.
+//!
+//! Promises: an SSRC that is not the peer's (or not one we send to it) has no effect; what a peer can ask for is bounded.
+
+use super::queue::{Held, Item, Role};
+use super::{Rooms, Turn};
+use crate::base::drops::DropReason;
+use crate::base::ids::{Seq, Ssrc};
+use crate::base::media::MediaKind;
+use crate::base::slab::Key;
+use crate::session::reports::round_trip_us;
+use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo};
+
+impl Rooms {
+    /// Takes a decrypted RTCP datagram of the peer at `index`.
+    pub fn handle_rtcp(&mut self, turn: &mut Turn<'_>, index: usize, datagram: &[u8]) {
+        let parsed = rtcp::parse(datagram, |event| {
+            if let Err(reason) = self.handle_event(turn, index, event) {
+                turn.counters.drop(reason);
+            }
+        });
+        if let Err(reason) = parsed {
+            turn.counters.drop(reason);
+        }
+    }
+
+    fn handle_event(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: usize,
+        event: RtcpEvent<'_>,
+    ) -> Result<(), DropReason> {
+        match event {
+            RtcpEvent::SenderReport { sender, info } => self.sender_report(turn, index, sender, &info),
+            RtcpEvent::ReportBlock { block, .. } => self.report_block(turn, index, &block),
+            RtcpEvent::Nack { media, list, .. } => {
+                let key = self.sink(index, media)?;
+                for seq in list.iter() {
+                    if let Err(reason) = self.resend(turn, index, key, seq) {
+                        turn.counters.drop(reason);
+                        if reason == DropReason::RateLimited || reason == DropReason::QueueFull {
+                            break;
+                        }
+                    }
+                }
+                Ok(())
+            }
+            RtcpEvent::Pli { media, .. } | RtcpEvent::Fir { media, .. } => {
+                let key = self.sink(index, media)?;
+                self.keyframe_for(key);
+                Ok(())
+            }
+            // The source says goodbye; its track stays until signalling ends it.
+            RtcpEvent::Bye { .. } => Ok(()),
+            RtcpEvent::Twcc { .. } | RtcpEvent::Remb { .. } | RtcpEvent::Ignored { .. } => {
+                Err(DropReason::RtcpIgnored)
+            }
+        }
+    }
+
+    fn sink(&self, index: usize, ssrc: Ssrc) -> Result<Key, DropReason> {
+        self.sinks.get(&(index as u32, ssrc)).copied().ok_or(DropReason::RtcpUnknownSsrc)
+    }
+
+    fn sender_report(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: usize,
+        sender: Ssrc,
+        info: &SenderInfo,
+    ) -> Result<(), DropReason> {
+        let source = *self.sources.get(&(index as u32, sender)).ok_or(DropReason::RtcpUnknownSsrc)?;
+        if source.repair {
+            return Ok(());
+        }
+        if let Some(member) = self.member_mut(index) {
+            member.clock.handle_sender_report(turn.now, info);
+        }
+        let track = self.tracks.get_mut(source.track).ok_or(DropReason::RtcpUnknownSsrc)?;
+        if let Some(layer) = track.layers.get_mut(usize::from(source.layer)) {
+            layer.sender_report(turn.now, info);
+        }
+        Ok(())
+    }
+
+    fn report_block(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: usize,
+        block: &ReportBlock,
+    ) -> Result<(), DropReason> {
+        let key = self.sink(index, block.ssrc)?;
+        if let Some(trip) = round_trip_us(turn.now, self.ntp_offset_us, block)
+            && let Some(member) = self.member_mut(index)
+        {
+            member.rtt_us = if member.rtt_us == 0 {
+                trip.max(1)
+            } else {
+                (7 * u64::from(member.rtt_us) / 8) as u32 + trip / 8
+            };
+        }
+        let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
+        if stream.ssrc == block.ssrc {
+            stream.unconfirmed = false;
+            stream.loss = block.fraction_lost;
+        }
+        Ok(())
+    }
+
+    /// The receiver missed a packet: queue it once more if it is still cached.
+    fn resend(&mut self, turn: &mut Turn<'_>, index: usize, key: Key, seq: Seq) -> Result<(), DropReason> {
+        let stream = self.streams.get(key).ok_or(DropReason::RtcpUnknownSsrc)?;
+        let track = self.tracks.get(stream.track).ok_or(DropReason::NotCached)?;
+        let (layer_index, epoch, content) = stream.rewrite.find(seq).ok_or(DropReason::NotCached)?;
+        let layer = track.layers.get(usize::from(layer_index)).ok_or(DropReason::NotCached)?;
+        let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
+        if layer.epoch_of(content) != epoch || video.cache.find(content).is_none() {
+            return Err(DropReason::NotCached);
+        }
+        let member = self.member_mut(index).ok_or(DropReason::RtcpUnknownSsrc)?;
+        if !member.resends.take(turn.now) {
+            return Err(DropReason::RateLimited);
+        }
+        let item = Item {
+            stream: key,
+            content,
+            received: turn.now,
+            held: Held::Cached,
+            layer: layer_index,
+            role: Role::Resend,
+        };
+        self.queue.push(index, item).map_err(|_| DropReason::QueueFull)
+    }
+
+    /// The receiver lost the picture: the layer that runs, or should run, needs a keyframe.
+    fn keyframe_for(&mut self, key: Key) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let Some((layer, _)) = stream.current else { return self.want_keyframe_for(key) };
+        let Some(track) = self.tracks.get_mut(stream.track) else { return };
+        if track.kind != MediaKind::Video {
+            return;
+        }
+        let publisher = track.member;
+        if track.layers.get_mut(usize::from(layer)).is_some_and(|layer| layer.want_keyframe()) {
+            self.mark_urgent(publisher);
+        }
+    }
+}

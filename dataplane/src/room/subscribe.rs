@@ -1,0 +1,326 @@
+//! Commands about tracks and streams. They may allocate; packets may not.
+
+use super::Rooms;
+use super::rewrite::Rewrite;
+use super::router::Source;
+use super::stream::{CNAME_BYTES, Stream};
+use super::template::Template;
+use super::track::{Layer, Track, clock_hz};
+use crate::base::ids::{Seq, Ssrc, StreamId, TrackId};
+use crate::base::limits::{LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER, TRACKS_PER_PEER};
+use crate::base::media::{Extension, MediaKind};
+use crate::base::slab::Key;
+use crate::base::table::SeededState;
+use crate::command::{Publish, Subscribe, Wanted};
+use crate::session::reports::SenderStats;
+
+impl Rooms {
+    /// A track begins, or its parameters change.
+    pub fn publish(&mut self, index: usize, publish: Publish) {
+        let Some(member) = self.member_mut(index) else { return };
+        for (extension, _) in Extension::ALL {
+            if let Some(id) = publish.extensions.id(extension) {
+                member.extensions.set(extension, id);
+            }
+        }
+        let key = match self.by_track.get(&publish.track).copied() {
+            Some(key) if self.tracks.get(key).is_some_and(|track| track.member == index) => key,
+            Some(_) => return,
+            None => match self.insert_track(index, &publish) {
+                Some(key) => key,
+                None => return,
+            },
+        };
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        let layers = publish.rids.len().max(publish.ssrcs.len()).clamp(1, LAYERS_PER_TRACK);
+        while track.layers.len() < layers {
+            track.layers.push(Layer::new(publish.kind));
+        }
+        track.mid = publish.mid;
+        track.formats = publish.formats;
+        track.extensions = publish.extensions;
+        track.rids = publish.rids;
+        track.rids.truncate(LAYERS_PER_TRACK);
+        let layers = track.layers.len();
+        for (nth, signalled) in publish.ssrcs.iter().enumerate() {
+            let layer = match signalled.rid {
+                Some(rid) => self.tracks.get(key).and_then(|track| track.layer_of(rid)),
+                None => (nth < layers).then_some(nth as u8),
+            };
+            if let Some(layer) = layer {
+                self.bind_source(index, key, layer, signalled.ssrc, false);
+                if let Some(rtx) = signalled.rtx {
+                    self.bind_source(index, key, layer, rtx, true);
+                }
+            }
+        }
+        // So that learning an SSRC later does not allocate.
+        self.sources.reserve(4 * LAYERS_PER_TRACK);
+        self.rebuild_templates(key);
+    }
+
+    fn insert_track(&mut self, index: usize, publish: &Publish) -> Option<Key> {
+        let member = self.member(index)?;
+        if member.tracks.len() >= TRACKS_PER_PEER {
+            return None;
+        }
+        let meeting = member.meeting;
+        let track = Track {
+            id: publish.track,
+            member: index,
+            meeting,
+            kind: publish.kind,
+            mid: publish.mid,
+            formats: Vec::new(),
+            extensions: publish.extensions,
+            rids: Vec::new(),
+            layers: Vec::new(),
+            active: Default::default(),
+            streams: Vec::new(),
+            muted: false,
+            started: false,
+            meter: Default::default(),
+        };
+        let key = self.tracks.insert(track).ok()?;
+        self.by_track.insert(publish.track, key);
+        self.member_mut(index)?.tracks.push(key);
+        self.meetings.get_mut(meeting)?.tracks.push(key);
+        Some(key)
+    }
+
+    /// A track ends; streams of it go with it.
+    pub fn unpublish(&mut self, track: TrackId) {
+        if let Some(key) = self.by_track.get(&track).copied() {
+            self.remove_track(key);
+        }
+    }
+
+    /// Mutes or unmutes at the server.
+    pub fn mute(&mut self, track: TrackId, muted: bool) {
+        let Some(key) = self.by_track.get(&track).copied() else { return };
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        if track.muted == muted {
+            return;
+        }
+        track.muted = muted;
+        let streams = track.streams.clone();
+        for key in streams {
+            // What was muted leaves no gap, and video starts again at a keyframe.
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.current = None;
+            }
+            if !muted {
+                self.want_keyframe_for(key);
+            }
+        }
+    }
+
+    /// A stream begins. Ignored when track and receiver are not in one meeting.
+    pub fn subscribe(&mut self, index: usize, subscribe: Subscribe) {
+        let Some(track_key) = self.by_track.get(&subscribe.track).copied() else { return };
+        let Some(member) = self.member(index) else { return };
+        let Some(track) = self.tracks.get(track_key) else { return };
+        if track.meeting != member.meeting
+            || self.by_stream.contains_key(&subscribe.stream)
+            || member.streams.len() >= STREAMS_PER_PEER
+        {
+            return;
+        }
+        let (publisher, kind) = (track.member, track.kind);
+        // First numbers below 2^15, so that a receiver cannot guess the roll-over counter wrongly (RFC 3711 section 3.3.1).
+        let first = Seq((self.rng.next_u64() & 0x7fff) as u16);
+        let timestamp = self.rng.next_u64() as u32;
+        let rtx_index = self.rng.next_u64() & 0x7fff;
+        let template = Template::new(
+            (&[], &subscribe.extensions),
+            (&subscribe.formats, &subscribe.extensions),
+            subscribe.mid,
+        );
+        let stream = Stream {
+            id: subscribe.stream,
+            member: index,
+            track: track_key,
+            ssrc: subscribe.ssrc,
+            rtx: subscribe.rtx,
+            mid: subscribe.mid,
+            formats: subscribe.formats,
+            extensions: subscribe.extensions,
+            wanted: Wanted { enabled: true, layer_max: u8::MAX },
+            current: None,
+            rewrite: Rewrite::new(first, timestamp),
+            template,
+            rtx_index,
+            stats: SenderStats::new(clock_hz(kind)),
+            unconfirmed: true,
+            loss: 0,
+            cname: self.cname(publisher),
+        };
+        let Ok(key) = self.streams.insert(stream) else { return };
+        self.by_stream.insert(subscribe.stream, key);
+        self.sinks.insert((index as u32, subscribe.ssrc), key);
+        if let Some(rtx) = subscribe.rtx {
+            self.sinks.insert((index as u32, rtx), key);
+        }
+        if let Some(member) = self.member_mut(index) {
+            member.streams.push(key);
+        }
+        if let Some(track) = self.tracks.get_mut(track_key) {
+            track.streams.push(key);
+        }
+        self.rebuild_templates(track_key);
+        self.want_keyframe_for(key);
+    }
+
+    /// A stream ends.
+    pub fn unsubscribe(&mut self, stream: StreamId) {
+        if let Some(key) = self.by_stream.get(&stream).copied() {
+            self.remove_stream(key);
+        }
+    }
+
+    /// What the receiver wants of a stream.
+    pub fn want(&mut self, stream: StreamId, wanted: Wanted) {
+        let Some(key) = self.by_stream.get(&stream).copied() else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let before = std::mem::replace(&mut stream.wanted, wanted);
+        if !wanted.enabled {
+            stream.current = None;
+        } else if before != wanted {
+            self.want_keyframe_for(key);
+        }
+    }
+
+    /// The control plane wants a keyframe on every layer of a track.
+    pub fn request_keyframe(&mut self, track: TrackId) {
+        let Some(key) = self.by_track.get(&track).copied() else { return };
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        if track.kind == MediaKind::Video {
+            track.layers.iter_mut().for_each(|layer| {
+                layer.want_keyframe();
+            });
+            let member = track.member;
+            self.mark_urgent(member);
+        }
+    }
+
+    /// Asks for a keyframe on the layer that a stream should show, if it can be sent to.
+    pub(super) fn want_keyframe_for(&mut self, key: Key) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let (wanted, track_key, member) = (stream.wanted, stream.track, stream.member);
+        if !self.member(member).is_some_and(|member| member.ready) {
+            return;
+        }
+        let Some(track) = self.tracks.get_mut(track_key) else { return };
+        if track.kind != MediaKind::Video || track.muted {
+            return;
+        }
+        let Some(target) = track.active.target(wanted) else { return };
+        let publisher = track.member;
+        if let Some(layer) = track.layers.get_mut(usize::from(target))
+            && layer.want_keyframe()
+        {
+            self.mark_urgent(publisher);
+        }
+    }
+
+    /// Ties an SSRC of a peer to a layer; a former SSRC of the layer goes. Answers whether the table had room.
+    pub(super) fn bind_source(
+        &mut self,
+        index: usize,
+        key: Key,
+        layer: u8,
+        ssrc: Ssrc,
+        repair: bool,
+    ) -> bool {
+        let Some(track) = self.tracks.get_mut(key) else { return false };
+        let Some(slot) = track.layers.get_mut(usize::from(layer)) else { return false };
+        let before = if repair { slot.rtx } else { slot.ssrc };
+        if before == Some(ssrc) {
+            return true;
+        }
+        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return false };
+        if let Some(before) = before
+            && self.sources.remove(&(index as u32, before)).is_some()
+        {
+            member.sources -= 1;
+        }
+        if member.sources >= SSRCS_PER_PEER {
+            return false;
+        }
+        if repair {
+            slot.rtx = Some(ssrc);
+        } else {
+            slot.restart(track.kind, ssrc);
+        }
+        if self.sources.insert((index as u32, ssrc), Source { track: key, layer, repair }).is_none() {
+            member.sources += 1;
+        }
+        true
+    }
+
+    pub(super) fn remove_track(&mut self, key: Key) {
+        let Some(track) = self.tracks.remove(key) else { return };
+        self.by_track.remove(&track.id);
+        for stream in track.streams {
+            self.remove_stream(stream);
+        }
+        let mut freed = 0;
+        for layer in &track.layers {
+            for ssrc in [layer.ssrc, layer.rtx].into_iter().flatten() {
+                let slot = (track.member as u32, ssrc);
+                if self.sources.get(&slot).is_some_and(|source| source.track == key) {
+                    self.sources.remove(&slot);
+                    freed += 1;
+                }
+            }
+        }
+        if let Some(member) = self.member_mut(track.member) {
+            member.tracks.retain(|other| *other != key);
+            member.sources -= freed;
+        }
+        if let Some(meeting) = self.meetings.get_mut(track.meeting) {
+            meeting.tracks.retain(|other| *other != key);
+        }
+    }
+
+    pub(super) fn remove_stream(&mut self, key: Key) {
+        let Some(stream) = self.streams.remove(key) else { return };
+        self.by_stream.remove(&stream.id);
+        for ssrc in [Some(stream.ssrc), stream.rtx].into_iter().flatten() {
+            let slot = (stream.member as u32, ssrc);
+            if self.sinks.get(&slot) == Some(&key) {
+                self.sinks.remove(&slot);
+            }
+        }
+        if let Some(member) = self.member_mut(stream.member) {
+            member.streams.retain(|other| *other != key);
+        }
+        if let Some(track) = self.tracks.get_mut(stream.track) {
+            track.streams.retain(|other| *other != key);
+        }
+    }
+
+    fn rebuild_templates(&mut self, key: Key) {
+        let Some(track) = self.tracks.get(key) else { return };
+        for stream_key in &track.streams {
+            if let Some(stream) = self.streams.get_mut(*stream_key) {
+                stream.template = Template::new(
+                    (&track.formats, &track.extensions),
+                    (&stream.formats, &stream.extensions),
+                    stream.mid,
+                );
+            }
+        }
+    }
+
+    /// One name for all streams of a publisher, different for each (RFC 7022 wants it unguessable across sessions only).
+    fn cname(&self, publisher: usize) -> [u8; CNAME_BYTES] {
+        use std::hash::BuildHasher;
+        let peer = self.member(publisher).map_or(0, |member| member.peer.0);
+        let hash = SeededState::new(self.seed).hash_one(peer);
+        std::array::from_fn(|nth| {
+            let digit = (hash >> (60 - 4 * nth) & 15) as u8;
+            if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! A published track and its layers: what came in, what is remembered of it, and what its publisher should be asked for.
+
+use super::layers::ActiveLayers;
+use super::order::Order;
+use super::speaker::Meter;
+use crate::base::ids::{Mid, PayloadType, Rid, Ssrc, TrackId};
+use crate::base::limits::{KEYFRAME_INTERVAL_US, LAYER_SILENT_US};
+use crate::base::media::{Codec, ExtensionMap, Format, MediaKind};
+use crate::base::slab::Key;
+use crate::base::time::Micros;
+use crate::session::nack::NackTracker;
+use crate::session::reports::ReceptionStats;
+use crate::session::rtx_cache::RtxCache;
+use crate::wire::rtcp::SenderInfo;
+use crate::wire::rtp::RtpHeader;
+use crate::wire::vp8::Vp8Descriptor;
+
+/// A track of a publisher.
+pub struct Track {
+    /// Its number.
+    pub id: TrackId,
+    /// Table index of the peer that sends it.
+    pub member: usize,
+    /// Its meeting.
+    pub meeting: Key,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Its media section.
+    pub mid: Mid,
+    /// Negotiated formats.
+    pub formats: Vec<Format>,
+    /// Negotiated extensions.
+    pub extensions: ExtensionMap,
+    /// Layer names from lowest to highest; empty without simulcast.
+    pub rids: Vec<Rid>,
+    /// One at least; lowest first.
+    pub layers: Vec<Layer>,
+    /// Layers that send.
+    pub active: ActiveLayers,
+    /// Who gets it.
+    pub streams: Vec<Key>,
+    /// Muted at the server.
+    pub muted: bool,
+    /// A packet came.
+    pub started: bool,
+    /// Loudness, of an audio track.
+    pub meter: Meter,
+}
+
+/// One layer: one SSRC with its retransmission SSRC.
+pub struct Layer {
+    /// Media SSRC, once signalled or learned.
+    pub ssrc: Option<Ssrc>,
+    /// Retransmission SSRC, once signalled or learned.
+    pub rtx: Option<Ssrc>,
+    /// Content numbers.
+    pub order: Order,
+    /// Statistics for receiver reports.
+    pub stats: ReceptionStats,
+    /// What only video has: repair and the packets themselves.
+    pub video: Option<Video>,
+    /// The publisher's last sender report.
+    pub clock: Option<SenderInfo>,
+    /// Arrival of the last packet.
+    pub last_packet: Option<Micros>,
+    /// How often the sequence began anew, and the first content number of the latest beginning.
+    epoch: (u32, u64),
+    keyframe: KeyframeWish,
+}
+
+/// Repair of a video layer.
+pub struct Video {
+    /// Missing packets.
+    pub gaps: NackTracker,
+    /// Packets for fan-out and retransmission, by content number.
+    pub cache: RtxCache<CachedMeta>,
+}
+
+/// What is known of a cached packet without reading it again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CachedMeta {
+    /// Its header; always there.
+    pub header: Option<RtpHeader>,
+    /// Its VP8 descriptor.
+    pub vp8: Option<Vp8Descriptor>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct KeyframeWish {
+    wanted: bool,
+    asked: Option<Micros>,
+}
+
+/// Ticks per second of a kind's RTP clock.
+#[must_use]
+pub const fn clock_hz(kind: MediaKind) -> u32 {
+    match kind {
+        MediaKind::Audio => 48_000,
+        MediaKind::Video => 90_000,
+    }
+}
+
+impl Track {
+    /// The format of a media payload type.
+    #[must_use]
+    pub fn format(&self, pt: PayloadType) -> Option<&Format> {
+        self.formats.iter().find(|format| format.pt == pt.0)
+    }
+
+    /// Codec of a media payload type.
+    #[must_use]
+    pub fn codec(&self, pt: PayloadType) -> Option<Codec> {
+        self.format(pt).map(|format| format.codec)
+    }
+
+    /// The media payload type that a retransmission payload type stands for.
+    #[must_use]
+    pub fn repaired(&self, pt: PayloadType) -> Option<PayloadType> {
+        self.formats.iter().find(|format| format.rtx_pt == Some(pt.0)).map(|format| PayloadType(format.pt))
+    }
+
+    /// Whether `pt` is one of its payload types, retransmission included.
+    #[must_use]
+    pub fn has_payload_type(&self, pt: PayloadType) -> bool {
+        self.formats.iter().any(|format| format.pt == pt.0 || format.rtx_pt == Some(pt.0))
+    }
+
+    /// Index of the layer called `rid`.
+    #[must_use]
+    pub fn layer_of(&self, rid: Rid) -> Option<u8> {
+        self.rids.iter().position(|known| *known == rid).map(|index| index as u8)
+    }
+
+    /// Notes which layers send. A layer is silent when others went on without it; a track that pauses as a whole keeps its layers.
+    pub fn judge_layers(&mut self) {
+        let Some(newest) = self.layers.iter().filter_map(|layer| layer.last_packet).max() else { return };
+        for (index, layer) in self.layers.iter().enumerate() {
+            let sends = layer.last_packet.is_some_and(|at| newest.since_us(at) <= LAYER_SILENT_US);
+            self.active.set(index as u8, sends);
+        }
+    }
+
+    /// What a timestamp of layer `new` would read on the clock of layer `old`, if both told their clocks.
+    #[must_use]
+    pub fn aligned(&self, old: u8, new: u8, timestamp: u32) -> Option<u32> {
+        let clock = |index: u8| self.layers.get(usize::from(index))?.clock;
+        let (old, new) = (clock(old)?, clock(new)?);
+        let apart = i128::from(new.ntp.wrapping_sub(old.ntp) as i64);
+        let ticks = (apart * i128::from(clock_hz(self.kind))) >> 32;
+        let since = timestamp.wrapping_sub(new.rtp_timestamp);
+        Some(old.rtp_timestamp.wrapping_add(ticks as u32).wrapping_add(since))
+    }
+}
+
+impl Layer {
+    /// A layer that has not sent yet. Video gets its cache now, because commands may allocate and packets may not.
+    #[must_use]
+    pub fn new(kind: MediaKind) -> Self {
+        Self {
+            ssrc: None,
+            rtx: None,
+            order: Order::default(),
+            stats: ReceptionStats::new(clock_hz(kind)),
+            video: (kind == MediaKind::Video)
+                .then(|| Video { gaps: NackTracker::new(), cache: RtxCache::new() }),
+            clock: None,
+            last_packet: None,
+            epoch: (0, 0),
+            keyframe: KeyframeWish::default(),
+        }
+    }
+
+    /// Another SSRC sends this layer from now on.
+    pub fn restart(&mut self, kind: MediaKind, ssrc: Ssrc) {
+        self.ssrc = Some(ssrc);
+        self.order.restart();
+        self.stats = ReceptionStats::new(clock_hz(kind));
+        if let Some(video) = &mut self.video {
+            video.gaps = NackTracker::new();
+        }
+        self.clock = None;
+    }
+
+    /// The sequence begins anew with this content number.
+    pub const fn begin_epoch(&mut self, content: u64) {
+        self.epoch = (self.epoch.0.wrapping_add(1), content);
+    }
+
+    /// The latest beginning of the sequence.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch.0
+    }
+
+    /// Which beginning of the sequence a content number belongs to (the latest two are told apart).
+    #[must_use]
+    pub const fn epoch_of(&self, content: u64) -> u32 {
+        if content >= self.epoch.1 { self.epoch.0 } else { self.epoch.0.wrapping_sub(1) }
+    }
+
+    /// Somebody needs a keyframe; whether that is news that the publisher should be woken for.
+    pub const fn want_keyframe(&mut self) -> bool {
+        !std::mem::replace(&mut self.keyframe.wanted, true)
+    }
+
+    /// A keyframe came.
+    pub const fn keyframe_came(&mut self) {
+        self.keyframe.wanted = false;
+    }
+
+    /// Whether to ask for a keyframe now; if so, that is noted.
+    pub fn ask_keyframe(&mut self, now: Micros) -> bool {
+        let due = self.keyframe_due().is_some_and(|at| at <= now);
+        if due {
+            self.keyframe = KeyframeWish { wanted: false, asked: Some(now) };
+        }
+        due
+    }
+
+    /// When a wanted keyframe may be asked for.
+    #[must_use]
+    pub fn keyframe_due(&self) -> Option<Micros> {
+        let next = self.keyframe.asked.map_or(Micros(0), |asked| asked.after_us(KEYFRAME_INTERVAL_US));
+        (self.keyframe.wanted && self.ssrc.is_some()).then_some(next)
+    }
+
+    /// Takes the publisher's sender report.
+    pub fn sender_report(&mut self, now: Micros, info: &SenderInfo) {
+        self.stats.handle_sender_report(now, info);
+        self.clock = Some(*info);
+    }
+}
