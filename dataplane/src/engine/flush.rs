@@ -1,0 +1,103 @@
+//! The end of a loop turn: timers, answers, handshake records, then every peer's queue, one peer after the other.
+//!
+//! Promises: what a full backend does not take stays queued, except feedback that will be said again; then the engine wants to run
+//! at once.
+
+use super::{Engine, State};
+use crate::base::drops::DropReason;
+use crate::base::net::{BuffersFull, SendBuffers};
+use crate::base::slab::Key;
+use crate::base::time::Micros;
+use crate::command::Report;
+use crate::room::Turn;
+
+impl Engine {
+    pub(super) fn run(&mut self, now: Micros, buffers: &mut impl SendBuffers) -> Micros {
+        self.run_timers(now, buffers);
+        let full = self.send_outbox(buffers).is_err() || self.send_queues(now, buffers).is_err();
+        if self.state == State::Stopping {
+            self.state = State::Stopped;
+            self.reports.state(Report::Stopped);
+        }
+        if full { now } else { self.peer_timers.next().min(self.speaker_timers.next()) }
+    }
+
+    fn send_outbox(&mut self, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
+        while let Some(answer) = self.outbox.answer() {
+            let bytes = &answer.bytes[..answer.length];
+            buffers.send(&answer.path, bytes.len(), |out| copy(bytes, out))?;
+            self.outbox.answer_left();
+        }
+        while let Some((key, bytes)) = self.outbox.record() {
+            match self.peers.get(*key).and_then(|peer| peer.ice.path()) {
+                Some(path) => buffers.send(&path, bytes.len(), |out| copy(bytes, out))?,
+                None => self.counters.drop(DropReason::NoPath),
+            }
+            self.outbox.record_left();
+        }
+        Ok(())
+    }
+
+    fn send_queues(&mut self, now: Micros, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
+        while let Some(index) = self.rooms.queue().waiting() {
+            match self.peers.key_at(index) {
+                Some(key) => self.send_queue(now, key, buffers)?,
+                None => while self.rooms.queue().pop(index).is_some() {},
+            }
+            self.rooms.queue().done();
+        }
+        Ok(())
+    }
+
+    /// Everything that waits for one peer, consecutively, so that equal sizes leave as one GSO send.
+    fn send_queue(
+        &mut self,
+        now: Micros,
+        key: Key,
+        buffers: &mut impl SendBuffers,
+    ) -> Result<(), BuffersFull> {
+        let index = key.index();
+        let peer = self.peers.get(key);
+        let ready = peer.and_then(|peer| peer.srtp.as_ref().zip(peer.ice.path()));
+        let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
+        while let Some(item) = self.rooms.queue().first(index) {
+            let Some((srtp, path)) = ready else {
+                self.rooms.queue().pop(index);
+                self.rooms.drop_item(&item);
+                turn.counters.drop(DropReason::NoPath);
+                continue;
+            };
+            let outcome = match self.rooms.prepare(now, &item) {
+                Ok(prepared) => {
+                    let taken = prepared.taken;
+                    let room = prepared.bytes() + srtp.outbound.rtp_overhead_bytes();
+                    let mut sealed = Ok(0);
+                    buffers.send(&path, room, |out| {
+                        let (header, payload) = (prepared.header(), prepared.payload());
+                        sealed = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
+                        sealed.unwrap_or(0)
+                    })?;
+                    sealed.map(|bytes| (taken, bytes))
+                }
+                Err(reason) => Err(reason),
+            };
+            match outcome {
+                Ok((taken, bytes)) => self.rooms.commit(&mut turn, &item, &taken, bytes),
+                Err(reason) => turn.counters.drop(reason),
+            }
+            self.rooms.queue().pop(index);
+            self.rooms.drop_item(&item);
+        }
+        Ok(())
+    }
+}
+
+fn copy(bytes: &[u8], out: &mut [u8]) -> usize {
+    match out.get_mut(..bytes.len()) {
+        Some(out) => {
+            out.copy_from_slice(bytes);
+            bytes.len()
+        }
+        None => 0,
+    }
+}

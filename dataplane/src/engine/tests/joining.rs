@@ -1,0 +1,161 @@
+//! Paths, keys, consent, and leaving without a trace.
+
+use super::*;
+use crate::base::limits::{CONSENT_US, HANDSHAKE_US};
+
+#[test]
+fn a_peer_joins_by_check_and_keys_and_leaves_nothing_behind() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    assert_eq!(house.client(1).answers, 1);
+    assert!(house.has_report(|report| matches!(report, Report::PeerPath { peer: PeerId(1) })));
+    assert!(house.has_report(|report| matches!(report, Report::PeerReady { peer: PeerId(2), .. })));
+    assert!(matches!(house.requests[0], AssistRequest::Open { peer: PeerId(1), .. }));
+    assert!(matches!(house.requests[1], AssistRequest::OpenChannel { label: "_reliable", .. }));
+    assert!(matches!(house.requests[2], AssistRequest::Expect { .. }));
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.publish(1, 2, MediaKind::Video, &[2]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    house.subscribe(2, 200, 2, MediaKind::Video);
+    for index in 1..20 {
+        house.send_rtp(1, &Media { index, ..MEDIA });
+        let payload = vp8(index as u8, index == 1);
+        house.send_rtp(1, &Media { index, ssrc: 2, pt: VP8, payload: &payload, ..MEDIA });
+    }
+    assert_eq!((house.engine.counters().peers, house.engine.counters().meetings), (2, 1));
+    house.command(Command::ClosePeer { peer: PeerId(1) });
+    assert_eq!(house.engine.sizes().rooms.streams, 0);
+    house.command(Command::ClosePeer { peer: PeerId(2) });
+    house.run(1_000);
+    assert_eq!(house.engine.sizes(), EngineSizes::default());
+    assert_eq!((house.engine.counters().peers, house.engine.counters().meetings), (0, 0));
+    assert!(!house.has_report(|report| matches!(report, Report::PeerEnded { .. })), "they were closed");
+    let closed = house.requests.iter().filter(|request| matches!(request, AssistRequest::Close { .. }));
+    assert_eq!(closed.count(), 2);
+}
+
+#[test]
+fn a_peer_that_falls_silent_ends_when_its_consent_does() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.run(CONSENT_US / 1_000 - 1_000);
+    house.check(1);
+    house.run(CONSENT_US / 1_000 - 1_000);
+    assert!(!house.has_report(|report| matches!(report, Report::PeerEnded { .. })), "a check renewed it");
+    house.run(2_000);
+    let expired = |report: &Report| {
+        matches!(report, Report::PeerEnded { peer: PeerId(1), end: PeerEnd::ConsentExpired })
+    };
+    assert!(house.has_report(expired));
+    assert_eq!(house.engine.sizes(), EngineSizes::default());
+}
+
+#[test]
+fn a_peer_that_never_gets_keys_ends() {
+    let mut house = House::new();
+    house.open(1, 10);
+    house.open(2, 10);
+    house.run(HANDSHAKE_US / 2_000);
+    house.check(1);
+    house.run(HANDSHAKE_US / 2_000 + 10);
+    for id in [1, 2] {
+        assert!(house.has_report(|report| matches!(
+            report,
+            Report::PeerEnded { peer, end: PeerEnd::HandshakeTimeout } if *peer == PeerId(id)
+        )));
+    }
+    assert_eq!(house.engine.sizes(), EngineSizes::default());
+}
+
+#[test]
+fn media_follows_a_nominated_check_to_a_new_address() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    house.send_rtp(1, &MEDIA);
+    house.flush();
+    house.client(2).path = path(77);
+    house.check(2);
+    house.send_rtp(1, &Media { index: 2, ..MEDIA });
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 2, "the second came to the new address");
+    let paths = house.reports.iter().filter(|report| matches!(report, Report::PeerPath { .. })).count();
+    assert_eq!(paths, 2, "a switch is no news to the control plane");
+}
+
+#[test]
+fn an_ice_restart_keeps_media_on_the_old_path_until_the_new_one_is_nominated() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    let local = IceCredentials { ufrag: local_ufrag(CORE, PeerId(2), 99), pwd: PWD.to_owned() };
+    house.command(Command::RestartIce { peer: PeerId(2), local });
+    house.send_rtp(1, &MEDIA);
+    house.flush();
+    house.client(2).random = 99;
+    house.client(2).path = path(78);
+    house.check(2);
+    house.send_rtp(1, &Media { index: 2, ..MEDIA });
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 2);
+}
+
+#[test]
+fn an_address_belongs_to_the_peer_that_proved_it_last() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    let address = house.client(1).path;
+    house.client(1).path = path(200);
+    house.client(2).path = address;
+    house.check(2);
+    house.flush();
+    house.client(1).path = address;
+    house.send_rtp(1, &MEDIA);
+    assert_eq!(house.dropped(DropReason::BadTag), 1, "opened with the other peer's keys");
+}
+
+#[test]
+fn packets_that_come_before_their_keys_are_held_and_then_handled() {
+    let mut house = House::new();
+    house.join(2, 10);
+    house.open(1, 10);
+    house.check(1);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    // The client has its keys a little earlier than we do.
+    let (remote, local) = (master(2), master(3));
+    let profile = SrtpProfile::AeadAes256Gcm;
+    house.client(1).srtp = Some(Srtp {
+        inbound: Inbound::new(Suite::detect(), profile, &local),
+        outbound: Outbound::new(Suite::detect(), profile, &remote),
+    });
+    let early = crate::base::limits::EARLY_PACKETS_PER_PEER as u64;
+    for index in 1..=early + 5 {
+        house.send_rtp(1, &Media { index, ..MEDIA });
+    }
+    assert_eq!(house.engine.sizes().early as u64, early);
+    assert_eq!(house.dropped(DropReason::NoKeys), 5);
+    house.keys(1);
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len() as u64, early);
+    assert_eq!((house.engine.sizes().early, house.engine.sizes().rooms.pooled), (0, 0));
+}
+
+#[test]
+fn shutdown_closes_everybody_and_stops_after_a_last_flush() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.open(2, 11);
+    house.command(Command::Shutdown);
+    assert!(!house.engine.is_stopped());
+    house.flush();
+    assert!(house.engine.is_stopped());
+    assert!(house.has_report(|report| matches!(report, Report::Stopped)));
+    assert_eq!(house.engine.sizes(), EngineSizes::default());
+}
