@@ -1,6 +1,7 @@
 //! What the tests above the crates share.
 //!
-//! [`daemon`] starts the real `kaigid` and [`http`] talks to it over a plain socket.
+//! [`daemon`] starts the real `kaigid` and [`http`] talks to it over a plain socket; [`fuzzing`] is what the fuzz targets do.
 
 pub mod daemon;
+pub mod fuzzing;
 pub mod http;

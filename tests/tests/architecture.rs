@@ -110,7 +110,8 @@ fn imports(text: &str) -> BTreeSet<String> {
 fn crates_depend_only_downwards() {
     let names: BTreeSet<&str> = CRATES.iter().map(|(name, _)| *name).collect();
     for (name, allowed) in CRATES {
-        let manifest = fs::read_to_string(root().join(name).join("Cargo.toml")).expect("every crate has a manifest");
+        let manifest =
+            fs::read_to_string(root().join(name).join("Cargo.toml")).expect("every crate has a manifest");
         let mut section = String::new();
         let mut used = BTreeSet::new();
         for line in manifest.lines().map(str::trim) {
@@ -146,7 +147,9 @@ fn modules_import_only_downwards() {
             };
             let text = fs::read_to_string(&file).expect("a readable source file");
             for import in imports(&text) {
-                if import != module && table.iter().any(|(known, _)| *known == import) && !allowed.contains(&import.as_str())
+                if import != module
+                    && table.iter().any(|(known, _)| *known == import)
+                    && !allowed.contains(&import.as_str())
                 {
                     wrong.push(format!("{shown}: {module} imports {import}"));
                 }
@@ -164,8 +167,20 @@ fn modules_import_only_downwards() {
 #[test]
 fn the_top_level_is_the_agreed_one() {
     const AGREED: &[&str] = &[
-        "Cargo.toml", "Cargo.lock", "Makefile", "README.md", "LICENSE", "CHANGELOG.md", "dataplane", "controlplane",
-        "kernels", "tools", "perf", "systemd", "tests", "rustfmt.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+        "Makefile",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        "dataplane",
+        "controlplane",
+        "kernels",
+        "tools",
+        "perf",
+        "systemd",
+        "tests",
+        "rustfmt.toml",
     ];
     // Built or made by running, never committed.
     const MADE: &[&str] = &["target", "data", "node_modules"];

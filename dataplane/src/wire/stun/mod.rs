@@ -12,14 +12,14 @@ pub mod write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::drops::DropReason;
-pub use write::{BindingRequest, write_error, write_request, write_success};
+pub use write::{BindingRequest, ErrorCode, write_error, write_request, write_success};
 
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 20;
 /// Bytes 4 to 7 of every message.
-pub(crate) const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+pub const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 /// What the CRC-32 of FINGERPRINT is XORed with: "STUN".
-pub(crate) const FINGERPRINT_XOR: u32 = 0x5354_554e;
+pub const FINGERPRINT_XOR: u32 = 0x5354_554e;
 /// MESSAGE-INTEGRITY: attribute header and HMAC-SHA1.
 pub(crate) const INTEGRITY_BYTES: usize = 24;
 /// FINGERPRINT: attribute header and CRC-32.
@@ -323,8 +323,8 @@ pub(crate) fn xor(octets: &mut [u8], transaction: &TransactionId) {
     }
 }
 
-/// CRC-32 as in ITU V.42 (reflected, polynomial 0x04c11db7).
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+/// CRC-32 as in ITU V.42 (reflected, polynomial 0x04c11db7). FINGERPRINT is this over all before it, XORed with [`FINGERPRINT_XOR`].
+pub fn crc32(bytes: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0; 256];
         let mut index = 0;
