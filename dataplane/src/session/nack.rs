@@ -1,8 +1,8 @@
 //! Gaps in one received stream and when to ask for them again (RFC 4585 section 6.2.1).
 //!
 //! Path: fed with every packet of a publisher's layer, asked a few times a second which sequence numbers to NACK.
-//! Promises: at most [`MISSING_MAX`] gaps are remembered, all memory is taken at construction; a packet that is in order costs
-//! one comparison.
+//! Promises: at most [`MISSING_MAX`] gaps are remembered, all memory is taken at construction; while nothing is
+//! missing a packet costs one comparison.
 //! Not here: writing the RTCP (`wire::rtcp`), the keyframe request when a gap is given up (`room`).
 
 use crate::base::ids::Seq;

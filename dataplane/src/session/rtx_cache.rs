@@ -55,16 +55,15 @@ impl<M: Copy + Default> RtxCache<M> {
     /// # Errors
     /// `TooLong` for more than [`SLOT_BYTES`]; `TooLate` when its slot holds a newer packet.
     pub fn insert(&mut self, index: u64, packet: &[u8], meta: M) -> Result<(), DropReason> {
-        let at = self.place(index);
-        let bytes = self.bytes[at * SLOT_BYTES..].get_mut(..packet.len()).ok_or(DropReason::TooLong)?;
         if packet.len() > SLOT_BYTES {
             return Err(DropReason::TooLong);
         }
+        let at = self.place(index);
         let slot = &mut self.slots[at];
         if slot.index != EMPTY && slot.index > index {
             return Err(DropReason::TooLate);
         }
-        bytes.copy_from_slice(packet);
+        self.bytes[at * SLOT_BYTES..][..packet.len()].copy_from_slice(packet);
         *slot = Slot { index, len: packet.len() as u16, meta };
         Ok(())
     }

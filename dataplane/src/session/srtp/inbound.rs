@@ -1,7 +1,8 @@
 //! Opening what a peer protected.
 //!
 //! Promises: an index is estimated and checked before any crypto and taken only after authentication; a stream's state exists
-//! only after a packet of it authenticated, and there are at most [`SSRCS_PER_PEER`] of each protocol.
+//! only after a packet of it authenticated, and there are at most [`SSRCS_PER_PEER`] of each protocol. A stream that ended leaves
+//! its highest index behind, so that room is made and yet nothing of it can be played again.
 
 use kernels::{CmSha1Key, GcmKey, Suite};
 
@@ -20,6 +21,8 @@ const RTP_WINDOW_WORDS: usize = 16;
 const RTCP_WINDOW_WORDS: usize = 2;
 /// Streams that a new context has room for: most peers send fewer.
 const STREAMS_AT_FIRST: usize = 8;
+/// Ended streams whose highest index is remembered: 1,024 x 16 B. A peer that ends more in one meeting loses the oldest.
+const RETIRED_MAX: usize = 1_024;
 
 /// What a peer protects with, and what was already received.
 pub struct Inbound {
@@ -62,10 +65,9 @@ impl Inbound {
         let header_bytes = rtp::header_bytes(packet)?;
         let ssrc = rtp::ssrc(packet).ok_or(DropReason::Truncated)?;
         let seq = rtp::seq(packet).ok_or(DropReason::Truncated)?;
-        let stream = self.rtp_streams.find(ssrc);
-        let index = match stream {
-            Some(at) => {
-                let window = &self.rtp_streams.windows[at];
+        let stream = self.rtp_streams.find(ssrc)?;
+        let index = match stream.window(&self.rtp_streams) {
+            Some(window) => {
                 let index = estimate(window.highest(), seq)?;
                 if !window.is_new(index) {
                     return Err(DropReason::Replayed);
@@ -73,10 +75,7 @@ impl Inbound {
                 index
             }
             // A sender's roll-over counter begins at zero (RFC 3711 section 3.2.1).
-            None => {
-                self.rtp_streams.has_room()?;
-                u64::from(seq.0)
-            }
+            None => u64::from(seq.0),
         };
         let (header, sealed) = packet.split_at_mut(header_bytes);
         let opened = match &self.rtp {
@@ -122,13 +121,9 @@ impl Inbound {
             return Err(DropReason::Malformed);
         }
         let index = word & !ENCRYPTED;
-        let stream = self.rtcp_streams.find(ssrc);
-        match stream {
-            Some(at) if !self.rtcp_streams.windows[at].is_new(u64::from(index)) => {
-                return Err(DropReason::Replayed);
-            }
-            Some(_) => {}
-            None => self.rtcp_streams.has_room()?,
+        let stream = self.rtcp_streams.find(ssrc)?;
+        if stream.window(&self.rtcp_streams).is_some_and(|window| !window.is_new(u64::from(index))) {
+            return Err(DropReason::Replayed);
         }
         match &self.rtcp {
             Cipher::Gcm { key, salt } => {
@@ -154,6 +149,12 @@ impl Inbound {
         self.rtcp_streams.take(stream, ssrc, u64::from(index));
         Ok(plain_bytes)
     }
+
+    /// A stream ended: makes room for another. Should it go on after all, it does so where it was.
+    pub fn retire(&mut self, ssrc: Ssrc) {
+        self.rtp_streams.retire(ssrc);
+        self.rtcp_streams.retire(ssrc);
+    }
 }
 
 /// The index that `seq` most likely has (RFC 3711 section 3.3.1): the one nearest to the highest so far.
@@ -178,30 +179,74 @@ struct Streams<const WORDS: usize> {
     /// Apart from the windows: 256 of them are 16 cache lines to look through.
     ssrcs: Vec<Ssrc>,
     windows: Vec<ReplayWindow<WORDS>>,
+    /// Ended streams and the highest index of each, oldest first.
+    retired: Vec<(Ssrc, u64)>,
+}
+
+/// Where a stream's state is.
+#[derive(Clone, Copy)]
+enum Place<const WORDS: usize> {
+    Live(usize),
+    /// Put away; this would be its window again.
+    Retired(ReplayWindow<WORDS>),
+    New,
+}
+
+impl<const WORDS: usize> Place<WORDS> {
+    fn window<'a>(&'a self, streams: &'a Streams<WORDS>) -> Option<&'a ReplayWindow<WORDS>> {
+        match self {
+            Self::Live(at) => streams.windows.get(*at),
+            Self::Retired(window) => Some(window),
+            Self::New => None,
+        }
+    }
 }
 
 impl<const WORDS: usize> Streams<WORDS> {
     fn new() -> Self {
-        Self { ssrcs: Vec::with_capacity(STREAMS_AT_FIRST), windows: Vec::with_capacity(STREAMS_AT_FIRST) }
-    }
-
-    fn find(&self, ssrc: Ssrc) -> Option<usize> {
-        self.ssrcs.iter().position(|&known| known == ssrc)
-    }
-
-    fn has_room(&self) -> Result<(), DropReason> {
-        if self.ssrcs.len() < SSRCS_PER_PEER { Ok(()) } else { Err(DropReason::TooManySsrcs) }
-    }
-
-    /// Takes an authenticated index of the stream at `at`, or of a new one.
-    fn take(&mut self, at: Option<usize>, ssrc: Ssrc, index: u64) {
-        match at {
-            Some(at) => self.windows[at].commit(index),
-            None => {
-                self.ssrcs.push(ssrc);
-                self.windows.push(ReplayWindow::starting_at(index));
-            }
+        Self {
+            ssrcs: Vec::with_capacity(STREAMS_AT_FIRST),
+            windows: Vec::with_capacity(STREAMS_AT_FIRST),
+            retired: Vec::new(),
         }
+    }
+
+    fn find(&self, ssrc: Ssrc) -> Result<Place<WORDS>, DropReason> {
+        if let Some(at) = self.ssrcs.iter().position(|&known| known == ssrc) {
+            return Ok(Place::Live(at));
+        }
+        if self.ssrcs.len() >= SSRCS_PER_PEER {
+            return Err(DropReason::TooManySsrcs);
+        }
+        Ok(match self.retired.iter().find(|(known, _)| *known == ssrc) {
+            Some(&(_, highest)) => Place::Retired(ReplayWindow::resumed_at(highest)),
+            None => Place::New,
+        })
+    }
+
+    /// Takes an authenticated index of the stream whose place was found for it.
+    fn take(&mut self, place: Place<WORDS>, ssrc: Ssrc, index: u64) {
+        let window = match place {
+            Place::Live(at) => return self.windows[at].commit(index),
+            Place::Retired(mut window) => {
+                self.retired.retain(|(known, _)| *known != ssrc);
+                window.commit(index);
+                window
+            }
+            Place::New => ReplayWindow::starting_at(index),
+        };
+        self.ssrcs.push(ssrc);
+        self.windows.push(window);
+    }
+
+    fn retire(&mut self, ssrc: Ssrc) {
+        let Some(at) = self.ssrcs.iter().position(|&known| known == ssrc) else { return };
+        self.ssrcs.swap_remove(at);
+        let window = self.windows.swap_remove(at);
+        if self.retired.len() >= RETIRED_MAX {
+            self.retired.remove(0);
+        }
+        self.retired.push((ssrc, window.highest()));
     }
 }
 

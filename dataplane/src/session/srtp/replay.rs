@@ -22,6 +22,11 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
         window
     }
 
+    /// The window of a stream that was put away: nothing up to `highest` is new.
+    pub(super) const fn resumed_at(highest: u64) -> Self {
+        Self { highest, taken: [u64::MAX; WORDS] }
+    }
+
     /// Highest index taken.
     pub(super) const fn highest(&self) -> u64 {
         self.highest
@@ -97,5 +102,9 @@ mod tests {
         let window = ReplayWindow::<16>::starting_at(5);
         assert!(window.is_new(6) && window.is_new(6) && !window.is_new(5) && window.is_new(4));
         assert_eq!(ReplayWindow::<16>::INDICES, 1_024);
+        let mut resumed = ReplayWindow::<2>::resumed_at(500);
+        assert!((300..=500).all(|index| !resumed.is_new(index)));
+        resumed.commit(503);
+        assert!(resumed.is_new(501) && resumed.is_new(502) && !resumed.is_new(500));
     }
 }

@@ -273,6 +273,39 @@ fn only_authentic_packets_make_streams_and_only_so_many() {
 }
 
 #[test]
+fn an_ended_stream_makes_room_and_cannot_be_played_again() {
+    for profile in PROFILES {
+        let (mut outbound, mut inbound) = pair(profile);
+        let recorded: Vec<_> = [70_000, 70_001, 70_003].map(|i| sealed(&outbound, SSRC, i, b"x")).into();
+        // The stream begins below the roll-over and goes on above it.
+        assert!(inbound.open_rtp(&mut sealed(&outbound, SSRC, 40_000, b"x")).is_ok());
+        for packet in &recorded {
+            assert!(inbound.open_rtp(&mut packet.clone()).is_ok());
+        }
+        inbound.retire(SSRC);
+        for packet in &recorded {
+            assert_eq!(inbound.open_rtp(&mut packet.clone()), Err(DropReason::Replayed));
+        }
+        assert_eq!(inbound.open_rtp(&mut sealed(&outbound, SSRC, 69_999, b"x")), Err(DropReason::Replayed));
+        let mut next = sealed(&outbound, SSRC, 70_005, b"x");
+        assert_eq!(inbound.open_rtp(&mut next).map(|opened| opened.index), Ok(70_005));
+        assert!(inbound.open_rtp(&mut sealed(&outbound, SSRC, 70_004, b"x")).is_ok());
+        assert_eq!(inbound.open_rtp(&mut recorded[2].clone()), Err(DropReason::Replayed));
+
+        // However many streams come and go, the next one is taken.
+        for ssrc in 0..10 * SSRCS_PER_PEER as u32 {
+            assert!(inbound.open_rtp(&mut sealed(&outbound, Ssrc(ssrc), 1, b"x")).is_ok());
+            let mut plain = report();
+            plain[4..8].copy_from_slice(&ssrc.to_be_bytes());
+            let mut out = [0; 128];
+            let bytes = outbound.seal_rtcp(&plain, &mut out).expect("it fits");
+            assert!(inbound.open_rtcp(&mut out[..bytes]).is_ok());
+            inbound.retire(Ssrc(ssrc));
+        }
+    }
+}
+
+#[test]
 fn a_used_up_key_seals_nothing_more() {
     for profile in PROFILES {
         let (mut outbound, mut inbound) = pair(profile);
