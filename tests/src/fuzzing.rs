@@ -17,8 +17,11 @@ use dataplane::wire::rtp::{HeaderFields, RtpHeader, header_bytes, write_header};
 use dataplane::wire::stun::{self, StunMessage};
 use dataplane::wire::vp8::{DESCRIPTOR_BYTES_MAX, Vp8Descriptor};
 
+/// A target: takes any bytes, panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// All targets by the name of their file in `fuzz_targets` and their folder in `corpus`.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("demux", demux),
     ("descriptors", descriptors),
     ("ext", extensions),
