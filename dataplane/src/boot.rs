@@ -26,10 +26,11 @@ use crate::base::handoff::Fingerprint;
 use crate::base::ids::CoreId;
 use crate::command::Command;
 use crate::engine::{Engine, EngineConfig};
-use crate::io::IoChoice;
+use crate::io::epoll::Epoll;
 use crate::io::socket::UdpSocket;
 use crate::io::uring::{self, Uring};
 use crate::io::wake::event_fd;
+use crate::io::{Backend, IoChoice};
 use crate::lane::{self, AssistEnd, Bell, ControlEnd, ThreadBell};
 use crate::worker::{Clock, Links, Worker};
 
@@ -89,7 +90,7 @@ pub enum BootError {
         source: io::Error,
     },
     /// The backend does not exist yet.
-    #[error("--io {0} is not built yet: use --io uring")]
+    #[error("--io {0} is not built yet: use --io uring or --io epoll")]
     NotBuilt(IoChoice),
     /// No CPU named.
     #[error("no CPU to run on: name at least one with --cores")]
@@ -149,7 +150,8 @@ pub struct Plane {
     workers: Vec<JoinHandle<()>>,
     assists: Assists,
     fingerprint: Fingerprint,
-    io_name: &'static str,
+    io: IoChoice,
+    io_note: Option<String>,
     suite_name: &'static str,
 }
 
@@ -169,7 +171,13 @@ impl Plane {
     /// The I/O backend in use: what `auto` chose.
     #[must_use]
     pub const fn io_name(&self) -> &'static str {
-        self.io_name
+        self.io.name()
+    }
+
+    /// Why `auto` did not choose io_uring, with the remedy; for one line of the log.
+    #[must_use]
+    pub fn io_note(&self) -> Option<&str> {
+        self.io_note.as_deref()
     }
 
     /// The crypto suite in use.
@@ -240,7 +248,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
         None => Suite::detect(),
         Some(name) => Suite::by_name(name).ok_or_else(|| BootError::Suite(name.clone()))?,
     };
-    let io_name = choose_io(config.io)?;
+    let (io, io_note) = choose_io(config.io)?;
     let identity = Identity::generate().map_err(|error| BootError::Resource {
         what: "a DTLS certificate",
         source: io::Error::other(error),
@@ -278,6 +286,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
             // Cores must not draw the same numbers: each seed is far from the others on the generator's circle.
             engine: EngineConfig { core: id, suite, seed: config.seed ^ (index as u64) << 56 },
             fault: core.fault.clone(),
+            io,
         });
         cores.push(core);
     }
@@ -292,7 +301,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
     }
     let fingerprint = identity.fingerprint();
     let mut plane =
-        Plane { cores, workers: Vec::new(), assists, fingerprint, io_name, suite_name: suite.name() };
+        Plane { cores, workers: Vec::new(), assists, fingerprint, io, io_note, suite_name: suite.name() };
     let (ready, started) = mpsc::channel();
     let count = plans.len();
     for (index, plan) in plans.into_iter().enumerate() {
@@ -323,13 +332,19 @@ fn check_cores(config: &PlaneConfig) -> Result<(), BootError> {
     Ok(())
 }
 
-fn choose_io(choice: IoChoice) -> Result<&'static str, BootError> {
+/// The backend, and why `auto` did not take the first.
+fn choose_io(choice: IoChoice) -> Result<(IoChoice, Option<String>), BootError> {
     match choice {
-        IoChoice::Auto | IoChoice::Uring => {
+        IoChoice::Uring => {
             uring::probe().map_err(|source| BootError::UringRefused { source })?;
-            Ok(IoChoice::Uring.name())
+            Ok((choice, None))
         }
-        IoChoice::Epoll | IoChoice::Xdp => Err(BootError::NotBuilt(choice)),
+        IoChoice::Auto => Ok(match uring::probe() {
+            Ok(()) => (IoChoice::Uring, None),
+            Err(source) => (IoChoice::Epoll, Some(BootError::UringRefused { source }.to_string())),
+        }),
+        IoChoice::Epoll => Ok((choice, None)),
+        IoChoice::Xdp => Err(BootError::NotBuilt(choice)),
     }
 }
 
@@ -366,6 +381,9 @@ fn spawn(name: String, body: impl FnOnce() + Send + 'static) -> Result<JoinHandl
         .map_err(|source| BootError::Resource { what: "a thread", source })
 }
 
+/// Where a worker says whether it could begin.
+type Ready = mpsc::Sender<Result<(), BootError>>;
+
 /// Everything a worker's thread needs to begin.
 struct Plan {
     cpu: usize,
@@ -373,25 +391,40 @@ struct Plan {
     links: Links,
     engine: EngineConfig,
     fault: Arc<OnceLock<String>>,
+    io: IoChoice,
 }
 
 impl Plan {
     /// The whole life of a worker's thread. Nothing that ends it stays untold.
-    fn run(self, ready: &mpsc::Sender<Result<(), BootError>>) {
-        let Self { cpu, socket, links, engine, fault } = self;
-        let bell = links.bell.clone();
-        let started = pin(cpu).map_err(|source| BootError::Pin { cpu, source }).and_then(|()| {
-            Uring::new(socket, bell.as_fd()).map_err(|source| BootError::UringRefused { source })
-        });
-        let backend = match started {
+    fn run(self, ready: &Ready) {
+        let bell = self.links.bell.clone();
+        let wake = bell.as_fd();
+        if let Err(source) = pin(self.cpu) {
+            // Nobody listens only when another worker has failed first.
+            let _ = ready.send(Err(BootError::Pin { cpu: self.cpu, source }));
+            return;
+        }
+        match self.io {
+            IoChoice::Epoll => {
+                let refused = |source| BootError::Resource { what: "an epoll", source };
+                self.run_on(ready, |socket| Epoll::new(socket, wake).map_err(refused));
+            }
+            _ => {
+                let refused = |source| BootError::UringRefused { source };
+                self.run_on(ready, |socket| Uring::new(socket, wake).map_err(refused));
+            }
+        }
+    }
+
+    fn run_on<B: Backend>(self, ready: &Ready, open: impl FnOnce(UdpSocket) -> Result<B, BootError>) {
+        let backend = match open(self.socket) {
             Ok(backend) => backend,
             Err(error) => {
-                // Nobody listens only when another worker has failed first.
                 let _ = ready.send(Err(error));
                 return;
             }
         };
-        let mut worker = Worker::new(Engine::new(engine), backend, links);
+        let mut worker = Worker::new(Engine::new(self.engine), backend, self.links);
         let _ = ready.send(Ok(()));
         // A panic must not become a silent dead core. The worker is not used after one, only dropped.
         let ended = catch_unwind(AssertUnwindSafe(|| worker.run()));
@@ -401,7 +434,7 @@ impl Plan {
             Err(panic) => Some(format!("the worker panicked: {}", panic_text(&*panic))),
         };
         if let Some(text) = told {
-            let _ = fault.set(text);
+            let _ = self.fault.set(text);
         }
         // Only now the lane says that the core has stopped.
         drop(worker);

@@ -9,6 +9,8 @@
 pub mod address;
 pub mod batch;
 pub mod cycles;
+pub mod epoll;
+mod outbox;
 pub mod socket;
 pub mod uring;
 pub mod wake;

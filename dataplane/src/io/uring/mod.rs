@@ -3,13 +3,13 @@
 //! Path: arrivals come by a multishot RECVMSG into a provided buffer ring; a turn's sends leave by one `io_uring_enter`.
 //! Sketch, per 1,200-byte datagram: receive ~2.8 k cycles (0.5 k with GRO x8), send 7-8 k (2.6 k with GSO x4).
 //! Promises: one system call per turn while there is work; no allocation after [`Uring::new`]; the kernel writes only into memory
-//! that lives as long as the ring, and reads a turn's sends only until their completions, which `turn` waits for.
+//! that lives as long as the ring, and reads a turn's sends only until their completions: until then no buffer is lent.
+//! A full send queue of the socket is back-pressure, not loss: the engine keeps what it has, and its own bounds apply.
 //! Needs Linux 6.1 (single issuer, deferred task work). Not `Send`: the ring belongs to the thread that made it.
 #![expect(unsafe_code, reason = "the memory behind submission entries is shared with the kernel")]
 
 mod buffers;
 mod pages;
-mod sends;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,13 +23,12 @@ use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use self::buffers::{BufferId, RxBuffers};
-use self::sends::{Slots, empty_header, send_singly};
 use super::address::{CONTROL_BYTES, NAME_BYTES, read_control, read_name};
-use super::batch::Batch;
+use super::outbox::{Outbox, empty_header};
 use super::socket::UdpSocket;
 use super::{Backend, IoCounts, Turn};
 use crate::base::limits::{
-    GSO_BYTES_MAX, RX_BUFFER_BYTES, RX_BUFFERS_PER_CORE, RX_BUFFERS_PER_TURN, SENDS_PER_TURN,
+    GSO_BYTES_MAX, IDLE_US_MAX, RX_BUFFER_BYTES, RX_BUFFERS_PER_CORE, RX_BUFFERS_PER_TURN, SENDS_PER_TURN,
 };
 use crate::base::net::{BuffersFull, Path, SendBuffers};
 
@@ -50,14 +49,15 @@ const WAKE: Fixed = Fixed(1);
 /// User data: sends use their index.
 const RECEIVE_TAG: u64 = 1 << 32;
 const WAKE_TAG: u64 = 2 << 32;
+/// Shortest wait for a full send queue: 500 us of 1 Gbit/s are 50 datagrams.
+const STALLED_US: u64 = 500;
 /// A receive that fails this often in a row will not come back.
 const RECEIVE_FAILURES_MAX: u32 = 16;
 
 /// Everything the kernel may write to or read from at any time.
 struct Shared {
     buffers: RxBuffers,
-    slots: Slots,
-    batch: Batch,
+    outbox: Outbox,
     receive_header: Box<libc::msghdr>,
     wake_count: Box<u64>,
 }
@@ -74,10 +74,6 @@ pub struct Uring {
     shared: ManuallyDrop<Shared>,
     socket: UdpSocket,
     filled: VecDeque<Filled>,
-    /// Sends that were queued and not completed.
-    in_flight: usize,
-    /// Sends that GSO refused, by index.
-    refused: Vec<usize>,
     receiving: bool,
     waking: bool,
     receive_failures: u32,
@@ -127,8 +123,7 @@ impl Uring {
         receive_header.msg_controllen = CONTROL_BYTES as _;
         let shared = Shared {
             buffers: RxBuffers::new()?,
-            slots: Slots::new(),
-            batch: Batch::default(),
+            outbox: Outbox::new(socket.family()),
             receive_header,
             wake_count: Box::new(0),
         };
@@ -137,8 +132,6 @@ impl Uring {
             shared: ManuallyDrop::new(shared),
             socket,
             filled: VecDeque::with_capacity(usize::from(RX_BUFFERS_PER_CORE)),
-            in_flight: 0,
-            refused: Vec::with_capacity(SENDS_PER_TURN),
             receiving: false,
             waking: false,
             receive_failures: 0,
@@ -162,7 +155,7 @@ impl Uring {
     fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: callers pass entries whose pointers lead into `shared`, which outlives the operation:
         // * the receive header and the wake-up count are boxes that nobody else touches;
-        // * slots and datagrams of sends stay unchanged while `in_flight` is not zero (see `send` and `turn`).
+        // * headers and datagrams of sends stay unchanged while they are in flight: the outbox sees to that.
         let pushed = unsafe { self.ring.submission().push(entry) };
         assert!(pushed.is_ok(), "the queue holds every send of a turn, the receive and the wake-up");
     }
@@ -185,24 +178,9 @@ impl Uring {
 
     /// Queues what `send` collected.
     fn queue_sends(&mut self) {
-        if self.in_flight > 0 {
-            return;
-        }
-        for index in 0..self.shared.batch.sends().len() {
-            let shared = &mut *self.shared;
-            let send = shared.batch.sends()[index];
-            let bytes = shared.batch.bytes(&send);
-            self.counts.sends += 1;
-            self.counts.datagrams_sent += send.count as u64;
-            match shared.slots.prepare(index, self.socket.family(), &send, bytes) {
-                Some(header) => {
-                    // Don't wait: a full socket queue is a counted loss, and completion is immediate.
-                    let entry = opcode::SendMsg::new(SOCKET, header).flags(libc::MSG_DONTWAIT as u32).build();
-                    self.push(&entry.user_data(index as u64));
-                    self.in_flight += 1;
-                }
-                None => self.counts.send_failed += send.count as u64,
-            }
+        for index in 0..self.shared.outbox.launch() {
+            let entry = opcode::SendMsg::new(SOCKET, self.shared.outbox.header(index)).build();
+            self.push(&entry.user_data(index as u64));
         }
     }
 
@@ -234,7 +212,6 @@ impl Uring {
     /// Takes all completions.
     fn reap(&mut self) -> io::Result<()> {
         let mut completions = self.ring.completion();
-        let counts = &mut self.counts;
         for completion in &mut completions {
             let result = completion.result();
             match completion.user_data() {
@@ -261,41 +238,10 @@ impl Uring {
                         return Err(io::Error::from_raw_os_error(-result));
                     }
                 }
-                index => {
-                    self.in_flight -= 1;
-                    let index = index as usize;
-                    let count = self.shared.batch.sends()[index].count;
-                    match -result {
-                        libc::EINVAL | libc::EIO if count > 1 => self.refused.push(index),
-                        libc::EMSGSIZE => {
-                            counts.too_big += count as u64;
-                            counts.send_failed += count as u64;
-                        }
-                        error if error > 0 => counts.send_failed += count as u64,
-                        _ => {}
-                    }
-                }
+                index => self.shared.outbox.complete(index as usize, (-result).max(0)),
             }
         }
         Ok(())
-    }
-
-    /// Sends again, one by one, what GSO refused. If that works, GSO is not tried again.
-    fn retry_refused(&mut self) {
-        let shared = &mut *self.shared;
-        for index in self.refused.drain(..) {
-            let (slots, batch) = (&mut shared.slots, &shared.batch);
-            let count = batch.sends()[index].count;
-            let (sent, refusal) = send_singly(slots, self.socket.as_fd(), self.socket.family(), batch, index);
-            let failed = (count - sent) as u64;
-            self.counts.sends += count as u64 - 1;
-            self.counts.send_failed += failed;
-            match refusal.and_then(|error| error.raw_os_error()) {
-                None => shared.batch.stop_segmenting(),
-                Some(libc::EMSGSIZE) => self.counts.too_big += failed,
-                Some(_) => {}
-            }
-        }
     }
 
     fn cancel_everything(&mut self) {
@@ -303,7 +249,8 @@ impl Uring {
         // Not found is fine; anything else shows below, when the ends do not come.
         let _ = self.ring.submitter().register_sync_cancel(Some(second), CancelBuilder::any());
         for _ in 0..100 {
-            let ended = self.reap().is_ok() && !self.receiving && !self.waking && self.in_flight == 0;
+            let ended =
+                self.reap().is_ok() && !self.receiving && !self.waking && self.shared.outbox.in_flight() == 0;
             if ended || self.enter(10_000).is_err() {
                 break;
             }
@@ -318,35 +265,34 @@ impl SendBuffers for Uring {
         bytes_max: usize,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
-        // The kernel may still read the last turn's bytes.
-        if self.in_flight > 0 {
-            return Err(BuffersFull);
-        }
-        self.shared.batch.send(path, bytes_max, fill)
+        self.shared.outbox.send(path, bytes_max, fill)
     }
 }
 
 impl Backend for Uring {
     fn turn(&mut self, wait_us: u64) -> io::Result<Turn> {
         self.arm();
-        self.queue_sends();
-        let turn = if self.in_flight > 0 {
-            self.enter(0)?;
-            Turn::Sent
-        } else if wait_us == 0 || !self.filled.is_empty() {
-            if self.has_deferred_work() {
-                self.enter(0)?;
-            }
-            Turn::Polled
-        } else {
-            self.enter(wait_us)?;
+        let turn = if self.shared.outbox.in_flight() > 0 {
+            // The socket's send queue is full; the kernel goes on by itself when there is room. Nothing can be sent before.
+            self.enter(wait_us.clamp(STALLED_US, IDLE_US_MAX))?;
             Turn::Waited
+        } else {
+            self.queue_sends();
+            if self.shared.outbox.in_flight() > 0 {
+                self.enter(0)?;
+                Turn::Sent
+            } else if wait_us == 0 || !self.filled.is_empty() {
+                if self.has_deferred_work() {
+                    self.enter(0)?;
+                }
+                Turn::Polled
+            } else {
+                self.enter(wait_us)?;
+                Turn::Waited
+            }
         };
         self.reap()?;
-        if self.in_flight == 0 {
-            self.retry_refused();
-            self.shared.batch.clear();
-        }
+        self.shared.outbox.settle(self.socket.as_fd());
         Ok(turn)
     }
 
@@ -376,7 +322,11 @@ impl Backend for Uring {
     }
 
     fn take_counts(&mut self) -> IoCounts {
-        std::mem::take(&mut self.counts)
+        let mut counts = self.shared.outbox.take_counts();
+        let received = std::mem::take(&mut self.counts);
+        counts.kernel_overflow = received.kernel_overflow;
+        counts.malformed = received.malformed;
+        counts
     }
 }
 
@@ -402,7 +352,7 @@ fn parse(message: &mut [u8], port: u16) -> Option<(Path, usize, Option<u32>, &mu
 impl Drop for Uring {
     fn drop(&mut self) {
         self.cancel_everything();
-        let idle = !self.receiving && !self.waking && self.in_flight == 0;
+        let idle = !self.receiving && !self.waking && self.shared.outbox.in_flight() == 0;
         // Never registered is as good as unregistered.
         let unregistered = match self.ring.submitter().unregister_buf_ring(buffers::GROUP) {
             Ok(()) => true,
