@@ -1,15 +1,14 @@
 //! Gaps in one received stream and when to ask for them again (RFC 4585 section 6.2.1).
 //!
 //! Path: fed with every packet of a publisher's layer, asked a few times a second which sequence numbers to NACK.
-//! Promises: at most [`MISSING_MAX`] gaps are remembered, all memory is taken at construction; while nothing is
+//! Promises: at most [`NACK_GAPS_PER_STREAM`] gaps are remembered, all memory is taken at construction; while nothing is
 //! missing a packet costs one comparison.
 //! Not here: writing the RTCP (`wire::rtcp`), the keyframe request when a gap is given up (`room`).
 
 use crate::base::ids::Seq;
+use crate::base::limits::NACK_GAPS_PER_STREAM;
 use crate::base::time::Micros;
 
-/// Gaps remembered per stream. 256 packets are 0.9 s of 2.5 Mbit/s video; more lost at once is repaired by a keyframe.
-pub const MISSING_MAX: usize = 256;
 /// A packet this many packets late counts as lost, however little time went by.
 const REORDER_PACKETS: u16 = 3;
 /// A packet this late counts as lost, however few packets came since.
@@ -60,7 +59,7 @@ impl NackTracker {
     /// A tracker that has seen nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { newest: None, missing: Vec::with_capacity(MISSING_MAX), given_up: false }
+        Self { newest: None, missing: Vec::with_capacity(NACK_GAPS_PER_STREAM), given_up: false }
     }
 
     /// Takes one received packet, retransmissions included.
@@ -80,7 +79,7 @@ impl NackTracker {
         }
         self.newest = Some(seq);
         let gap = usize::from(seq.steps_from(newest)) - 1;
-        if self.missing.len() + gap > MISSING_MAX {
+        if self.missing.len() + gap > NACK_GAPS_PER_STREAM {
             self.missing.clear();
             self.given_up = true;
         } else {
@@ -151,7 +150,7 @@ mod tests {
     const RTT_US: u64 = 50_000;
 
     fn asked(tracker: &mut NackTracker, now: Micros) -> Vec<u16> {
-        let mut out = [Seq(0); MISSING_MAX];
+        let mut out = [Seq(0); NACK_GAPS_PER_STREAM];
         let count = tracker.poll_nack(now, RTT_US, &mut out);
         out[..count].iter().map(|seq| seq.0).collect()
     }
@@ -221,9 +220,9 @@ mod tests {
     fn a_gap_larger_than_the_list_is_given_up_at_once() {
         let mut tracker = NackTracker::new();
         tracker.handle_packet(Micros(0), Seq(0));
-        tracker.handle_packet(Micros(0), Seq(MISSING_MAX as u16 + 1));
-        assert_eq!(tracker.missing_count(), MISSING_MAX);
-        tracker.handle_packet(Micros(0), Seq(MISSING_MAX as u16 + 3));
+        tracker.handle_packet(Micros(0), Seq(NACK_GAPS_PER_STREAM as u16 + 1));
+        assert_eq!(tracker.missing_count(), NACK_GAPS_PER_STREAM);
+        tracker.handle_packet(Micros(0), Seq(NACK_GAPS_PER_STREAM as u16 + 3));
         assert_eq!(tracker.missing_count(), 0);
         assert!(tracker.take_given_up());
     }

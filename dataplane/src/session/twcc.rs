@@ -1,20 +1,18 @@
 //! Arrivals of a peer's packets by transport-wide sequence number, and the feedback made of them.
 //!
 //! Path: records every received packet that has the extension; about every 50 ms the engine writes feedback.
-//! Promises: memory for [`WINDOW`] arrivals, taken at construction; one store per packet; each feedback is at most
+//! Promises: memory for [`TWCC_ARRIVALS_PER_PEER`](WINDOW) arrivals, taken at construction; one store per packet; each feedback is at most
 //! [`FEEDBACK_BYTES_MAX`] bytes and ends with a packet that arrived. A packet that arrives after later ones were reported is
 //! reported when it comes.
 //! Not here: chunk coding (`wire::rtcp::twcc`), estimating from the peer's feedback (`session::bwe`).
 
 use crate::base::ids::{Seq, Ssrc};
+use crate::base::limits::TWCC_ARRIVALS_PER_PEER as WINDOW;
 use crate::base::time::Micros;
 use crate::wire::NoSpace;
 use crate::wire::rtcp::RtcpWriter;
 use crate::wire::rtcp::twcc::{DELTA_TICK_US, REFERENCE_TICK_US, Status};
 
-/// Packets remembered. At 50 ms per feedback 1,024 are 20,000 packets/s from one peer.
-pub const WINDOW: usize = 1_024;
-const _: () = assert!(WINDOW.is_power_of_two(), "indexed by sequence number modulo the size");
 /// Arrivals in one feedback packet, so that it stays below [`FEEDBACK_BYTES_MAX`].
 const ARRIVALS_PER_FEEDBACK: usize = 400;
 /// 20 B of headers, two bytes for each seven statuses (1,024 / 7 = 147), two bytes for each arrival, padding.

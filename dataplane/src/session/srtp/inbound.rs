@@ -11,25 +11,18 @@ use super::{Cipher, ENCRYPTED, INDEX_BYTES, Protocol, RTCP_CLEAR_BYTES, RTP_INDE
 use crate::base::drops::DropReason;
 use crate::base::handoff::{MasterKey, SrtpProfile};
 use crate::base::ids::{Seq, Ssrc};
-use crate::base::limits::SSRCS_PER_PEER;
+use crate::base::limits::{RETIRED_SSRCS_PER_PEER, SRTCP_WINDOW_WORDS, SRTP_WINDOW_WORDS, SSRCS_PER_PEER};
 use crate::wire::rtp;
 
-/// Late RTP packets are taken up to this far behind the highest: retransmissions on the stream's own SSRC come late.
-/// 16 words = 1,024 packets = 128 bytes per stream.
-const RTP_WINDOW_WORDS: usize = 16;
-/// RTCP comes a few times a second.
-const RTCP_WINDOW_WORDS: usize = 2;
 /// Streams that a new context has room for: most peers send fewer.
 const STREAMS_AT_FIRST: usize = 8;
-/// Ended streams whose highest index is remembered: 1,024 x 16 B. A peer that ends more in one meeting loses the oldest.
-const RETIRED_MAX: usize = 1_024;
 
 /// What a peer protects with, and what was already received.
 pub struct Inbound {
     pub(super) rtp: Cipher,
     pub(super) rtcp: Cipher,
-    rtp_streams: Streams<RTP_WINDOW_WORDS>,
-    rtcp_streams: Streams<RTCP_WINDOW_WORDS>,
+    rtp_streams: Streams<SRTP_WINDOW_WORDS>,
+    rtcp_streams: Streams<SRTCP_WINDOW_WORDS>,
 }
 
 /// A packet opened in place.
@@ -179,7 +172,7 @@ struct Streams<const WORDS: usize> {
     /// Apart from the windows: 256 of them are 16 cache lines to look through.
     ssrcs: Vec<Ssrc>,
     windows: Vec<ReplayWindow<WORDS>>,
-    /// Ended streams and the highest index of each, oldest first.
+    /// Ended streams and the highest index of each, oldest first; a peer that ends more in one meeting loses the oldest.
     retired: Vec<(Ssrc, u64)>,
 }
 
@@ -243,7 +236,7 @@ impl<const WORDS: usize> Streams<WORDS> {
         let Some(at) = self.ssrcs.iter().position(|&known| known == ssrc) else { return };
         self.ssrcs.swap_remove(at);
         let window = self.windows.swap_remove(at);
-        if self.retired.len() >= RETIRED_MAX {
+        if self.retired.len() >= RETIRED_SSRCS_PER_PEER {
             self.retired.remove(0);
         }
         self.retired.push((ssrc, window.highest()));

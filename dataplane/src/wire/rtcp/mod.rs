@@ -13,6 +13,7 @@ use rtcp_types::{Bye, PayloadFeedback, ReceiverReport, SenderReport, TransportFe
 
 use crate::base::drops::DropReason;
 use crate::base::ids::{Seq, Ssrc};
+use crate::base::limits::TWCC_STATUSES_PER_DATAGRAM;
 use twcc::TwccFeedback;
 pub use write::RtcpWriter;
 
@@ -35,10 +36,6 @@ pub(crate) const FMT_TWCC: u8 = 15;
 pub(crate) const FMT_PLI: u8 = 1;
 pub(crate) const FMT_FIR: u8 = 4;
 pub(crate) const FMT_AFB: u8 = 15;
-
-/// Packet statuses that all transport-wide feedback of one datagram may list. A run-length chunk lets two bytes name 8,191
-/// packets; 8,192 is 80 ms at 100,000 packets/s and keeps the work per datagram bounded.
-pub const TWCC_STATUSES_PER_DATAGRAM: usize = 8_192;
 
 /// Sender's part of a sender report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
