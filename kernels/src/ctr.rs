@@ -2,6 +2,7 @@
 //! of its key derivation (section 4.3; RFC 6188 for AES-256).
 
 use crate::detect::AesUnit;
+use crate::schedule::KeyBytes;
 use crate::text::Text;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64;
@@ -16,7 +17,9 @@ pub struct AesCtr(Kernel);
 enum Kernel {
     Scalar(scalar::Aes),
     #[cfg(target_arch = "x86_64")]
-    Aesni(x86_64::AesniCtr),
+    Aesni(x86_64::Ctr<x86_64::Aesni>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes(x86_64::Ctr<x86_64::Vaes>),
 }
 
 impl AesCtr {
@@ -25,10 +28,13 @@ impl AesCtr {
     /// # Errors
     /// [`KeyLength`] unless `key` has 16 or 32 bytes.
     pub fn new(suite: Suite, key: &[u8]) -> Result<Self, KeyLength> {
+        let key = KeyBytes::new(key)?;
         Ok(Self(match suite.aes {
-            AesUnit::Scalar => Kernel::Scalar(scalar::Aes::new(key)?),
+            AesUnit::Scalar => Kernel::Scalar(scalar::Aes::new(key)),
             #[cfg(target_arch = "x86_64")]
-            AesUnit::Aesni(proof) => Kernel::Aesni(x86_64::AesniCtr::new(proof, key)?),
+            AesUnit::Aesni(unit) => Kernel::Aesni(x86_64::Ctr::new(unit, key)),
+            #[cfg(target_arch = "x86_64")]
+            AesUnit::Vaes(unit) => Kernel::Vaes(x86_64::Ctr::new(unit, key)),
         }))
     }
 
@@ -53,6 +59,8 @@ impl AesCtr {
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Aesni(aes) => aes.apply(iv, text),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes(aes) => aes.apply(iv, text),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::scalar::ScalarSha1;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{Aesni, Shani};
+use crate::x86_64::{Aesni, Shani, Vaes};
 use std::fmt;
 
 /// A set of kernels that this CPU can run.
@@ -20,6 +20,8 @@ pub(crate) enum AesUnit {
     Scalar,
     #[cfg(target_arch = "x86_64")]
     Aesni(Aesni),
+    #[cfg(target_arch = "x86_64")]
+    Vaes(Vaes),
 }
 
 /// What SHA-1 runs on; a value of a hardware variant proves that the CPU has it.
@@ -65,18 +67,16 @@ impl fmt::Debug for Suite {
 
 #[cfg(target_arch = "x86_64")]
 fn hardware() -> impl Iterator<Item = Suite> {
-    let (aesni, shani) = (Aesni::detect(), Shani::detect());
-    let scalar_sha1 = Sha1Unit::Scalar(ScalarSha1);
+    let (aesni, vaes) = (Aesni::detect().map(AesUnit::Aesni), Vaes::detect().map(AesUnit::Vaes));
+    let (scalar, shani) = (Some(Sha1Unit::Scalar(ScalarSha1)), Shani::detect().map(Sha1Unit::Shani));
     [
-        aesni.map(|aes| Suite { name: "aesni", aes: AesUnit::Aesni(aes), sha1: scalar_sha1 }),
-        aesni.zip(shani).map(|(aes, sha1)| Suite {
-            name: "aesni+shani",
-            aes: AesUnit::Aesni(aes),
-            sha1: Sha1Unit::Shani(sha1),
-        }),
+        ("aesni", aesni, scalar),
+        ("aesni+shani", aesni, shani),
+        ("vaes", vaes, scalar),
+        ("vaes+shani", vaes, shani),
     ]
     .into_iter()
-    .flatten()
+    .filter_map(|(name, aes, sha1)| Some(Suite { name, aes: aes?, sha1: sha1? }))
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -4,6 +4,7 @@
 use crate::compare::equal;
 use crate::detect::AesUnit;
 use crate::many::{SealJob, SealKey};
+use crate::schedule::{KeyBytes, ROUND_KEYS_128, ROUND_KEYS_256};
 use crate::text::Text;
 #[cfg(target_arch = "x86_64")]
 use crate::x86_64;
@@ -18,9 +19,30 @@ pub struct GcmKey(Kernel);
 enum Kernel {
     Scalar(scalar::Gcm),
     #[cfg(target_arch = "x86_64")]
-    Aesni128(x86_64::AesniGcm128),
+    Aesni128(x86_64::Gcm<x86_64::Aesni, ROUND_KEYS_128>),
     #[cfg(target_arch = "x86_64")]
-    Aesni256(x86_64::AesniGcm256),
+    Aesni256(x86_64::Gcm<x86_64::Aesni, ROUND_KEYS_256>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes128(x86_64::Gcm<x86_64::Vaes, ROUND_KEYS_128>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes256(x86_64::Gcm<x86_64::Vaes, ROUND_KEYS_256>),
+}
+
+/// Evaluates `$call` with `$gcm` bound to the kernel of `$key`: the one dispatch of a call.
+macro_rules! dispatch {
+    ($key:expr, $gcm:ident => $call:expr) => {
+        match &$key.0 {
+            Kernel::Scalar($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Aesni128($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Aesni256($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes128($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes256($gcm) => $call,
+        }
+    };
 }
 
 impl GcmKey {
@@ -32,17 +54,24 @@ impl GcmKey {
     /// # Errors
     /// [`KeyLength`] for any other length.
     pub fn new(suite: Suite, key: &[u8]) -> Result<Self, KeyLength> {
-        Ok(Self(match suite.aes {
-            AesUnit::Scalar => Kernel::Scalar(scalar::Gcm::new(key)?),
+        let key = KeyBytes::new(key)?;
+        Ok(Self(match (suite.aes, key) {
+            (AesUnit::Scalar, key) => Kernel::Scalar(scalar::Gcm::new(key)),
             #[cfg(target_arch = "x86_64")]
-            AesUnit::Aesni(proof) => {
-                if let Ok(key) = <&[u8; 16]>::try_from(key) {
-                    Kernel::Aesni128(x86_64::AesniGcm128::new(proof, key))
-                } else if let Ok(key) = <&[u8; 32]>::try_from(key) {
-                    Kernel::Aesni256(x86_64::AesniGcm256::new(proof, key))
-                } else {
-                    return Err(KeyLength);
-                }
+            (AesUnit::Aesni(unit), KeyBytes::Aes128(key)) => {
+                Kernel::Aesni128(x86_64::Gcm::<x86_64::Aesni, _>::new(unit, key))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Aesni(unit), KeyBytes::Aes256(key)) => {
+                Kernel::Aesni256(x86_64::Gcm::<x86_64::Aesni, _>::new(unit, key))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Vaes(unit), KeyBytes::Aes128(key)) => {
+                Kernel::Vaes128(x86_64::Gcm::<x86_64::Vaes, _>::new(unit, key))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Vaes(unit), KeyBytes::Aes256(key)) => {
+                Kernel::Vaes256(x86_64::Gcm::<x86_64::Vaes, _>::new(unit, key))
             }
         }))
     }
@@ -77,13 +106,7 @@ impl GcmKey {
             return Err(BadTag);
         };
         let text_bytes = text.len();
-        let expected = match &self.0 {
-            Kernel::Scalar(gcm) => gcm.open(iv, aad, text),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Aesni128(gcm) => gcm.open(iv, aad, text),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Aesni256(gcm) => gcm.open(iv, aad, text),
-        };
+        let expected = dispatch!(self, gcm => gcm.open(iv, aad, text));
         if equal(&expected, tag) {
             Ok(text_bytes)
         } else {
@@ -93,13 +116,7 @@ impl GcmKey {
     }
 
     fn seal_text(&self, iv: &[u8; 12], aad: &[u8], text: Text<'_>) -> [u8; Self::TAG_BYTES] {
-        match &self.0 {
-            Kernel::Scalar(gcm) => gcm.seal(iv, aad, text),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Aesni128(gcm) => gcm.seal(iv, aad, text),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Aesni256(gcm) => gcm.seal(iv, aad, text),
-        }
+        dispatch!(self, gcm => gcm.seal(iv, aad, text))
     }
 }
 

@@ -1,13 +1,32 @@
 //! AES key expansion (FIPS 197 section 5.2) for both key lengths, over any constant-time S-box.
 //! Path: once per key, never per packet.
 
-use crate::BLOCK_BYTES;
+use crate::{BLOCK_BYTES, KeyLength};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Round keys of AES-128 (10 rounds) or AES-256 (14 rounds): one more round key than rounds.
 pub(crate) const ROUND_KEYS_128: usize = 11;
 /// See [`ROUND_KEYS_128`].
 pub(crate) const ROUND_KEYS_256: usize = 15;
+
+/// A key whose length has been checked.
+#[derive(Clone, Copy)]
+pub(crate) enum KeyBytes<'a> {
+    Aes128(&'a [u8; 16]),
+    Aes256(&'a [u8; 32]),
+}
+
+impl<'a> KeyBytes<'a> {
+    pub(crate) fn new(key: &'a [u8]) -> Result<Self, KeyLength> {
+        if let Ok(key) = key.try_into() {
+            Ok(Self::Aes128(key))
+        } else if let Ok(key) = key.try_into() {
+            Ok(Self::Aes256(key))
+        } else {
+            Err(KeyLength)
+        }
+    }
+}
 
 /// Expanded key: `KEYS` round keys in the order encryption uses them.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]

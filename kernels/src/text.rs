@@ -3,7 +3,7 @@
 //! (the first group of blocks is put together in the buffer, everything after it is read where the body lies).
 
 /// Kernels work in groups of this many bytes, so a split between `filled` and `rest` on this grid never cuts a group.
-pub(crate) const GROUP_BYTES: usize = 128;
+pub(crate) const GROUP_BYTES: usize = 256;
 
 /// See the module header. Invariants: `filled` is a multiple of [`GROUP_BYTES`] or `rest` is empty;
 /// `buffer.len() == filled + rest.len()`.

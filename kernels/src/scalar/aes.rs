@@ -3,8 +3,8 @@
 //! `Planes[b][p]` holds bit `b` of byte `p` of all eight blocks, one block per bit. The S-box is then arithmetic on planes,
 //! x^254 in GF(2^8) and an affine map, with neither table nor branch, and ShiftRows is a permutation of bytes.
 
-use crate::schedule::{ROUND_KEYS_128, ROUND_KEYS_256, RoundKeys};
-use crate::{BLOCK_BYTES, KeyLength};
+use crate::BLOCK_BYTES;
+use crate::schedule::{KeyBytes, ROUND_KEYS_128, ROUND_KEYS_256, RoundKeys};
 
 /// Blocks encrypted at once: the bits of the byte that a plane holds per position.
 const LANES: usize = 8;
@@ -20,13 +20,10 @@ pub(crate) enum Aes {
 }
 
 impl Aes {
-    pub(crate) fn new(key: &[u8]) -> Result<Self, KeyLength> {
-        if let Ok(key) = <&[u8; 16]>::try_from(key) {
-            Ok(Self::Aes128(RoundKeys::expand(key, sub_word)))
-        } else if let Ok(key) = <&[u8; 32]>::try_from(key) {
-            Ok(Self::Aes256(RoundKeys::expand(key, sub_word)))
-        } else {
-            Err(KeyLength)
+    pub(crate) fn new(key: KeyBytes<'_>) -> Self {
+        match key {
+            KeyBytes::Aes128(key) => Self::Aes128(RoundKeys::expand(key, sub_word)),
+            KeyBytes::Aes256(key) => Self::Aes256(RoundKeys::expand(key, sub_word)),
         }
     }
 
@@ -169,9 +166,9 @@ mod tests {
     fn fips_197_examples_hold() {
         let plaintext: [u8; 16] = std::array::from_fn(|i| 0x11 * i as u8);
         let key: [u8; 32] = std::array::from_fn(|i| i as u8);
-        let aes128 = Aes::new(&key[..16]).expect("16 bytes are a key");
+        let aes128 = Aes::new(KeyBytes::Aes128(key.first_chunk().expect("32 bytes hold 16")));
         assert_eq!(u128::from_be_bytes(aes128.encrypt(&plaintext)), 0x69c4e0d8_6a7b0430_d8cdb780_70b4c55a);
-        let aes256 = Aes::new(&key).expect("32 bytes are a key");
+        let aes256 = Aes::new(KeyBytes::Aes256(&key));
         assert_eq!(u128::from_be_bytes(aes256.encrypt(&plaintext)), 0x8ea2b7ca_516745bf_eafc4990_4b496089);
     }
 

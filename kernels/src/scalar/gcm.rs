@@ -2,8 +2,9 @@
 
 use super::Aes;
 use super::ghash::Ghash;
+use crate::BLOCK_BYTES;
+use crate::schedule::KeyBytes;
 use crate::text::Text;
-use crate::{BLOCK_BYTES, KeyLength};
 use zeroize::Zeroize;
 
 /// Expanded key and hash key.
@@ -14,10 +15,10 @@ pub(crate) struct Gcm {
 }
 
 impl Gcm {
-    pub(crate) fn new(key: &[u8]) -> Result<Self, KeyLength> {
-        let aes = Aes::new(key)?;
+    pub(crate) fn new(key: KeyBytes<'_>) -> Self {
+        let aes = Aes::new(key);
         let hash_key = u128::from_be_bytes(aes.encrypt(&[0; BLOCK_BYTES]));
-        Ok(Self { aes, hash_key })
+        Self { aes, hash_key }
     }
 
     /// Encrypts and returns the tag.

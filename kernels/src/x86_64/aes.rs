@@ -1,68 +1,116 @@
-//! AES with the AES-NI instructions: the feature token, key expansion, and blocks in flight together.
-#![expect(unsafe_code, reason = "a function compiled for CPU features is entered from code that is not")]
+//! AES over any vector width: key expansion, several registers in flight, and counter blocks.
 
-use super::vector::load;
+use super::Aesni;
+use super::vector::{Block, Vector};
 use crate::schedule::RoundKeys;
-use std::arch::x86_64::*;
 
-/// Proof that this CPU has AES-NI, PCLMULQDQ and SSE 4.1: only `detect` makes one.
-#[derive(Clone, Copy)]
-pub(crate) struct Aesni(());
+/// Registers in flight: enough to hide the latency of a round (4 cycles, two rounds issued per cycle on Zen 3 and later), and
+/// half of the sixteen vector registers.
+pub(super) const FLIGHT: usize = 8;
 
-impl Aesni {
-    pub(crate) fn detect() -> Option<Self> {
-        let present = is_x86_feature_detected!("aes")
-            && is_x86_feature_detected!("pclmulqdq")
-            && is_x86_feature_detected!("ssse3")
-            && is_x86_feature_detected!("sse4.1");
-        present.then_some(Self(()))
-    }
-
-    /// Expands an AES-128 or AES-256 key.
-    pub(super) fn expand<const BYTES: usize, const KEYS: usize>(self, key: &[u8; BYTES]) -> RoundKeys<KEYS> {
-        RoundKeys::expand(key, |word| {
-            // SAFETY: `sub_word` needs AES-NI, which `self` proves.
-            unsafe { sub_word(word) }
-        })
-    }
+/// Expands an AES-128 or AES-256 key.
+pub(super) fn expand<const BYTES: usize, const KEYS: usize>(
+    unit: Aesni,
+    key: &[u8; BYTES],
+) -> RoundKeys<KEYS> {
+    RoundKeys::expand(key, |word| unit.sub_word(word))
 }
 
-/// The S-box on the four bytes of a word.
-#[target_feature(enable = "aes")]
-fn sub_word(word: [u8; 4]) -> [u8; 4] {
-    // AESKEYGENASSIST puts SubWord of its word 1 into word 0.
-    let words = _mm_set1_epi32(i32::from_le_bytes(word));
-    _mm_cvtsi128_si32(_mm_aeskeygenassist_si128::<0>(words)).to_le_bytes()
-}
-
-/// Encrypts `N` independent blocks, round by round.
-#[inline]
-#[target_feature(enable = "aes")]
-pub(super) fn encrypt<const N: usize, const KEYS: usize>(
+/// Encrypts the blocks of `N` registers, round by round.
+#[inline(always)]
+pub(super) fn encrypt<V: Vector, const N: usize, const KEYS: usize>(
+    unit: V,
     keys: &RoundKeys<KEYS>,
-    mut blocks: [__m128i; N],
-) -> [__m128i; N] {
-    let [first, middle @ .., last] = &keys.0[..] else { unreachable!("there are at least 11 round keys") };
-    let key = load(first);
-    for block in &mut blocks {
-        *block = _mm_xor_si128(*block, key);
+    mut blocks: [V::Register; N],
+) -> [V::Register; N] {
+    whiten(unit, keys, &mut blocks);
+    for round in 1..KEYS - 1 {
+        middle_round(unit, keys, round, &mut blocks);
     }
-    for key in middle {
-        let key = load(key);
-        for block in &mut blocks {
-            *block = _mm_aesenc_si128(*block, key);
-        }
-    }
-    let key = load(last);
-    for block in &mut blocks {
-        *block = _mm_aesenclast_si128(*block, key);
-    }
+    last_round(unit, keys, &mut blocks);
     blocks
 }
 
-/// Reverses the bytes of a block: big-endian counters and GHASH polynomials as little-endian vectors, and back.
-#[inline]
-#[target_feature(enable = "ssse3")]
-pub(super) fn reverse(block: __m128i) -> __m128i {
-    _mm_shuffle_epi8(block, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+/// The first round key, before the rounds.
+#[inline(always)]
+pub(super) fn whiten<V: Vector, const KEYS: usize>(
+    unit: V,
+    keys: &RoundKeys<KEYS>,
+    blocks: &mut [V::Register],
+) {
+    let key = unit.splat(&keys.0[0]);
+    for block in blocks {
+        *block = unit.xor(*block, key);
+    }
+}
+
+/// Round `round` of 1 to `KEYS - 2`.
+#[inline(always)]
+pub(super) fn middle_round<V: Vector, const KEYS: usize>(
+    unit: V,
+    keys: &RoundKeys<KEYS>,
+    round: usize,
+    blocks: &mut [V::Register],
+) {
+    let key = unit.splat(&keys.0[round]);
+    for block in blocks {
+        *block = unit.round(*block, key);
+    }
+}
+
+/// The last round.
+#[inline(always)]
+pub(super) fn last_round<V: Vector, const KEYS: usize>(
+    unit: V,
+    keys: &RoundKeys<KEYS>,
+    blocks: &mut [V::Register],
+) {
+    let key = unit.splat(&keys.0[KEYS - 1]);
+    for block in blocks {
+        *block = unit.last_round(*block, key);
+    }
+}
+
+/// The next counter block: a big-endian number of 128 bits. GCM counts in the low 32 bits alone; no text is long enough
+/// (64 GiB) for the difference to show.
+pub(super) struct Counter(u128);
+
+impl Counter {
+    #[inline(always)]
+    pub(super) fn new(first: &Block) -> Self {
+        Self(u128::from_be_bytes(*first))
+    }
+
+    /// The next `N` registers of counter blocks, ready to encrypt.
+    #[inline(always)]
+    pub(super) fn blocks<V: Vector, const N: usize>(&mut self, unit: V) -> [V::Register; N] {
+        let first = self.0;
+        let mut blocks = [unit.zero(); N];
+        let count = (N * V::BLOCKS) as u64;
+        self.0 = first.wrapping_add(count.into());
+        if (first as u64).checked_add(count).is_some() {
+            let mut counter = unit.count_from(first);
+            for block in &mut blocks {
+                *block = unit.reverse(counter);
+                counter = unit.add(counter, V::BLOCKS as u64);
+            }
+        } else {
+            // The low half wraps among these: rare, and never in SRTP, whose IV ends in 16 zero bits.
+            for (index, block) in (0..).zip(&mut blocks) {
+                *block = wrapping(unit, first.wrapping_add(index * V::BLOCKS as u128));
+            }
+        }
+        blocks
+    }
+}
+
+/// A register of counter blocks from `first` on, by way of memory.
+#[cold]
+#[inline(never)]
+fn wrapping<V: Vector>(unit: V, first: u128) -> V::Register {
+    let mut blocks = [[0; 16]; FLIGHT];
+    for (index, block) in (0..).zip(&mut blocks) {
+        *block = first.wrapping_add(index).to_be_bytes();
+    }
+    unit.load(&blocks)
 }

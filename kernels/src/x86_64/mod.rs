@@ -1,14 +1,21 @@
-//! Kernels for x86-64. The only place of this crate with `unsafe`, of two kinds: a vector load or store at a reference, which
-//! is in bounds by its type, and the step into code compiled for CPU features, which needs a token that only `detect` makes.
+//! Kernels for x86-64: AES-GCM and AES-CTR over any vector width (`Vector`), SHA-1 with the SHA instructions. The only place of
+//! this crate with `unsafe`, of two kinds: an instruction behind a token that proves the CPU has it, and a load or store at a
+//! slice whose length was checked.
+//!
+//! The kernels (`gcm`, `ctr`, `ghash`, `aes`) are safe code, generic over a token and inlined whole into entries compiled for
+//! the token's CPU features; only there do the instructions become instructions.
 
 mod aes;
+mod aesni;
 mod ctr;
 mod gcm;
 mod ghash;
 mod sha1;
+mod vaes;
 mod vector;
 
-pub(crate) use aes::Aesni;
-pub(crate) use ctr::AesniCtr;
-pub(crate) use gcm::{AesniGcm128, AesniGcm256};
+pub(crate) use aesni::Aesni;
+pub(crate) use ctr::Ctr;
+pub(crate) use gcm::Gcm;
 pub(crate) use sha1::Shani;
+pub(crate) use vaes::Vaes;

@@ -3,7 +3,6 @@
 //! only several messages side by side go faster.
 #![expect(unsafe_code, reason = "a function compiled for CPU features is entered from code that is not")]
 
-use super::vector::{load, store};
 use crate::sha1::{BLOCK_BYTES, Compress, State};
 use std::arch::x86_64::*;
 
@@ -75,9 +74,18 @@ fn compress(state: &mut State, blocks: &[[u8; BLOCK_BYTES]]) {
         abcd = _mm_add_epi32(abcd, abcd_before);
     }
 
-    let mut lanes = [0; 16];
-    store(&mut lanes, abcd);
-    let [d, c, b, a] =
-        [0, 4, 8, 12].map(|at| u32::from_le_bytes([lanes[at], lanes[at + 1], lanes[at + 2], lanes[at + 3]]));
-    *state = [a, b, c, d, _mm_extract_epi32::<3>(e) as u32];
+    *state = [
+        _mm_extract_epi32::<3>(abcd),
+        _mm_extract_epi32::<2>(abcd),
+        _mm_extract_epi32::<1>(abcd),
+        _mm_extract_epi32::<0>(abcd),
+        _mm_extract_epi32::<3>(e),
+    ]
+    .map(|word| word as u32);
+}
+
+#[inline(always)]
+fn load(bytes: &[u8; 16]) -> __m128i {
+    // SAFETY: `bytes` is readable for 16 bytes, at any alignment; SSE2 is part of x86-64.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }

@@ -1,43 +1,73 @@
-//! Blocks of memory to and from vector registers, and the grid of groups that kernels work in.
-#![expect(unsafe_code, reason = "vector loads and stores take pointers")]
+//! What the kernels ask of a vector unit, and nothing more: one register holds `BLOCKS` blocks of 16 bytes, lowest first, and
+//! every operation acts on each block by itself.
 
+use super::Aesni;
 use crate::BLOCK_BYTES;
-use crate::text::GROUP_BYTES;
-use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_storeu_si128};
+use std::arch::x86_64::__m128i;
 
-/// Blocks in flight: enough to hide the latency of `aesenc` (4 cycles, two per cycle on Zen 3 and later), and half of the
-/// sixteen vector registers.
-pub(super) const LANES: usize = 8;
+/// A block in memory.
+pub(super) type Block = [u8; BLOCK_BYTES];
 
-/// A group of [`LANES`] blocks in memory.
-pub(super) type Group = [[u8; BLOCK_BYTES]; LANES];
+/// A vector unit. A value is the proof that this CPU has its instructions: only `detect` makes one. The methods are safe for
+/// that reason; they are instructions once inlined into a function compiled for the unit's features.
+pub(crate) trait Vector: Copy {
+    /// Some blocks in a register.
+    type Register: Copy;
 
-const _: () = assert!(GROUP_BYTES == size_of::<Group>(), "`Text` cuts where these kernels do");
+    /// Blocks per register.
+    const BLOCKS: usize;
 
-/// The block at `bytes`, at any alignment.
-#[inline(always)]
-pub(super) fn load(bytes: &[u8; BLOCK_BYTES]) -> __m128i {
-    // SAFETY: a reference to 16 bytes is readable for 16 bytes, at any alignment; SSE2 is part of x86-64.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-}
+    /// The unit for single blocks, which every wider one includes.
+    fn single(self) -> Aesni;
 
-/// Writes `block` to `bytes`, at any alignment.
-#[inline(always)]
-pub(super) fn store(bytes: &mut [u8; BLOCK_BYTES], block: __m128i) {
-    // SAFETY: a unique reference to 16 bytes is writable for 16 bytes, at any alignment; SSE2 is part of x86-64.
-    unsafe { _mm_storeu_si128(bytes.as_mut_ptr().cast(), block) }
-}
+    /// All bits zero.
+    fn zero(self) -> Self::Register;
 
-/// `bytes` as whole groups, and fewer bytes than a group behind them.
-#[inline]
-pub(super) fn groups(bytes: &[u8]) -> (&[Group], &[u8]) {
-    let (whole, tail) = bytes.split_at(bytes.len() - bytes.len() % GROUP_BYTES);
-    (whole.as_chunks().0.as_chunks().0, tail)
-}
+    /// The first `BLOCKS` blocks of `blocks`.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    fn load(self, blocks: &[Block]) -> Self::Register;
 
-/// As [`groups`], to write to.
-#[inline]
-pub(super) fn groups_mut(bytes: &mut [u8]) -> (&mut [Group], &mut [u8]) {
-    let (whole, tail) = bytes.split_at_mut(bytes.len() - bytes.len() % GROUP_BYTES);
-    (whole.as_chunks_mut().0.as_chunks_mut().0, tail)
+    /// Writes the first `BLOCKS` blocks of `blocks`.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    fn store(self, blocks: &mut [Block], register: Self::Register);
+
+    /// `block` in every place.
+    fn splat(self, block: &Block) -> Self::Register;
+
+    /// `first` and the numbers after it, little-endian. The low 64 bits must not wrap.
+    fn count_from(self, first: u128) -> Self::Register;
+
+    /// `block` in the lowest place, zeros above.
+    fn widen(self, block: __m128i) -> Self::Register;
+
+    /// All blocks xored together.
+    fn fold(self, register: Self::Register) -> __m128i;
+
+    /// The bytes of each block in reverse.
+    fn reverse(self, register: Self::Register) -> Self::Register;
+
+    /// `count` added to the low 64 bits of each block.
+    fn add(self, register: Self::Register, count: u64) -> Self::Register;
+
+    /// Bitwise xor.
+    fn xor(self, a: Self::Register, b: Self::Register) -> Self::Register;
+
+    /// One middle round of AES encryption.
+    fn round(self, state: Self::Register, key: Self::Register) -> Self::Register;
+
+    /// The last round of AES encryption.
+    fn last_round(self, state: Self::Register, key: Self::Register) -> Self::Register;
+
+    /// Carry-less product of the low halves.
+    fn multiply_low(self, a: Self::Register, b: Self::Register) -> Self::Register;
+
+    /// Carry-less product of the high halves.
+    fn multiply_high(self, a: Self::Register, b: Self::Register) -> Self::Register;
+
+    /// Sum of the two carry-less products of unlike halves.
+    fn multiply_cross(self, a: Self::Register, b: Self::Register) -> Self::Register;
 }

@@ -1,0 +1,150 @@
+//! The 256-bit unit: VAES and VPCLMULQDQ on AVX2 registers, two blocks a register. AMD since Zen 3, Intel since Ice Lake.
+#![expect(unsafe_code, reason = "each method is an instruction that its token proves present")]
+
+use super::Aesni;
+use super::vector::{Block, Vector};
+use std::arch::x86_64::*;
+
+/// Proof that this CPU has AVX2, VAES and VPCLMULQDQ beside what [`Aesni`] proves: only `detect` makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct Vaes(Aesni);
+
+impl Vaes {
+    pub(crate) fn detect() -> Option<Self> {
+        let single = Aesni::detect()?;
+        let present = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("vpclmulqdq");
+        present.then_some(Self(single))
+    }
+}
+
+impl Vector for Vaes {
+    type Register = __m256i;
+    const BLOCKS: usize = 2;
+
+    #[inline(always)]
+    fn single(self) -> Aesni {
+        self.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn load(self, blocks: &[Block]) -> __m256i {
+        let source: &[Block; 2] = blocks.first_chunk().expect("a register's worth of blocks");
+        // SAFETY: `source` is readable for 32 bytes at any alignment; the token proves AVX2.
+        unsafe { _mm256_loadu_si256(source.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store(self, blocks: &mut [Block], register: __m256i) {
+        let target: &mut [Block; 2] = blocks.first_chunk_mut().expect("a register's worth of blocks");
+        // SAFETY: `target` is writable for 32 bytes at any alignment; the token proves AVX2.
+        unsafe { _mm256_storeu_si256(target.as_mut_ptr().cast(), register) }
+    }
+
+    #[inline(always)]
+    fn splat(self, block: &Block) -> __m256i {
+        let block = self.0.splat(block);
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_broadcastsi128_si256(block) }
+    }
+
+    #[inline(always)]
+    fn count_from(self, first: u128) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn count_from(first: __m128i) -> __m256i {
+            _mm256_add_epi64(_mm256_broadcastsi128_si256(first), _mm256_set_epi64x(0, 1, 0, 0))
+        }
+        let first = self.0.count_from(first);
+        // SAFETY: the token proves AVX2.
+        unsafe { count_from(first) }
+    }
+
+    #[inline(always)]
+    fn widen(self, block: __m128i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_zextsi128_si256(block) }
+    }
+
+    #[inline(always)]
+    fn fold(self, register: __m256i) -> __m128i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn fold(register: __m256i) -> __m128i {
+            _mm_xor_si128(_mm256_castsi256_si128(register), _mm256_extracti128_si256::<1>(register))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { fold(register) }
+    }
+
+    #[inline(always)]
+    fn reverse(self, register: __m256i) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn reverse(register: __m256i) -> __m256i {
+            let order = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            _mm256_shuffle_epi8(register, _mm256_broadcastsi128_si256(order))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { reverse(register) }
+    }
+
+    #[inline(always)]
+    fn add(self, register: __m256i, count: u64) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn add(register: __m256i, count: u64) -> __m256i {
+            _mm256_add_epi64(register, _mm256_set_epi64x(0, count as i64, 0, count as i64))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { add(register, count) }
+    }
+
+    #[inline(always)]
+    fn xor(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_xor_si256(a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, state: __m256i, key: __m256i) -> __m256i {
+        // SAFETY: the token proves VAES.
+        unsafe { _mm256_aesenc_epi128(state, key) }
+    }
+
+    #[inline(always)]
+    fn last_round(self, state: __m256i, key: __m256i) -> __m256i {
+        // SAFETY: the token proves VAES.
+        unsafe { _mm256_aesenclast_epi128(state, key) }
+    }
+
+    #[inline(always)]
+    fn multiply_low(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves VPCLMULQDQ.
+        unsafe { _mm256_clmulepi64_epi128::<0x00>(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_high(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves VPCLMULQDQ.
+        unsafe { _mm256_clmulepi64_epi128::<0x11>(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_cross(self, a: __m256i, b: __m256i) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2,vpclmulqdq")]
+        fn cross(a: __m256i, b: __m256i) -> __m256i {
+            _mm256_xor_si256(_mm256_clmulepi64_epi128::<0x01>(a, b), _mm256_clmulepi64_epi128::<0x10>(a, b))
+        }
+        // SAFETY: the token proves AVX2 and VPCLMULQDQ.
+        unsafe { cross(a, b) }
+    }
+}
