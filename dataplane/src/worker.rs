@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::counters::{SharedCounters, Stage};
 use crate::base::drops::DropReason;
@@ -26,13 +26,29 @@ use crate::lane::{AssistCoreEnd, Bell, Sent, WorkerEnd};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// NTP time of the origin, microseconds.
+    ntp_us: u64,
 }
+
+/// From 1900, where NTP time begins, to 1970: 70 years with 17 leap days (RFC 5905 section 6, figure 4).
+const NTP_UNIX_OFFSET_US: u64 = (70 * 365 + 17) * 86_400 * 1_000_000;
 
 impl Clock {
     /// A clock that begins now.
     #[must_use]
     pub fn start() -> Self {
-        Self { origin: read_clock() }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "sender reports name wall time; the worker reads it once"
+        )]
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { origin: read_clock(), ntp_us: NTP_UNIX_OFFSET_US + unix.as_micros() as u64 }
+    }
+
+    /// NTP time minus [`Micros`], microseconds.
+    #[must_use]
+    pub const fn ntp_offset_us(&self) -> u64 {
+        self.ntp_us
     }
 
     /// Microseconds since the origin.
@@ -79,8 +95,9 @@ impl<B: Backend> Worker<B> {
     /// # Panics
     /// Without an assist lane: `boot` makes at least one.
     #[must_use]
-    pub fn new(engine: Engine, backend: B, links: Links) -> Self {
+    pub fn new(mut engine: Engine, backend: B, links: Links) -> Self {
         assert!(!links.assists.is_empty(), "boot starts at least one assist thread");
+        engine.set_wall_clock(links.clock.ntp_offset_us());
         let published = links.clock.now();
         Self { engine, backend, links, published, unpublished: true, mark: cycles::now() }
     }
