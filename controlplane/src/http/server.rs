@@ -131,3 +131,144 @@ async fn requests(
         tracing::debug!(%address, %error, "connection ended with an error");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http_body_util::{BodyExt, Empty};
+    use hyper::Version;
+    use rustls::pki_types::{CertificateDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::config::TlsFiles;
+
+    /// Certificate and key of `localhost` in files that go with it.
+    struct Certificate {
+        files: TlsFiles,
+        der: CertificateDer<'static>,
+    }
+
+    impl Certificate {
+        fn new(name: &str) -> Self {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+            let file = |end: &str| {
+                std::env::temp_dir().join(format!("kaigi-tls-{name}-{}.{end}", std::process::id()))
+            };
+            let files = TlsFiles { cert: file("crt"), key: file("key") };
+            std::fs::write(&files.cert, made.cert.pem()).expect("writes");
+            std::fs::write(&files.key, made.signing_key.serialize_pem()).expect("writes");
+            Self { files, der: made.cert.der().clone() }
+        }
+    }
+
+    impl Drop for Certificate {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.files.cert);
+            let _ = std::fs::remove_file(&self.files.key);
+        }
+    }
+
+    struct Running {
+        address: SocketAddr,
+        stop: watch::Sender<bool>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    async fn start(tls: Option<Arc<TlsSlot>>, router: Router) -> Running {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = listener.local_addr().expect("bound");
+        let (stop, stopped) = watch::channel(false);
+        Running { address, stop, task: tokio::spawn(serve(listener, tls, router, stopped)) }
+    }
+
+    /// The HTTP version, status and text that a client with this ALPN list gets; an error if it does not trust the server.
+    async fn fetch(
+        address: SocketAddr,
+        trusted: &CertificateDer<'static>,
+        alpn: &[&str],
+    ) -> Result<(Version, String), ()> {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.clone()).map_err(drop)?;
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from("localhost").map_err(drop)?;
+        let stream = TcpStream::connect(address).await.map_err(drop)?;
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(drop)?;
+        let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = TokioIo::new(stream);
+        let request = hyper::Request::get("https://localhost/").header("host", "localhost");
+        let request = request.body(Empty::<bytes::Bytes>::new()).map_err(drop)?;
+        let response = if second {
+            let (mut send, connection) =
+                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.map_err(drop)?;
+            tokio::spawn(connection);
+            send.send_request(request).await.map_err(drop)?
+        } else {
+            let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.map_err(drop)?;
+            tokio::spawn(connection);
+            send.send_request(request).await.map_err(drop)?
+        };
+        let version = response.version();
+        let body = response.into_body().collect().await.map_err(drop)?.to_bytes();
+        Ok((version, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    #[tokio::test]
+    async fn tls_speaks_both_versions_of_http_and_changes_certificates_while_running() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let (old, new) = (Certificate::new("old"), Certificate::new("new"));
+        let slot = Arc::new(TlsSlot::load(&old.files).expect("loads"));
+        let server = start(Some(Arc::clone(&slot)), Router::new().route("/", get(async || "hello"))).await;
+        let hello = |version| Ok((version, "hello".to_owned()));
+        assert_eq!(fetch(server.address, &old.der, &["h2", "http/1.1"]).await, hello(Version::HTTP_2));
+        assert_eq!(fetch(server.address, &old.der, &["http/1.1"]).await, hello(Version::HTTP_11));
+        assert_eq!(fetch(server.address, &old.der, &[]).await, hello(Version::HTTP_11));
+        slot.reload(&new.files).expect("loads");
+        assert_eq!(fetch(server.address, &old.der, &["h2"]).await, Err(()), "the old certificate is gone");
+        assert_eq!(fetch(server.address, &new.der, &["h2"]).await, hello(Version::HTTP_2));
+        assert!(slot.reload(&TlsFiles { cert: new.files.key.clone(), key: new.files.key.clone() }).is_err());
+        assert!(slot.reload(&TlsFiles { cert: old.files.cert.clone(), key: new.files.key.clone() }).is_err());
+        assert_eq!(
+            fetch(server.address, &new.der, &["h2"]).await,
+            hello(Version::HTTP_2),
+            "a bad reload changes nothing"
+        );
+        server.stop.send_replace(true);
+        server.task.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn stopping_lets_a_running_request_finish_and_takes_no_new_one() {
+        let (begun, mut running) = tokio::sync::mpsc::channel::<()>(1);
+        let release = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&release);
+        let slow = get(move || async move {
+            let _ = begun.send(()).await;
+            let _ = gate.acquire().await;
+            "finished"
+        });
+        let server = start(None, Router::new().route("/", slow)).await;
+        let address = server.address;
+        let request = tokio::spawn(async move {
+            let io = TokioIo::new(TcpStream::connect(address).await.expect("connects"));
+            let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.expect("handshake");
+            tokio::spawn(connection);
+            let request = hyper::Request::get("/").header("host", "x").body(Empty::<bytes::Bytes>::new());
+            let response = send.send_request(request.expect("a request")).await.expect("an answer");
+            response.into_body().collect().await.expect("a body").to_bytes()
+        });
+        running.recv().await.expect("the request arrives");
+        server.stop.send_replace(true);
+        let refused = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(STOP_TIMEOUT, refused).await.expect("the listener closes at once");
+        release.add_permits(1);
+        assert_eq!(&request.await.expect("no panic")[..], b"finished");
+        server.task.await.expect("no panic");
+    }
+}

@@ -10,6 +10,8 @@ pub mod meetings;
 pub mod people;
 pub mod presence;
 pub mod records;
+#[cfg(test)]
+mod tests;
 pub mod timestamp;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
