@@ -3,9 +3,9 @@
 //! A host that forbids io_uring skips these tests and says so.
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dataplane::base::counters::Stage;
@@ -16,6 +16,7 @@ use dataplane::io::epoll::Epoll;
 use dataplane::io::uring::{Uring, probe};
 use dataplane::io::wake::event_fd;
 use dataplane::io::{Backend, IoChoice, IoCounts, Turn, socket};
+use dataplane::lane::Bell;
 
 /// Long enough for a busy machine; nothing here waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,7 +83,7 @@ fn allowed() -> bool {
 struct Bench<B> {
     backend: B,
     port: u16,
-    wake: std::fs::File,
+    bell: Arc<Bell>,
     counts: IoCounts,
 }
 
@@ -94,9 +95,9 @@ impl<B: Make> Bench<B> {
     fn on(address: Option<IpAddr>) -> Self {
         let socket = socket::UdpSocket::bind(address, 0).expect("a port is free");
         let port = socket.port();
-        let wake = event_fd(true).expect("a descriptor is free");
-        let backend = B::make(socket, wake.as_fd()).expect("the host allows it");
-        Self { backend, port, wake: wake.into(), counts: IoCounts::default() }
+        let bell = Arc::new(Bell::new(event_fd(true).expect("a descriptor is free")));
+        let backend = B::make(socket, bell.as_fd()).expect("the host allows it");
+        Self { backend, port, bell, counts: IoCounts::default() }
     }
 
     fn address(&self, ip: &str) -> SocketAddr {
@@ -263,19 +264,20 @@ fn a_burst_larger_than_the_buffer_ring_is_recovered<B: Make>() {
 
 fn another_thread_wakes_a_sleeper_again_and_again<B: Make>() {
     let mut bench = Bench::<B>::new();
-    for _ in 0..3 {
-        let mut wake = bench.wake.try_clone().expect("a descriptor is free");
+    for _ in 0..5 {
         let started = Instant::now();
-        let ringer = std::thread::spawn(move || wake.write_all(&1_u64.to_ne_bytes()));
-        // Sleeps are a minute long: only the ring can end them in time.
-        while !ringer.is_finished() {
-            bench.turn(1_000);
-        }
-        ringer.join().expect("it only writes").expect("an eventfd takes it");
-        let mut wake = bench.wake.try_clone().expect("a descriptor is free");
-        wake.write_all(&1_u64.to_ne_bytes()).expect("an eventfd takes it");
+        bench.bell.arm();
+        let bell = bench.bell.clone();
+        let ringer = std::thread::spawn(move || bell.ring());
+        // The sleep is a minute long: only the ring can end it in time.
         assert_eq!(bench.turn(60_000_000), Turn::Waited);
         assert!(started.elapsed() < Duration::from_secs(30), "the ring ended the sleep");
+        ringer.join().expect("it only rings");
+        // A bell that is not armed wakes nobody.
+        bench.bell.ring();
+        let started = Instant::now();
+        assert_eq!(bench.turn(20_000), Turn::Waited);
+        assert!(started.elapsed() >= Duration::from_millis(19));
     }
 }
 
