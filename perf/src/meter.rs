@@ -1,9 +1,9 @@
 //! Where a thread's cycles go: hardware counters where the host has them, else the time-stamp counter times CPU time.
 //!
-//! Promises: a sample is cumulative, so a window is the difference of two. With hardware counters user and kernel are exact;
-//! without, the sum is exact to the scheduler's nanoseconds and the split is that of the kernel's ticks (4 ms at 250 Hz), good
-//! to a few percent over seconds. Interrupts and softirqs that run on the thread's time count as the thread's kernel share,
-//! for that is what they take from it.
+//! Promises: a sample is cumulative, so a window is the difference of two. With hardware counters user and kernel are told
+//! apart; without, there is only their sum, exact to the scheduler's nanoseconds (the kernel's own split is by ticks of 4 ms, too
+//! coarse for a worker that sleeps between bursts). Interrupts and softirqs that run on the thread's time count, for that is what
+//! they take from it.
 
 use std::fs;
 use std::io;
@@ -27,8 +27,6 @@ pub struct Meter {
 pub struct Sample {
     /// CPU time, nanoseconds.
     cpu_ns: u64,
-    ticks_user: u64,
-    ticks_kernel: u64,
     /// User cycles, kernel cycles, user instructions, kernel instructions.
     counts: Option<[u64; 4]>,
     at: Instant,
@@ -37,10 +35,10 @@ pub struct Sample {
 /// What a thread used between two samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
-    /// Cycles in user mode.
-    pub cycles_user: f64,
-    /// Cycles in kernel mode.
-    pub cycles_kernel: f64,
+    /// Cycles in both modes.
+    pub cycles: f64,
+    /// Cycles in user mode, with hardware counters.
+    pub cycles_user: Option<f64>,
     /// Instructions in user and kernel mode, with hardware counters.
     pub instructions: Option<(f64, f64)>,
     /// Share of one CPU.
@@ -95,13 +93,9 @@ impl Meter {
         };
         let schedstat = fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.tid))
             .context("cannot read the thread's CPU time: the kernel needs CONFIG_SCHED_INFO")?;
-        let stat = fs::read_to_string(format!("/proc/self/task/{}/stat", self.tid))?;
-        let (ticks_user, ticks_kernel) = ticks(&stat).context("unexpected /proc/self/task/*/stat")?;
         let cpu_ns = schedstat.split_whitespace().next().and_then(|n| n.parse().ok());
         Ok(Sample {
             cpu_ns: cpu_ns.context("unexpected /proc/self/task/*/schedstat")?,
-            ticks_user,
-            ticks_kernel,
             counts,
             at: Instant::now(),
         })
@@ -115,31 +109,15 @@ impl Meter {
         if let (Some(from), Some(to)) = (from.counts, to.counts) {
             let used: Vec<f64> = from.iter().zip(to).map(|(a, b)| b.saturating_sub(*a) as f64).collect();
             return Used {
-                cycles_user: used[0],
-                cycles_kernel: used[1],
+                cycles: used[0] + used[1],
+                cycles_user: Some(used[0]),
                 instructions: Some((used[2], used[3])),
                 cpu_share,
                 seconds,
             };
         }
-        let user = to.ticks_user.saturating_sub(from.ticks_user) as f64;
-        let kernel = to.ticks_kernel.saturating_sub(from.ticks_kernel) as f64;
-        let user_share = if user + kernel == 0.0 { 0.0 } else { user / (user + kernel) };
-        let cycles = cpu_s * self.tsc_hz;
-        Used {
-            cycles_user: cycles * user_share,
-            cycles_kernel: cycles * (1.0 - user_share),
-            instructions: None,
-            cpu_share,
-            seconds,
-        }
+        Used { cycles: cpu_s * self.tsc_hz, cycles_user: None, instructions: None, cpu_share, seconds }
     }
-}
-
-/// utime and stime of a stat line: fields 14 and 15, counted after the name, which may hold spaces and brackets.
-fn ticks(stat: &str) -> Option<(u64, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// Rate of the time-stamp counter, measured for a twentieth of a second.
@@ -155,13 +133,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tick_fields_are_found_behind_any_name() {
-        let stat = "12 (a) b (c) R 1 2 3 4 5 6 7 8 9 10 777 888 0 0 20";
-        assert_eq!(ticks(stat), Some((777, 888)));
-        assert_eq!(ticks("12 (short) R 1"), None);
-    }
-
-    #[test]
     fn a_busy_thread_uses_cycles() {
         let worker = std::thread::Builder::new().name("busy".into()).spawn(|| {
             let meter = Meter::of_thread("busy", 1e9).expect("that is us");
@@ -169,13 +140,13 @@ mod tests {
             let deadline = Instant::now() + Duration::from_secs(10);
             loop {
                 let used = meter.between(&before, &meter.sample().expect("it runs"));
-                if used.cycles_user + used.cycles_kernel > 0.0 || Instant::now() > deadline {
+                if used.cycles > 0.0 || Instant::now() > deadline {
                     return used;
                 }
             }
         });
         let used = worker.expect("threads can be made").join().expect("it does not panic");
-        assert!(used.cycles_user + used.cycles_kernel > 0.0);
+        assert!(used.cycles > 0.0);
         assert!(used.cpu_share > 0.0 && used.seconds > 0.0);
         assert!(Meter::of_thread("no such thread", 1e9).is_err());
     }

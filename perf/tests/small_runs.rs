@@ -33,6 +33,66 @@ fn kernels_prints_one_object_per_kernel_and_size() {
     }
 }
 
+/// The run of these tests: loopback, both threads wherever there is a CPU, a few hundred packets.
+fn forward(extra: &[&str]) -> Value {
+    let mut arguments =
+        vec!["forward", "--json", "--net", "loopback", "--seconds", "1", "--subscribers", "3"];
+    arguments.extend(["--pps", "120", "--burst", "4", "--payload", "600", "--cpu-clients", last_cpu()]);
+    arguments.extend(extra);
+    let mut rows = kaigi_perf(&arguments);
+    assert_eq!(rows.len(), 1, "one JSON object");
+    rows.remove(0)
+}
+
+/// CPU 1 if there is one.
+fn last_cpu() -> &'static str {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if cpus > 1 { "1" } else { "0" }
+}
+
+#[test]
+fn forward_delivers_everything_and_its_hash_does_not_depend_on_time_or_profile() {
+    let first = forward(&["--profile", "gcm"]);
+    for key in [
+        "forwarded_pps",
+        "cycles_per_packet_user",
+        "cycles_per_packet_kernel",
+        "loss",
+        "delay_us_p50",
+        "delay_us_p99",
+        "gso_segments_mean",
+    ] {
+        assert!(first[key].is_number(), "{key}: {}", first[key]);
+    }
+    assert!(first["io"].is_string() && first["result_hash"].is_string());
+    // 2.25 s at 30 frames of 4 packets, for each of 3 subscribers.
+    assert_eq!(first["packets_sent"], 67 * 4);
+    assert_eq!(first["packets_received"], 67 * 4 * 3);
+    assert_eq!(first["loss"], 0.0);
+    assert_eq!(first["result_complete"], true);
+    assert_eq!(first["discontinuities"], 0);
+    let second = forward(&["--profile", "cm"]);
+    assert_eq!(second["result_hash"], first["result_hash"]);
+    let more = forward(&["--publishers", "2"]);
+    assert_eq!(more["packets_received"], 67 * 4 * 3 * 2);
+    assert_ne!(more["result_hash"], first["result_hash"]);
+}
+
+#[test]
+fn what_subscribers_lose_is_repaired_by_retransmission() {
+    let lossy = forward(&["--nack", "5"]);
+    assert!(lossy["packets_repaired"].as_u64().is_some_and(|count| count > 0));
+    assert_eq!(lossy["packets_received"], lossy["packets_expected"]);
+    assert_eq!(lossy["result_complete"], true);
+}
+
+#[test]
+fn audio_is_forwarded_too() {
+    let audio = forward(&["--kind", "audio"]);
+    assert_eq!(audio["packets_sent"], 2_250_000 / 20_000);
+    assert_eq!(audio["result_complete"], true);
+}
+
 #[test]
 fn a_suite_this_cpu_lacks_is_an_error_with_its_name() {
     let output = Command::new(env!("CARGO_BIN_EXE_kaigi-perf"))

@@ -98,6 +98,8 @@ fn measure(options: &Options, link: &Link, plane: &Plane) -> Result<Outcome> {
         totals: report::Totals::default(),
     };
 
+    // What is lost now might have no successor to show the gap.
+    seats.iter_mut().for_each(|seat| seat.client.set_drop_ppm(0));
     let drained = seats.now().after_us(TAIL_US + DRAIN_US);
     seats.run(drained, |_| false)?;
     plan.drain_reports()?;

@@ -135,14 +135,15 @@ impl Report {
         let packets = outcome.received_in_window.max(1) as f64;
         let per_packet = |cycles: f64| (cycles / packets).round();
         let window = &outcome.counters_in_window;
+        let user = server.cycles_user.unwrap_or_else(|| user_cycles(window)).min(server.cycles);
         Self {
             benchmark: "forward",
             options: options.clone(),
             io,
             suite,
             forwarded_pps: (outcome.received_in_window as f64 / server.seconds.max(1e-9)).round(),
-            cycles_per_packet_user: per_packet(server.cycles_user),
-            cycles_per_packet_kernel: per_packet(server.cycles_kernel),
+            cycles_per_packet_user: per_packet(user),
+            cycles_per_packet_kernel: per_packet(server.cycles - user),
             cycles_source: outcome.cycles_source,
             instructions_per_packet_user: server.instructions.map(|(user, _)| per_packet(user)),
             instructions_per_packet_kernel: server.instructions.map(|(_, kernel)| per_packet(kernel)),
@@ -244,6 +245,14 @@ fn drops(counters: &Counters) -> Map<String, Value> {
         .filter(|(_, count)| *count != 0)
         .map(|(reason, count)| (reason.name().to_owned(), count.into()))
         .collect()
+}
+
+/// Cycles of the stages that do not call the kernel, as the worker booked them.
+fn user_cycles(counters: &Counters) -> f64 {
+    [Stage::Open, Stage::Route, Stage::Rewrite, Stage::Seal, Stage::Rtcp]
+        .iter()
+        .map(|&stage| counters.cycles[stage as usize] as f64)
+        .sum()
 }
 
 /// Share of each stage of the worker's loop in its time, waiting included, percent.
