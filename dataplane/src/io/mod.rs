@@ -11,6 +11,7 @@ pub mod batch;
 pub mod cycles;
 pub mod epoll;
 mod outbox;
+pub mod sim;
 pub mod socket;
 pub mod uring;
 pub mod wake;
