@@ -42,6 +42,12 @@ impl<B: SendBuffers> CompoundSink for Sealer<'_, B> {
 impl Engine {
     /// Runs every timer that is due, and peers that have something urgent.
     pub(super) fn run_timers(&mut self, now: Micros, buffers: &mut impl SendBuffers) {
+        while let Some((index, ssrc)) = self.rooms.poll_retired() {
+            let peer = self.peers.key_at(index).and_then(|key| self.peers.get_mut(key));
+            if let Some(srtp) = peer.and_then(|peer| peer.srtp.as_mut()) {
+                srtp.inbound.retire(ssrc);
+            }
+        }
         while let Some(index) = self.rooms.poll_urgent() {
             if let Some(key) = self.peers.key_at(index) {
                 if let Some(peer) = self.peers.get_mut(key) {

@@ -72,6 +72,8 @@ pub struct Rooms {
     pool: Pool,
     /// Members whose upkeep should run in this turn.
     urgent: Vec<usize>,
+    /// SSRCs of publishers that ended, by the peer's table index.
+    retired: Vec<(usize, Ssrc)>,
     /// Meetings that began to hear voices and want [`Rooms::judge_speakers`] after an interval.
     listening: Vec<usize>,
     rng: Rng,
@@ -153,6 +155,7 @@ impl Rooms {
             queue: SendQueue::new(QUEUE_ENTRIES),
             pool: Pool::new(POOL_PACKETS),
             urgent: Vec::new(),
+            retired: Vec::new(),
             listening: Vec::new(),
             rng: Rng::new(seed),
             seed,
@@ -274,6 +277,11 @@ impl Rooms {
             member.urgent = false;
         }
         Some(index)
+    }
+
+    /// An SSRC that a peer no longer sends under: its place in SRTP may be given to another.
+    pub fn poll_retired(&mut self) -> Option<(usize, Ssrc)> {
+        self.retired.pop()
     }
 
     /// A meeting that began to hear voices: its table index.

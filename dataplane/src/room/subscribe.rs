@@ -56,6 +56,7 @@ impl Rooms {
         }
         // So that learning an SSRC later does not allocate.
         self.sources.reserve(4 * LAYERS_PER_TRACK);
+        self.retired.reserve(2 * LAYERS_PER_TRACK);
         self.rebuild_templates(key);
     }
 
@@ -243,6 +244,7 @@ impl Rooms {
             && self.sources.remove(&(index as u32, before)).is_some()
         {
             member.sources -= 1;
+            self.retired.push((index, before));
         }
         if member.sources >= SSRCS_PER_PEER {
             return false;
@@ -270,6 +272,7 @@ impl Rooms {
                 let slot = (track.member as u32, ssrc);
                 if self.sources.get(&slot).is_some_and(|source| source.track == key) {
                     self.sources.remove(&slot);
+                    self.retired.push((track.member, ssrc));
                     freed += 1;
                 }
             }

@@ -146,7 +146,10 @@ mod tests {
         };
         let (arrivals, counts) = run(config, 1);
         assert!((150..250).contains(&counts.lost), "{counts:?}");
-        assert!((60..140).contains(&counts.duplicated) && (60..140).contains(&counts.reordered), "{counts:?}");
+        assert!(
+            (60..140).contains(&counts.duplicated) && (60..140).contains(&counts.reordered),
+            "{counts:?}"
+        );
         assert_eq!(arrivals, run(config, 1).0);
         assert_ne!(arrivals, run(config, 2).0);
         let first: Vec<Micros> = arrivals.iter().filter_map(|at| at[0]).collect();
@@ -160,7 +163,8 @@ mod tests {
         let config = LinkConfig { rate_bps: 4_000_000, queue_us_max: 50_000, ..LinkConfig::default() };
         let (arrivals, counts) = run(config, 1);
         assert!((4_900..5_050).contains(&counts.lost), "{counts:?}");
-        let late = |(n, at): (usize, &[Option<Micros>; 2])| at[0].map(|at| at.since_us(Micros(n as u64 * 1_000)));
+        let late =
+            |(n, at): (usize, &[Option<Micros>; 2])| at[0].map(|at| at.since_us(Micros(n as u64 * 1_000)));
         let worst = arrivals.iter().enumerate().filter_map(late).max();
         assert!(worst.is_some_and(|late| (50_000..=54_000).contains(&late)), "{worst:?}");
     }
@@ -170,7 +174,8 @@ mod tests {
         let config = LinkConfig { burst_ppm: 1_000, burst_datagrams: 10, ..LinkConfig::default() };
         let (arrivals, counts) = run(config, 3);
         assert!(counts.lost >= 50, "{counts:?}");
-        let runs = arrivals.windows(2).filter(|pair| pair[0][0].is_some() && pair[1][0].is_none()).count() as u64;
+        let runs =
+            arrivals.windows(2).filter(|pair| pair[0][0].is_some() && pair[1][0].is_none()).count() as u64;
         assert!(counts.lost >= 8 * runs, "{} in {runs} bursts", counts.lost);
     }
 }

@@ -231,11 +231,13 @@ mod tests {
         network.connect(path(1).remote, slow, LinkConfig::default());
         network.send_up(path(1), b"up");
         network.send_up(path(2), b"unconnected");
-        network.server().send(&path(1), 9, |out| {
-            out[..4].copy_from_slice(b"down");
-            4
-        })
-        .expect("room");
+        network
+            .server()
+            .send(&path(1), 9, |out| {
+                out[..4].copy_from_slice(b"down");
+                4
+            })
+            .expect("room");
         let down = network.poll_arrival().expect("instant");
         assert!(!down.at_server && down.bytes == b"down" && down.path == path(1));
         assert_eq!((network.poll_arrival(), network.next_arrival()), (None, Micros(3_000)));
