@@ -26,8 +26,8 @@ pub struct App {
     pub service: Service,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// The packet plane; absent in tests of the API alone.
-    pub plane: Option<Arc<Plane>>,
+    /// The packet plane.
+    pub plane: Arc<Plane>,
 }
 
 /// Why the appliance did not start or run: one line for the operator, with what to do about it.

@@ -36,7 +36,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// A running appliance.
 pub struct Appliance {
     app: App,
-    signal: Option<Signal>,
+    signal: Signal,
     tls: Option<Arc<TlsSlot>>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -57,17 +57,14 @@ impl Appliance {
             config.listen = address;
         }
         let metrics = Arc::new(Metrics::new());
-        let plane = plane::start(&config)?.map(Arc::new);
-        if let Some(plane) = &plane {
-            let pages = plane.cores().iter().map(|core| Arc::clone(&core.counters)).collect();
-            metrics.attach_cores(pages);
-        }
-        let signal =
-            plane.as_ref().map(|plane| start_signal(&config, &service, &metrics, plane)).transpose()?;
+        let plane = Arc::new(plane::start(&config)?);
+        metrics.attach_cores(plane.cores().iter().map(|core| Arc::clone(&core.counters)).collect());
+        metrics.show_plane(plane.io_name(), plane.suite_name());
+        let signal = start_signal(&config, &service, &metrics, &plane)?;
         let app = App { config: Arc::new(config), service, metrics, plane };
         let operator = OperatorSocket::open(&app)?;
         let (stop, stopped) = watch::channel(false);
-        let router = http::router(app.clone(), signal::router(app.clone(), signal.clone()));
+        let router = http::router(app.clone(), signal::router(app.clone(), Some(signal.clone())));
         let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
         Ok(Self { app, signal, tls, stop, server, operator })
     }
@@ -123,9 +120,7 @@ impl Appliance {
         if self.server.await.is_err() {
             tracing::error!("the HTTP server panicked while stopping; this is a bug");
         }
-        if let Some(signal) = &self.signal {
-            signal.stop();
-        }
+        self.signal.stop();
         // The plane stops when its last holder lets go.
         drop(self.app);
     }

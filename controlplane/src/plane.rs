@@ -11,30 +11,30 @@ use crate::ids::random_u64;
 /// One assist thread per this many cores: a handshake takes a few milliseconds, a core holds a few hundred people.
 const CORES_PER_ASSIST: usize = 4;
 
-/// Starts the packet plane this configuration asks for. `None` while the packet plane is not part of this build.
+/// Starts the packet plane this configuration asks for.
 ///
 /// # Errors
 /// See [`BootError`]; each says what to do.
-pub fn start(config: &Config) -> Result<Option<Plane>, BootError> {
-    let plane_config = plane_config(config);
-    match boot::start(&plane_config) {
-        Ok(plane) => {
-            tracing::info!(
-                cores = plane.cores().len(),
-                io = plane.io_name(),
-                suite = plane.suite_name(),
-                "packet plane started"
-            );
-            Ok(Some(plane))
-        }
-        Err(BootError::NotBuilt(_)) if config.io == Io::Auto => {
-            tracing::warn!(
-                "the packet plane is not part of this build: meetings are kept, media is not carried"
-            );
-            Ok(None)
-        }
-        Err(error) => Err(error),
+pub fn start(config: &Config) -> Result<Plane, BootError> {
+    let plane = boot::start(&plane_config(config))?;
+    if let Some(note) = plane.io_note() {
+        tracing::warn!("epoll moves the packets, at more CPU for each: {note}");
     }
+    tracing::info!(
+        cores = plane.cores().len(),
+        io = plane.io_name(),
+        suite = plane.suite_name(),
+        "packet plane started"
+    );
+    Ok(plane)
+}
+
+/// Why a core no longer carries packets, if one does not. A worker ends by itself only by a fault of the host or of ours.
+#[must_use]
+pub fn fault(plane: &Plane) -> Option<String> {
+    let core = plane.cores().iter().find(|core| core.lane.is_stopped())?;
+    let why = core.fault().unwrap_or("it stopped");
+    Some(format!("core {} carries no packets: {why}", core.id.0))
 }
 
 fn plane_config(config: &Config) -> PlaneConfig {

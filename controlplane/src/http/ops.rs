@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::{Kind, Problem};
 use crate::app::App;
+use crate::plane;
 
 /// The process is alive.
 pub async fn healthz() -> &'static str {
@@ -19,6 +20,9 @@ pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
         return Err(Problem::new(Kind::Draining, "the server is draining"));
     }
     app.service.ready()?;
+    if let Some(fault) = plane::fault(&app.plane) {
+        return Err(Problem::new(Kind::MediaFailed, fault));
+    }
     Ok("ready\n")
 }
 

@@ -87,6 +87,8 @@ kinds! {
         "It takes nothing new. Try again in a moment: another one takes over.";
     Busy => 503, "busy", "The server is busy",
         "Too many writes at once. Try again after the time in Retry-After.";
+    MediaFailed => 503, "media-failed", "Media is not carried",
+        "A packet core has stopped; its meetings need another server until this one is restarted.";
     StorageFailed => 503, "storage-failed", "The store is not available",
         "Nothing can be written until an operator looks at the disk.";
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dataplane::base::counters::SharedCounters;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use cores::CoreCollector;
@@ -28,6 +28,7 @@ pub struct Metrics {
     meetings: IntGauge,
     participants: IntGauge,
     draining: IntGauge,
+    plane_info: IntGaugeVec,
     /// From opening `/rtc` to media keys in place, seconds.
     pub join_seconds: Histogram,
     /// Recordings by the state they reached.
@@ -62,6 +63,10 @@ impl Metrics {
                 .buckets(HTTP_BOUNDS.to_vec()),
             &["method", "status"],
         )?;
+        let plane_info = IntGaugeVec::new(
+            Opts::new("kaigi_plane_info", "1; the labels say how packets are moved and sealed."),
+            &["io", "suite"],
+        )?;
         for state in RECORDING_STATES {
             recordings.get_metric_with_label_values(&[state])?;
         }
@@ -76,15 +81,33 @@ impl Metrics {
         registry.register(Box::new(meetings.clone()))?;
         registry.register(Box::new(participants.clone()))?;
         registry.register(Box::new(draining.clone()))?;
+        registry.register(Box::new(plane_info.clone()))?;
         registry.register(Box::new(join_seconds.clone()))?;
         registry.register(Box::new(recordings.clone()))?;
         registry.register(Box::new(http_seconds.clone()))?;
-        Ok(Self { registry, cores, meetings, participants, draining, join_seconds, recordings, http_seconds })
+        Ok(Self {
+            registry,
+            cores,
+            meetings,
+            participants,
+            draining,
+            plane_info,
+            join_seconds,
+            recordings,
+            http_seconds,
+        })
     }
 
     /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
     pub fn attach_cores(&self, pages: Vec<Arc<SharedCounters>>) {
         self.cores.attach(pages);
+    }
+
+    /// Shows which I/O backend and which crypto suite the packet plane chose.
+    pub fn show_plane(&self, io: &str, suite: &str) {
+        if let Ok(info) = self.plane_info.get_metric_with_label_values(&[io, suite]) {
+            info.set(1);
+        }
     }
 
     /// The text exposition format (version 0.0.4), with the live numbers given.
@@ -135,6 +158,7 @@ mod tests {
     #[test]
     fn a_scrape_shows_what_each_core_published() {
         let metrics = Metrics::new();
+        metrics.show_plane("uring", "scalar");
         let pages: Vec<Arc<SharedCounters>> = (0..2).map(|_| Arc::default()).collect();
         metrics.attach_cores(pages.clone());
         let mut counters = Counters { packets_forwarded: 7, ..Counters::default() };
@@ -156,6 +180,7 @@ mod tests {
             "kaigi_meetings 2",
             "kaigi_participants 5",
             "kaigi_draining 1",
+            "kaigi_plane_info{io=\"uring\",suite=\"scalar\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
         }

@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 
+use dataplane::io::uring;
+
 use super::{Request, ask};
 use crate::config::{Config, Io};
 use crate::plane::allowed_cpus;
@@ -158,28 +160,16 @@ fn uring(config: &Config) -> Finding {
     if config.io == Io::Epoll {
         return good("io_uring", "not asked for".to_owned());
     }
-    match fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().as_deref().map(str::trim) {
-        Some("2") => wrong(
+    match uring::probe() {
+        Ok(()) => good("io_uring", "works here".to_owned()),
+        Err(error) if config.io == Io::Uring => wrong(
             "io_uring",
-            "disabled; set the sysctl kernel.io_uring_disabled to 0 or use --io epoll".to_owned(),
+            format!(
+                "{error}; set the sysctl kernel.io_uring_disabled to 0, use Linux 6.1 or newer, or --io epoll"
+            ),
         ),
-        Some("1") => {
-            doubtful("io_uring", "for privileged processes only (kernel.io_uring_disabled is 1)".to_owned())
-        }
-        Some(_) => good("io_uring", "allowed by the kernel".to_owned()),
-        None => match kernel_version() {
-            Some(version) if version >= (6, 1) => good("io_uring", "the kernel has it".to_owned()),
-            _ => {
-                doubtful("io_uring", "the kernel is older than 6.1; use a newer one or --io epoll".to_owned())
-            }
-        },
+        Err(error) => doubtful("io_uring", format!("{error}; epoll is used instead, at more CPU per packet")),
     }
-}
-
-fn kernel_version() -> Option<(u32, u32)> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 fn rmem() -> Finding {
