@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use dataplane::base::handoff::{DtlsVersion, SrtpProfile};
 use dataplane::base::ids::MeetingId;
+use dataplane::command::Report;
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_request::Message;
@@ -124,6 +126,7 @@ impl RoomActor {
                 Some(input) = inputs.recv() => self.take(input),
                 Some(report) = self.reports.recv() => match report {
                     FromCore::Report(report) => {
+                        self.log(&report);
                         let now_ms = self.now_ms();
                         self.room.handle_report(now_ms, report);
                     }
@@ -140,6 +143,27 @@ impl RoomActor {
             }
         }
         tracing::info!(meeting = %self.meeting, "room closed");
+    }
+
+    fn log(&self, report: &Report) {
+        match report {
+            Report::PeerReady { peer, dtls, profile } => {
+                let dtls = match dtls {
+                    DtlsVersion::V12 => "1.2",
+                    DtlsVersion::V13 => "1.3",
+                };
+                let srtp = match profile {
+                    SrtpProfile::Aes128CmSha1_80 => "AES128_CM_HMAC_SHA1_80",
+                    SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+                    SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+                };
+                tracing::debug!(meeting = %self.meeting, peer = peer.0, dtls = %dtls, srtp = %srtp, "media ready");
+            }
+            Report::PeerEnded { peer, end } => {
+                tracing::debug!(meeting = %self.meeting, peer = peer.0, ?end, "media ended");
+            }
+            _ => {}
+        }
     }
 
     fn now_ms(&self) -> u64 {

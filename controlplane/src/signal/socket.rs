@@ -31,6 +31,8 @@ const BURST: f64 = 500.0;
 const PER_SECOND: f64 = 100.0;
 /// A frame that the client does not take for this long ends the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The other side gets this long to complete a close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A client that pings is silent for at most the ping interval; this leaves it two missed ones more than it grants us.
 const SILENCE_MAX: Duration = Duration::from_secs(2 * PING_TIMEOUT_S as u64);
 
@@ -99,13 +101,13 @@ pub async fn serve(signal: Signal, mut socket: WebSocket, asked: Asked, accepted
     close(&mut socket, end).await;
 }
 
+/// Ends the WebSocket in order (RFC 6455 section 7.1.1): our close frame if we began, then what the other side still sends.
+/// Reading on is also what sends the answer to the other side's close frame.
 async fn close(socket: &mut WebSocket, end: End) {
     if let Some(frame) = end.frame() {
         let _ = timeout(WRITE_TIMEOUT, socket.send(Frame::Close(Some(frame)))).await;
-        // The client's close frame completes the handshake (RFC 6455 section 7.1.1).
-        let _ =
-            timeout(Duration::from_secs(1), async { while let Some(Ok(_)) = socket.next().await {} }).await;
     }
+    let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = socket.next().await {} }).await;
 }
 
 /// Brings the client into its room.

@@ -138,7 +138,9 @@ impl Room {
         for key in keys {
             let Some(member) = self.members.get_mut(&key) else { continue };
             let subscriber = &mut member.subscriber;
-            let Next::Offer(id) = subscriber.negotiation.poll(now_ms) else { continue };
+            let Next::Offer(id) = subscriber.negotiation.poll(now_ms, subscriber.sections.count()) else {
+                continue;
+            };
             subscriber.offered = subscriber.sections.offered();
             subscriber.peer.version += 1;
             let local = LocalTransport {
