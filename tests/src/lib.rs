@@ -5,3 +5,4 @@
 pub mod daemon;
 pub mod fuzzing;
 pub mod http;
+pub mod livekit;

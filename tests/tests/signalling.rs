@@ -1,0 +1,329 @@
+//! `/rtc` and its neighbours against the real daemon: who is let in, what a bad client gets, what survives a dropped socket.
+
+use std::time::{Duration, Instant};
+
+use livekit_protocol as proto;
+use proto::signal_request::Message as Request;
+use proto::signal_response::Message as Reply;
+use serde_json::json;
+use tests::daemon::{Daemon, Scratch};
+use tests::livekit::{Received, Signalling};
+use tokio_tungstenite::tungstenite::Message;
+
+struct Meeting {
+    daemon: Daemon,
+    id: String,
+    host_token: String,
+    _scratch: Scratch,
+}
+
+impl Meeting {
+    fn new(name: &str) -> Self {
+        let scratch = Scratch::new(name);
+        let daemon = Daemon::start(&scratch.join("data"), &["--demo", "--cores", "0"]);
+        let body = json!({
+            "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
+        });
+        let created = daemon.call_json("POST", "/api/v1/meetings", None, &body);
+        assert_eq!(created.status, 200, "{}", created.text());
+        let (id, host_token) = (created.field("id"), created.field("host_token"));
+        Self { daemon, id, host_token, _scratch: scratch }
+    }
+
+    fn token(&self, name: &str) -> String {
+        let path = format!("/api/v1/meetings/{}/join", self.id);
+        let joined = self.daemon.call_json("POST", &path, None, &json!({ "name": name }));
+        assert_eq!(joined.status, 200, "{}", joined.text());
+        joined.field("session_token")
+    }
+
+    async fn open(&self, token: &str) -> Signalling {
+        Signalling::open(self.daemon.address, token, "").await.expect("let in")
+    }
+
+    fn end(&self) {
+        let path = format!("/api/v1/meetings/{}/end", self.id);
+        assert_eq!(self.daemon.call("POST", &path, Some(&self.host_token)).status, 200);
+    }
+}
+
+fn sid(join: &proto::JoinResponse) -> String {
+    join.participant.as_ref().map(|p| p.sid.clone()).unwrap_or_default()
+}
+
+fn leave_reason(reply: Reply) -> Option<proto::LeaveRequest> {
+    match reply {
+        Reply::Leave(leave) => Some(leave),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_validator_says_why_and_never_404_and_v1_is_absent_readably() {
+    let meeting = Meeting::new("validate");
+    let token = meeting.token("Ada");
+    let validate = |token: &str| {
+        let path = format!("/rtc/validate?access_token={token}");
+        meeting.daemon.call("GET", &path, None).status
+    };
+    assert_eq!(validate(&token), 200);
+    assert_eq!(validate(""), 401);
+    assert_eq!(validate("nonsense"), 401);
+    assert_eq!(validate(&meeting.host_token), 401, "a token for another purpose");
+    assert_eq!(meeting.daemon.call("GET", "/rtc/validate", Some(&token)).status, 200, "as a header");
+    for path in ["/rtc/v1", "/rtc/v1/validate"] {
+        let answer = meeting.daemon.send("GET", path, None, &[("origin", "https://example.org")], b"");
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+    }
+    assert_eq!(Signalling::open(meeting.daemon.address, "nonsense", "").await.err(), Some(401));
+    meeting.end();
+    assert_eq!(validate(&token), 403);
+    assert_eq!(Signalling::open(meeting.daemon.address, &token, "").await.err(), Some(403));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_server_sends_its_people_to_its_successor() {
+    let mut meeting = Meeting::new("drain");
+    let token = meeting.token("Ada");
+    let mut ada = meeting.open(&token).await;
+    ada.join().await;
+    meeting.daemon.signal("TERM");
+    let leave = ada.until(leave_reason).await;
+    assert_eq!(leave.reason, i32::from(proto::DisconnectReason::ServerShutdown));
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Reconnect));
+    ada.closed().await;
+    assert!(meeting.daemon.wait().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_the_protocol_is_closed_with_a_reason() {
+    let meeting = Meeting::new("garbage");
+    let cases: [(Message, u16); 3] = [
+        (Message::Text("{\"ping\":1}".into()), 1003),
+        (Message::Binary(vec![0xff; 64].into()), 1007),
+        (Message::Binary(vec![0x0a, 0x7f, 0x01].into()), 1007),
+    ];
+    for (frame, code) in cases {
+        let mut client = meeting.open(&meeting.token("Mallory")).await;
+        client.join().await;
+        client.send_frame(frame).await.expect("the connection stands");
+        let (status, reason) = client.closed().await.expect("a status");
+        assert_eq!(status, code);
+        assert!(!reason.is_empty());
+    }
+    let mut client = meeting.open(&meeting.token("Mallory")).await;
+    client.join().await;
+    let huge = vec![0; 8 * 1024 * 1024];
+    let _ = client.send_frame(Message::Binary(huge.into())).await;
+    client.closed().await;
+    let mut client = meeting.open(&meeting.token("Mallory")).await;
+    client.join().await;
+    for timestamp in 0..2_000 {
+        let ping = Request::PingReq(proto::Ping { timestamp, rtt: 0 });
+        let bytes = prost::Message::encode_to_vec(&proto::SignalRequest { message: Some(ping) });
+        if client.send_frame(Message::Binary(bytes.into())).await.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(client.closed().await, None | Some((1008, _))), "a flood is not read on");
+    // Everybody else is still served, and what the protocol has not is ignored.
+    let mut ada = meeting.open(&meeting.token("Ada")).await;
+    ada.join().await;
+    ada.send_frame(Message::Binary(Vec::new().into())).await.expect("the connection stands");
+    ada.send_frame(Message::Binary(vec![0xfa, 0x07, 0x00].into())).await.expect("the connection stands");
+    ada.send(Request::PingReq(proto::Ping { timestamp: 77, rtt: 0 })).await;
+    let echoed = ada
+        .until(|reply| match reply {
+            Reply::PongResp(pong) => Some(pong.last_ping_timestamp),
+            _ => None,
+        })
+        .await;
+    assert_eq!(echoed, 77);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_description_that_cannot_be_used_ends_the_connection_with_its_reason() {
+    let meeting = Meeting::new("bad-sdp");
+    let mut client = meeting.open(&meeting.token("Mallory")).await;
+    client.join().await;
+    client
+        .send(Request::Offer(proto::SessionDescription {
+            r#type: "offer".into(),
+            sdp: "v=0\r\nnonsense".into(),
+            id: 1,
+            ..Default::default()
+        }))
+        .await;
+    let leave = client.until(leave_reason).await;
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Disconnect));
+    let (status, reason) = client.closed().await.expect("a status");
+    assert_eq!(status, 1007);
+    assert!(reason.contains("description"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newer_connection_of_a_person_wins() {
+    let meeting = Meeting::new("duplicate");
+    let token = meeting.token("Ada");
+    let mut first = meeting.open(&token).await;
+    let joined = first.join().await;
+    let mut second = meeting.open(&token).await;
+    let again = second.join().await;
+    assert_ne!(sid(&joined), sid(&again));
+    assert!(again.other_participants.is_empty());
+    let leave = first.until(leave_reason).await;
+    assert_eq!(leave.reason, i32::from(proto::DisconnectReason::DuplicateIdentity));
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Disconnect));
+    assert_eq!(first.closed().await.map(|(code, _)| code), Some(1000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_see_each_other_come_and_go() {
+    let meeting = Meeting::new("presence");
+    let mut ada = meeting.open(&meeting.token("Ada")).await;
+    ada.join().await;
+    let mut bob = meeting.open(&meeting.token("Bob")).await;
+    let joined = bob.join().await;
+    assert_eq!(joined.other_participants.len(), 1);
+    assert_eq!(joined.other_participants[0].name, "Ada");
+    let states = |wanted: proto::participant_info::State| {
+        move |reply: Reply| match reply {
+            Reply::Update(update) => {
+                update.participants.into_iter().find(|p| p.name == "Bob" && p.state == i32::from(wanted))
+            }
+            _ => None,
+        }
+    };
+    ada.until(states(proto::participant_info::State::Joined)).await;
+    bob.send(Request::Leave(proto::LeaveRequest::default())).await;
+    ada.until(states(proto::participant_info::State::Disconnected)).await;
+    bob.closed().await;
+    // The row in the store follows.
+    let path = format!("/api/v1/meetings/{}/participants", meeting.id);
+    let begun = Instant::now();
+    loop {
+        let rows = meeting.daemon.call("GET", &path, Some(&meeting.host_token)).json();
+        let left = rows["items"]
+            .as_array()
+            .is_some_and(|rows| rows.iter().any(|row| row["name"] == "Bob" && row["state"] == "left"));
+        if left {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{rows}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_resumed_on_a_new_socket_and_only_by_its_person() {
+    let meeting = Meeting::new("resume");
+    let token = meeting.token("Ada");
+    let mut bob = meeting.open(&meeting.token("Bob")).await;
+    bob.join().await;
+    let mut ada = meeting.open(&token).await;
+    let id = sid(&ada.join().await);
+    drop(ada);
+    let query = format!("&reconnect=1&sid={id}");
+    let mut mallory =
+        Signalling::open(meeting.daemon.address, &meeting.token("Mallory"), &query).await.expect("let in");
+    let leave = mallory.until(leave_reason).await;
+    assert_eq!(leave.reason, i32::from(proto::DisconnectReason::StateMismatch));
+    assert_eq!(leave.action, i32::from(proto::leave_request::Action::Reconnect));
+    let mut ada = Signalling::open(meeting.daemon.address, &token, &query).await.expect("let in");
+    let Received::Reply(first) = ada.receive().await else { panic!("closed") };
+    assert!(matches!(*first, Reply::Reconnect(_)), "{first:?}");
+    let others = ada
+        .until(|reply| match reply {
+            Reply::Update(update) => Some(update.participants.len()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(others, 2);
+    ada.until(|reply| matches!(reply, Reply::Offer(_)).then_some(())).await;
+    // Bob was told nothing of it: the next he hears is that somebody else leaves.
+    ada.send(Request::Leave(proto::LeaveRequest::default())).await;
+    let gone = bob
+        .until(|reply| match reply {
+            Reply::Update(update) => update
+                .participants
+                .into_iter()
+                .find(|p| p.state == i32::from(proto::participant_info::State::Disconnected)),
+            _ => None,
+        })
+        .await;
+    assert_eq!(gone.sid, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_the_meeting_and_a_removal_reach_the_people() {
+    let meeting = Meeting::new("end");
+    let mut ada = meeting.open(&meeting.token("Ada")).await;
+    ada.join().await;
+    meeting.end();
+    let leave = ada.until(leave_reason).await;
+    assert_eq!(leave.reason, i32::from(proto::DisconnectReason::RoomDeleted));
+    ada.closed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_is_answered_and_told_to_the_others() {
+    let meeting = Meeting::new("publish");
+    let mut ada = meeting.open(&meeting.token("Ada")).await;
+    ada.join().await;
+    let mut bob = meeting.open(&meeting.token("Bob")).await;
+    bob.join().await;
+    let offer = include_str!("../../controlplane/tests/data/clients/chromium_offer.sdp");
+    let camera = "7f2e8c92-b97f-4143-b3d7-83fb40ff0fb4";
+    ada.send(Request::AddTrack(proto::AddTrackRequest {
+        cid: camera.into(),
+        r#type: proto::TrackType::Video.into(),
+        source: proto::TrackSource::Camera.into(),
+        encryption: proto::encryption::Type::Gcm.into(),
+        ..Default::default()
+    }))
+    .await;
+    let published = ada
+        .until(|reply| match reply {
+            Reply::TrackPublished(published) => Some(published),
+            _ => None,
+        })
+        .await;
+    assert_eq!(published.cid, camera);
+    let track = published.track.map(|t| t.sid).unwrap_or_default();
+    ada.send(Request::Offer(proto::SessionDescription {
+        r#type: "offer".into(),
+        sdp: offer.into(),
+        id: 5,
+        ..Default::default()
+    }))
+    .await;
+    let answer = ada
+        .until(|reply| match reply {
+            Reply::Answer(answer) => Some(answer),
+            _ => None,
+        })
+        .await;
+    assert_eq!((answer.id, answer.r#type.as_str()), (5, "answer"));
+    let told = bob
+        .until(|reply| match reply {
+            Reply::Update(update) => update.participants.into_iter().find(|p| !p.tracks.is_empty()),
+            _ => None,
+        })
+        .await;
+    assert_eq!(told.tracks[0].sid, track);
+    assert_eq!(told.tracks[0].encryption, i32::from(proto::encryption::Type::Gcm));
+    let offered = bob
+        .until(|reply| match reply {
+            Reply::Offer(offer) => Some(offer),
+            _ => None,
+        })
+        .await;
+    assert!(offered.sdp.contains("m=application"));
+    let rows = meeting.daemon.call(
+        "GET",
+        &format!("/api/v1/meetings/{}/participants", meeting.id),
+        Some(&meeting.host_token),
+    );
+    assert_eq!(rows.status, 200);
+}
