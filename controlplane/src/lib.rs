@@ -2,8 +2,8 @@
 //!
 //! A call's way: `http` or `signal` -> `service` -> `store` (made durable) -> `dispatch` -> a core's lane; reports come back the
 //! same way. `appliance` puts the parts together and takes them apart; `kaigid` (`main.rs`) is the thin program around it.
-//! Ladder (imports only go down): `appliance -> {signal, operator} -> http -> app -> {service, metrics, plane, tls, config}`;
-//! `signal -> {sdp, dispatch}`; `service -> {store, auth} -> ids`.
+//! Ladder (imports only go down; `tests` holds it): `appliance -> {signal, operator}`; `signal -> {http, sdp, dispatch}`;
+//! `{http, operator} -> app -> {service, metrics, tls}`; `service -> {store, auth} -> ids`.
 #![forbid(unsafe_code)]
 
 pub mod app;

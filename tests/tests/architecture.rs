@@ -18,22 +18,51 @@ const CRATES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules of a crate and the modules of the same crate each may import. A module may always import from itself.
-const MODULES: &[(&str, &[(&str, &[&str])])] = &[(
-    "dataplane",
-    &[
-        ("base", &[]),
-        ("wire", &["base"]),
-        ("session", &["wire", "base"]),
-        ("command", &["base"]),
-        ("room", &["session", "wire", "base", "command"]),
-        ("engine", &["room", "session", "wire", "base", "command"]),
-        ("lane", &["command", "base"]),
-        ("io", &["base"]),
-        ("assist", &["lane", "base"]),
-        ("worker", &["io", "engine", "assist", "lane", "command", "base"]),
-        ("boot", &["worker", "io", "engine", "assist", "lane", "command", "base"]),
-    ],
-)];
+const MODULES: &[(&str, &[(&str, &[&str])])] = &[
+    (
+        "dataplane",
+        &[
+            ("base", &[]),
+            ("wire", &["base"]),
+            ("session", &["wire", "base"]),
+            ("command", &["base"]),
+            ("room", &["session", "wire", "base", "command"]),
+            ("engine", &["room", "session", "wire", "base", "command"]),
+            ("lane", &["command", "base"]),
+            ("io", &["base"]),
+            ("assist", &["lane", "base"]),
+            ("worker", &["io", "engine", "assist", "lane", "command", "base"]),
+            ("boot", &["worker", "io", "engine", "assist", "lane", "command", "base"]),
+        ],
+    ),
+    (
+        "controlplane",
+        &[
+            ("ids", &[]),
+            ("store", &[]),
+            ("metrics", &[]),
+            ("sdp", &[]),
+            ("dispatch", &[]),
+            ("auth", &["ids"]),
+            ("config", &["auth"]),
+            ("logging", &["config"]),
+            ("tls", &["config"]),
+            ("plane", &["config", "ids"]),
+            ("service", &["auth", "store", "ids"]),
+            ("app", &["service", "metrics", "auth", "store", "tls", "config"]),
+            ("http", &["app", "service", "plane", "auth", "store", "tls", "config", "ids"]),
+            ("signal", &["http", "app", "service", "dispatch", "sdp", "metrics", "ids"]),
+            ("operator", &["app", "service", "plane", "store", "tls", "config"]),
+            (
+                "appliance",
+                &[
+                    "http", "signal", "operator", "app", "service", "dispatch", "plane", "metrics", "tls",
+                    "config",
+                ],
+            ),
+        ],
+    ),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository root").to_path_buf()
