@@ -8,6 +8,7 @@ mod cores;
 use std::sync::Arc;
 
 use dataplane::base::counters::SharedCounters;
+use dataplane::base::handoff::{DtlsVersion, SrtpProfile};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -31,6 +32,8 @@ pub struct Metrics {
     plane_info: IntGaugeVec,
     /// From opening `/rtc` to media keys in place, seconds.
     pub join_seconds: Histogram,
+    /// Media associations that finished their handshake, by DTLS version and SRTP profile.
+    peers_ready: IntCounterVec,
     /// Recordings by the state they reached.
     pub recordings: IntCounterVec,
     /// HTTP answers by method and status class, seconds to the answer's head.
@@ -54,6 +57,13 @@ impl Metrics {
             HistogramOpts::new("kaigi_join_seconds", "From opening /rtc to media keys in place.")
                 .buckets(JOIN_BOUNDS.to_vec()),
         )?;
+        let peers_ready = IntCounterVec::new(
+            Opts::new(
+                "kaigi_peers_ready_total",
+                "Media associations that finished their handshake, by DTLS version and SRTP profile.",
+            ),
+            &["dtls", "profile"],
+        )?;
         let recordings = IntCounterVec::new(
             Opts::new("kaigi_recordings_total", "Recordings by the state they reached."),
             &["state"],
@@ -67,6 +77,9 @@ impl Metrics {
             Opts::new("kaigi_plane_info", "1; the labels say how packets are moved and sealed."),
             &["io", "suite"],
         )?;
+        for (dtls, profile) in DTLS_VERSIONS.into_iter().flat_map(|dtls| SRTP_PROFILES.map(|profile| (dtls, profile))) {
+            peers_ready.get_metric_with_label_values(&[dtls_name(dtls), profile_name(profile)])?;
+        }
         for state in RECORDING_STATES {
             recordings.get_metric_with_label_values(&[state])?;
         }
@@ -83,6 +96,7 @@ impl Metrics {
         registry.register(Box::new(draining.clone()))?;
         registry.register(Box::new(plane_info.clone()))?;
         registry.register(Box::new(join_seconds.clone()))?;
+        registry.register(Box::new(peers_ready.clone()))?;
         registry.register(Box::new(recordings.clone()))?;
         registry.register(Box::new(http_seconds.clone()))?;
         Ok(Self {
@@ -93,9 +107,15 @@ impl Metrics {
             draining,
             plane_info,
             join_seconds,
+            peers_ready,
             recordings,
             http_seconds,
         })
+    }
+
+    /// Counts one association whose media keys are in place.
+    pub fn peer_ready(&self, dtls: DtlsVersion, profile: SrtpProfile) {
+        self.peers_ready.with_label_values(&[dtls_name(dtls), profile_name(profile)]).inc();
     }
 
     /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
@@ -118,6 +138,27 @@ impl Metrics {
         self.draining.set(i64::from(draining));
         // Encoding fails only for families without metrics, and every family has one from the start.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+const DTLS_VERSIONS: [DtlsVersion; 2] = [DtlsVersion::V12, DtlsVersion::V13];
+const SRTP_PROFILES: [SrtpProfile; 3] =
+    [SrtpProfile::AeadAes256Gcm, SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmSha1_80];
+
+/// Value of the label `dtls`.
+const fn dtls_name(version: DtlsVersion) -> &'static str {
+    match version {
+        DtlsVersion::V12 => "1.2",
+        DtlsVersion::V13 => "1.3",
+    }
+}
+
+/// Value of the label `profile`: the registered name without its `SRTP_` (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
+const fn profile_name(profile: SrtpProfile) -> &'static str {
+    match profile {
+        SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
+        SrtpProfile::AeadAes128Gcm => "AEAD_AES_128_GCM",
+        SrtpProfile::Aes128CmSha1_80 => "AES128_CM_HMAC_SHA1_80",
     }
 }
 
@@ -147,6 +188,7 @@ mod tests {
             "kaigi_meetings 0",
             "kaigi_participants 0",
             "kaigi_join_seconds_count 0",
+            "kaigi_peers_ready_total{dtls=\"1.2\",profile=\"AEAD_AES_256_GCM\"} 0",
             "kaigi_recordings_total{state=\"completed\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");

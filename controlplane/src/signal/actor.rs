@@ -236,6 +236,7 @@ impl RoomActor {
                         }
                     }
                     Effect::Ready(took) => signal.0.metrics.join_seconds.observe(took.as_secs_f64()),
+                    Effect::Keyed(dtls, profile) => signal.0.metrics.peer_ready(dtls, profile),
                     Effect::Media { admission, audio, video } => {
                         let _ = self.notes.send(Note::Media(admission, audio, video)).await;
                     }

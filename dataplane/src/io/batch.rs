@@ -152,9 +152,9 @@ mod tests {
         assert_eq!(shape(&batch), [(100, 64), (100, 64), (100, 2)]);
         batch.clear();
         for _ in 0..60 {
-            push(&mut batch, 1, 1472);
+            push(&mut batch, 1, 1452);
         }
-        assert_eq!(shape(&batch), [(1472, 44), (1472, 16)]);
+        assert_eq!(shape(&batch), [(1452, 44), (1452, 16)]);
         assert!(batch.sends().iter().all(|send| send.bytes <= GSO_BYTES_MAX));
     }
 

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane::base::handoff::{DtlsVersion, Fingerprint};
+use dataplane::base::handoff::{DtlsVersion, Fingerprint, SrtpProfile};
 use dataplane::base::ids::{CoreId, MeetingId, PeerId, StreamId, TrackId};
 use dataplane::command::{Command, Report};
 use livekit_protocol as proto;
@@ -65,6 +65,8 @@ pub enum Effect {
     Close(ConnectionId, Hangup),
     /// Somebody's media became ready this long after the socket was accepted.
     Ready(Duration),
+    /// One association has its media keys.
+    Keyed(DtlsVersion, SrtpProfile),
     /// Which media a member sends.
     Media {
         /// Who.

@@ -58,6 +58,7 @@ impl Stage {
                 }
                 Effect::Close(connection, _) => self.closed.push(connection),
                 Effect::Ready(_) => self.ready += 1,
+                Effect::Keyed(dtls, _) => assert_eq!(dtls, DtlsVersion::V12),
                 Effect::Media { audio, video, .. } => self.media.push((audio, video)),
                 Effect::Left(_) => self.left += 1,
                 Effect::Renew(..) => {}

@@ -19,8 +19,9 @@ const SPEAKING_LEVEL_STEP: u8 = 6;
 impl Room {
     pub(super) fn watch(&mut self, now_ms: u64, report: Report) {
         match report {
-            Report::PeerReady { peer, .. } => {
+            Report::PeerReady { peer, dtls, profile } => {
                 let Some((key, side)) = self.peers.get(&peer).copied() else { return };
+                self.effects.push(Effect::Keyed(dtls, profile));
                 let Some(member) = self.members.get_mut(&key) else { return };
                 let ours = match side {
                     super::Side::Publisher => member.publisher.as_mut(),
