@@ -77,7 +77,9 @@ impl Metrics {
             Opts::new("kaigi_plane_info", "1; the labels say how packets are moved and sealed."),
             &["io", "suite"],
         )?;
-        for (dtls, profile) in DTLS_VERSIONS.into_iter().flat_map(|dtls| SRTP_PROFILES.map(|profile| (dtls, profile))) {
+        for (dtls, profile) in
+            DTLS_VERSIONS.into_iter().flat_map(|dtls| SRTP_PROFILES.map(|profile| (dtls, profile)))
+        {
             peers_ready.get_metric_with_label_values(&[dtls_name(dtls), profile_name(profile)])?;
         }
         for state in RECORDING_STATES {

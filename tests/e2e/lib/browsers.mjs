@@ -6,15 +6,18 @@ import path from 'node:path';
 
 const CHROMIUM_ARGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
-  '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--autoplay-policy=no-user-gesture-required',
+  '--use-fake-device-for-media-stream', '--autoplay-policy=no-user-gesture-required',
   '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding'];
 
-/** A browser with a method `page(url, init?)` and `close()`; pages answer `evaluate`, `waitForFunction`, `close`. */
-export async function chromium(extra = [], { permissions = ['camera', 'microphone'], ...options } = {}) {
+/**
+ * A browser with `page(url)` and `close()`; its pages answer `evaluate`, `click`, `reload`, `close`.
+ * Without `fakePermission` the browser asks for devices as it asks a person.
+ */
+export async function chromium(extra = [], { permissions = ['camera', 'microphone'], fakePermission = true, ...options } = {}) {
   const { chromium: driver } = await import('playwright-core');
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'kaigi-chromium-'));
   const context = await driver.launchPersistentContext(profile, {
-    executablePath: '/usr/bin/chromium', headless: true, args: [...CHROMIUM_ARGS, ...extra],
+    executablePath: '/usr/bin/chromium', headless: true, args: [...CHROMIUM_ARGS, ...(fakePermission ? ['--use-fake-ui-for-media-stream'] : []), ...extra],
     ignoreDefaultArgs: ['--headless', '--headless=old', '--mute-audio'], permissions, ...options,
   });
   return {
