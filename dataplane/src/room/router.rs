@@ -223,8 +223,12 @@ impl Rooms {
             None => (track.layers.len() == 1).then_some(0),
         };
         let layer = layer.ok_or(DropReason::UnknownSsrc)?;
+        let paired = track.repairs.iter().find(|(media, _)| *media == header.ssrc).map(|(_, rtx)| *rtx);
         if !self.bind_source(index, key, layer, header.ssrc, repair) {
             return Err(DropReason::TooManySsrcs);
+        }
+        if let Some(rtx) = paired {
+            self.bind_source(index, key, layer, rtx, true);
         }
         Ok(Source { track: key, layer, repair })
     }

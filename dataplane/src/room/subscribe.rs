@@ -32,7 +32,9 @@ impl Rooms {
             },
         };
         let Some(track) = self.tracks.get_mut(key) else { return };
-        let layers = publish.rids.len().max(publish.ssrcs.len()).clamp(1, LAYERS_PER_TRACK);
+        // With rids they count; a list of SSRCs alone is one layer each, lowest first.
+        let named = if publish.rids.is_empty() { publish.ssrcs.len() } else { publish.rids.len() };
+        let layers = named.clamp(1, LAYERS_PER_TRACK);
         while track.layers.len() < layers {
             track.layers.push(Layer::new(publish.kind));
         }
@@ -41,11 +43,17 @@ impl Rooms {
         track.extensions = publish.extensions;
         track.rids = publish.rids;
         track.rids.truncate(LAYERS_PER_TRACK);
+        track.repairs.clear();
+        track
+            .repairs
+            .extend(publish.ssrcs.iter().filter_map(|signalled| Some((signalled.ssrc, signalled.rtx?))));
         let layers = track.layers.len();
+        // The order of SSRCs says nothing about the order of rids: those packets say which they are.
+        let learned = layers > 1 && !track.rids.is_empty() && track.extensions.id(Extension::Rid).is_some();
         for (nth, signalled) in publish.ssrcs.iter().enumerate() {
             let layer = match signalled.rid {
                 Some(rid) => self.tracks.get(key).and_then(|track| track.layer_of(rid)),
-                None => (nth < layers).then_some(nth as u8),
+                None => (!learned && nth < layers).then_some(nth as u8),
             };
             if let Some(layer) = layer {
                 self.bind_source(index, key, layer, signalled.ssrc, false);
@@ -75,6 +83,7 @@ impl Rooms {
             formats: Vec::new(),
             extensions: publish.extensions,
             rids: Vec::new(),
+            repairs: Vec::new(),
             layers: Vec::new(),
             active: Default::default(),
             streams: Vec::new(),

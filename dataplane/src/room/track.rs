@@ -33,6 +33,8 @@ pub struct Track {
     pub extensions: ExtensionMap,
     /// Layer names from lowest to highest; empty without simulcast.
     pub rids: Vec<Rid>,
+    /// Media SSRCs that the SDP named with their retransmission SSRCs (FID), for layers that are learned by rid.
+    pub repairs: Vec<(Ssrc, Ssrc)>,
     /// One at least; lowest first.
     pub layers: Vec<Layer>,
     /// Layers that send.

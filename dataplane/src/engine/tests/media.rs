@@ -137,6 +137,31 @@ fn simulcast_is_learned_from_mid_and_rid_and_layers_switch_at_keyframes() {
 }
 
 #[test]
+fn ssrcs_in_the_description_do_not_decide_layers_but_bring_their_retransmissions() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    // As one browser offers: SSRCs with FID pairs, highest first, and rids that say otherwise.
+    let ssrcs = [1_002, 1_001].map(|ssrc| SignalledSsrc {
+        ssrc: Ssrc(ssrc),
+        rtx: Some(Ssrc(ssrc + 50_000)),
+        rid: None,
+    });
+    house.publish_layers(1, 2, MediaKind::Video, ssrcs.to_vec(), &["q", "h"]);
+    house.subscribe(2, 200, 2, MediaKind::Video);
+    for (ssrc, rid) in [(1_001, "q"), (1_002, "h")] {
+        let payload = vp8(1, true);
+        let labels = [(4, "m2"), (10, rid)];
+        house.send_rtp(1, &Media { ssrc, pt: VP8, payload: &payload, labels: &labels, ..MEDIA });
+    }
+    house.flush();
+    let layer = |house: &House, ssrc| house.engine.rooms.source(house.peer_index(1), Ssrc(ssrc));
+    let found = [1_001, 1_002, 51_001, 51_002]
+        .map(|ssrc| layer(&house, ssrc).map(|source| (source.layer, source.repair)));
+    assert_eq!(found, [Some((0, false)), Some((1, false)), Some((0, true)), Some((1, true))]);
+}
+
+#[test]
 fn a_stream_falls_back_when_its_layer_falls_silent() {
     let mut house = House::new();
     house.join(1, 10);

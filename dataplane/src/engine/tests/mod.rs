@@ -335,6 +335,10 @@ impl House {
         self.engine.handle_datagram(self.now, path, &mut out[..bytes]);
     }
 
+    fn peer_index(&self, id: u32) -> usize {
+        self.engine.peers.key_of(PeerId(id)).expect("opened").index()
+    }
+
     fn dropped(&self, reason: DropReason) -> u64 {
         self.engine.counters().dropped[reason as usize]
     }
