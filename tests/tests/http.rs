@@ -607,6 +607,32 @@ fn the_page_is_fresh_guarded_and_compressed() {
 }
 
 #[test]
+fn what_the_page_loads_is_kept_forever_and_sent_small() {
+    let home = Home::demo("assets");
+    let page = home.daemon.call("GET", "/", None).text();
+    let assets: BTreeSet<&str> = page.split('"').filter(|part| part.starts_with("/assets/")).collect();
+    if assets.is_empty() {
+        assert!(
+            page.contains("make run"),
+            "a page without assets is the one that says how to build them: {page}"
+        );
+        eprintln!("SKIPPED: the web client is not built; run make web");
+        return;
+    }
+    for path in assets {
+        let plain = home.daemon.call("GET", path, None);
+        assert_eq!(plain.status, 200, "{path}");
+        assert!(plain.header("cache-control").is_some_and(|c| c.contains("immutable")), "{path}");
+        assert_ne!(plain.header("content-type"), Some("application/octet-stream"), "{path}");
+        let packed = home.daemon.send("GET", path, None, &[("accept-encoding", "gzip, br")], b"");
+        if path.ends_with(".js") || path.ends_with(".css") {
+            assert_eq!(packed.header("content-encoding"), Some("br"), "{path}");
+            assert!(packed.body.len() < plain.body.len() / 2, "{path}");
+        }
+    }
+}
+
+#[test]
 fn pages_of_other_origins_may_call_the_api() {
     let home = Home::demo("cors");
     let asked = [
