@@ -57,7 +57,7 @@ pub struct ServeArgs {
     /// Address clients reach this node at; may be repeated [default: the addresses of its interfaces].
     #[arg(long, value_name = "IP")]
     pub node_ip: Vec<String>,
-    /// Where clients reach this server, like https://meet.example.org [default: where they asked].
+    /// Where clients reach this server, as scheme and host without a path [default: where they asked].
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
     /// Certificate chain, PEM; turns TLS on.
