@@ -11,6 +11,9 @@ use crate::base::slab::Key;
 use crate::session::reports::round_trip_us;
 use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo};
 
+/// RTCP packet type of source descriptions.
+const SDES: u8 = 202;
+
 impl Rooms {
     /// Takes a decrypted RTCP datagram of the peer at `index`.
     pub fn handle_rtcp(&mut self, turn: &mut Turn<'_>, index: usize, datagram: &[u8]) {
@@ -50,11 +53,11 @@ impl Rooms {
                 self.keyframe_for(key);
                 Ok(())
             }
-            // The source says goodbye; its track stays until signalling ends it.
-            RtcpEvent::Bye { .. } => Ok(()),
-            RtcpEvent::Twcc { .. } | RtcpEvent::Remb { .. } | RtcpEvent::Ignored { .. } => {
-                Err(DropReason::RtcpIgnored)
-            }
+            // The source says goodbye; its track stays until signalling ends it. Estimates of the link have no reader here.
+            RtcpEvent::Bye { .. } | RtcpEvent::Twcc { .. } | RtcpEvent::Remb { .. } => Ok(()),
+            // Every report comes with names, which say nothing that signalling did not.
+            RtcpEvent::Ignored { packet_type: SDES, .. } => Ok(()),
+            RtcpEvent::Ignored { .. } => Err(DropReason::RtcpIgnored),
         }
     }
 
