@@ -7,4 +7,5 @@
 
 pub mod client;
 pub mod http;
+pub mod load;
 pub mod signalling;
