@@ -46,7 +46,7 @@ tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json
 	@touch $@
 
 test-e2e: $(BIN)/kaigid tests/e2e/node_modules/.package-lock.json
-	KAIGI_BIN=$(abspath $(BIN)) node --test --test-concurrency=1 --test-reporter=spec 'tests/e2e/*.test.mjs'
+	KAIGI_BIN=$(abspath $(BIN)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
 
 check: web ## the quick gate: format, lints as errors, unit tests, architecture
 	cargo fmt --all --check

@@ -18,7 +18,7 @@ step() {
     summary+=("$( ((status == 0)) && echo passed || echo FAILED)  $((SECONDS - start)) s  $name")
 }
 
-step "simulation, 1000 seeds" env KAIGI_SOAK_SEEDS=1000 cargo test --release --locked -p tests --test simulation -- --nocapture
+step "simulation, 1000 seeds" env SIMULATION_SEEDS=1000 cargo test --release --locked -p tests --test simulation -- --nocapture
 step "durability, 200 kill rounds" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 cargo test --release --locked -p tests --test durability -- --nocapture
 (cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error)
 step "browsers after kill -9, 10 rounds" env KAIGI_BIN="$bin" KAIGI_RESTART_ROUNDS=10 node --test --test-reporter=spec tests/e2e/restart.test.mjs
