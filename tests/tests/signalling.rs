@@ -69,6 +69,9 @@ async fn the_validator_says_why_and_never_404_and_v1_is_absent_readably() {
     assert_eq!(validate(&token), 200);
     assert_eq!(validate(""), 401);
     assert_eq!(validate("nonsense"), 401);
+    assert_eq!(validate("a&access_token=b"), 401, "an unreadable query");
+    let plain = meeting.daemon.call("GET", &format!("/rtc?access_token={token}"), None);
+    assert_eq!((plain.status, plain.header("content-type")), (426, Some("application/problem+json")));
     assert_eq!(validate(&meeting.host_token), 401, "a token for another purpose");
     assert_eq!(meeting.daemon.call("GET", "/rtc/validate", Some(&token)).status, 200, "as a header");
     for path in ["/rtc/v1", "/rtc/v1/validate"] {

@@ -81,6 +81,8 @@ kinds! {
         "The member errors lists each field by its JSON pointer (RFC 6901) with what is wrong.";
     NotYetSupported => 422, "not-yet-supported", "This is not supported yet",
         "The field asks for a feature of a later version; it is refused rather than ignored.";
+    UpgradeRequired => 426, "upgrade-required", "This address speaks WebSocket",
+        "Connect with a WebSocket client (RFC 6455).";
     Internal => 500, "internal", "Something went wrong here",
         "The fault is the server's; its log says more.";
     Draining => 503, "draining", "The server is going away",

@@ -3,6 +3,8 @@
 //! Promises: unknown attributes and formats are skipped; a section that lacks what it needs is an error of the whole
 //! description; a rejected section (port 0 outside a bundle) keeps its place and mid and nothing else.
 
+use std::collections::HashSet;
+
 use dataplane::base::handoff::Fingerprint;
 use dataplane::base::ids::{Label, Mid, Rid, Ssrc};
 use dataplane::base::limits::LAYERS_PER_TRACK;
@@ -11,7 +13,10 @@ use dataplane::command::SignalledSsrc;
 use sdp_types::{Media, Session};
 
 use super::attributes::{self, Direction, RtpMap, Setup};
-use super::{FMTP_BYTES_MAX, FORMATS_MAX, ICE_BYTES_MAX, SDP_BYTES_MAX, SECTIONS_MAX, SSRCS_MAX, SdpError};
+use super::{
+    ATTRIBUTES_MAX, FMTP_BYTES_MAX, FORMATS_MAX, ICE_BYTES_MAX, SDP_BYTES_MAX, SECTIONS_MAX, SSRCS_MAX,
+    SdpError,
+};
 
 /// What a media section carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,13 +123,17 @@ impl Description {
         if session.medias.is_empty() || session.medias.len() > SECTIONS_MAX {
             return Err(SdpError::SectionCount);
         }
-        let bundle = session
+        let attributes = session.medias.iter().map(|m| m.attributes.len()).chain([session.attributes.len()]);
+        if attributes.max() > Some(ATTRIBUTES_MAX) {
+            return Err(SdpError::AttributeCount);
+        }
+        let bundle: HashSet<&str> = session
             .attributes
             .iter()
             .filter(|a| a.attribute == "group")
             .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
-            .collect::<Vec<_>>()
-            .join(" ");
+            .flat_map(str::split_ascii_whitespace)
+            .collect();
         let mut sections: Vec<Section> = Vec::with_capacity(session.medias.len());
         for media in &session.medias {
             let section = section(media, &bundle)?;
@@ -187,9 +196,9 @@ fn transport(session: &Session, media: Option<&Media>) -> Result<RemoteTransport
     })
 }
 
-fn section(media: &Media, bundle: &str) -> Result<Section, SdpError> {
+fn section(media: &Media, bundle: &HashSet<&str>) -> Result<Section, SdpError> {
     let mid = value(media, "mid").and_then(|v| Label::new(v.as_bytes())).ok_or(SdpError::Mid)?;
-    let bundled = bundle.split_ascii_whitespace().any(|m| m == mid.as_str());
+    let bundled = bundle.contains(mid.as_str());
     let bundle_only = media.attributes.iter().any(|a| a.attribute == "bundle-only");
     let kind = match media.media.as_str() {
         "audio" => SectionKind::Media(MediaKind::Audio),
@@ -226,12 +235,9 @@ fn section(media: &Media, bundle: &str) -> Result<Section, SdpError> {
 
 fn formats(media: &Media, kind: SectionKind) -> Vec<OfferedFormat> {
     let maps: Vec<RtpMap<'_>> = values(media, "rtpmap").take(FORMATS_MAX).filter_map(RtpMap::parse).collect();
-    let fmtp_of = |pt: u8| {
-        values(media, "fmtp")
-            .filter_map(attributes::prefixed)
-            .find(|(of, _)| *of == pt)
-            .map_or("", |(_, fmtp)| fmtp)
-    };
+    let fmtps: Vec<(u8, &str)> =
+        values(media, "fmtp").filter_map(attributes::prefixed).take(FORMATS_MAX).collect();
+    let fmtp_of = |pt: u8| fmtps.iter().find(|(of, _)| *of == pt).map_or("", |(_, fmtp)| fmtp);
     let rtx_of = |pt: u8| {
         maps.iter().filter(|m| m.name.eq_ignore_ascii_case("rtx")).find_map(|m| {
             let apt = attributes::parameter(fmtp_of(m.pt), "apt")?;
@@ -327,6 +333,11 @@ fn rids(media: &Media) -> Vec<Rid> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use dataplane::base::rng::Rng;
+    use dataplane::command::IceCredentials;
+
+    use super::super::answer::{Preferences, answer};
+    use super::super::lines::LocalTransport;
     use super::*;
 
     /// Offers of real clients, by name.
@@ -409,6 +420,49 @@ pub(crate) mod tests {
                 let mut damaged = text.to_owned();
                 damaged.replace_range(index..=index, "\u{fffd}");
                 let _ = Description::parse(&damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn a_description_of_the_largest_size_is_read_in_bounded_time() {
+        let head = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n";
+        let line = "a=fmtp:96 apt=97\r\n";
+        let section = format!("m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n{}", line.repeat(ATTRIBUTES_MAX));
+        assert_eq!(Description::parse(&format!("{head}{section}")), Err(SdpError::AttributeCount));
+        let many: String = (0..=SECTIONS_MAX).map(|n| format!("m=audio 9 X 0\r\na=mid:{n}\r\n")).collect();
+        assert_eq!(Description::parse(&format!("{head}{many}")), Err(SdpError::SectionCount));
+    }
+
+    #[test]
+    fn what_is_read_from_mutated_offers_can_be_answered_or_is_refused() {
+        let mut rng = Rng::new(7);
+        for _ in 0..2_000 {
+            let (_, text) = OFFERS[rng.below(OFFERS.len() as u64) as usize];
+            let mut lines: Vec<&str> = text.lines().collect();
+            for _ in 0..=rng.below(4) {
+                let (from, to) =
+                    (rng.below(lines.len() as u64) as usize, rng.below(lines.len() as u64) as usize);
+                match rng.below(3) {
+                    0 => drop(lines.remove(from)),
+                    1 => lines.swap(from, to),
+                    _ => lines.insert(to, lines[from]),
+                }
+            }
+            let Ok(description) = Description::parse(&lines.join("\r\n")) else { continue };
+            let ice = IceCredentials { ufrag: "abcd".into(), pwd: "0123456789abcdef012345".into() };
+            let local = LocalTransport {
+                ice: &ice,
+                fingerprint: Fingerprint([0; 32]),
+                candidates: &[],
+                session: 1,
+                version: 1,
+            };
+            if let Ok(answer) = answer(&description, &local, |_| Preferences::default()) {
+                let parsed = Description::parse(&answer.sdp);
+                let has_transport = parsed.is_ok_and(|p| p.sections.len() == description.sections.len());
+                let all_rejected = !answer.sdp.contains("a=setup:passive");
+                assert!(has_transport || all_rejected, "{}", answer.sdp);
             }
         }
     }

@@ -22,6 +22,8 @@ pub const SECTIONS_MAX: usize = 512;
 pub const FORMATS_MAX: usize = 64;
 /// Most SSRCs kept of one section: three layers with retransmissions, twice.
 pub const SSRCS_MAX: usize = 12;
+/// Most attributes of one section; Chromium writes about 120 for video with simulcast.
+pub const ATTRIBUTES_MAX: usize = 512;
 /// Longest format parameters kept, bytes.
 pub const FMTP_BYTES_MAX: usize = 256;
 /// Longest user fragment or password (RFC 8839 section 5.4), bytes.
@@ -39,6 +41,9 @@ pub enum SdpError {
     /// More than [`SECTIONS_MAX`] media sections, or none.
     #[error("the number of media sections is out of bounds")]
     SectionCount,
+    /// More than [`ATTRIBUTES_MAX`] attributes in one section.
+    #[error("a media section has too many attributes")]
+    AttributeCount,
     /// A section without `a=mid`, with one that is too long, or with one used twice.
     #[error("a media section has no usable a=mid")]
     Mid,

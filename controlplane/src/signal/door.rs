@@ -5,7 +5,9 @@
 
 use std::time::Instant;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +26,7 @@ use crate::service::{Admission, ServiceError};
 const WRITE_BUFFER_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 
 /// Query of `/rtc` as far as we use it.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Params {
     #[serde(default)]
     access_token: String,
@@ -33,7 +35,7 @@ struct Params {
     #[serde(default)]
     sid: String,
     auto_subscribe: Option<String>,
-    client_protocol: Option<i32>,
+    client_protocol: Option<String>,
 }
 
 /// What the routes need.
@@ -72,26 +74,36 @@ fn admit(app: &App, params: &Params, headers: &HeaderMap) -> Result<Admission, P
     })
 }
 
+/// A query that cannot be read is one without a token.
+fn readable(params: Result<Query<Params>, QueryRejection>) -> Params {
+    params.map(|Query(params)| params).unwrap_or_default()
+}
+
 fn is_set(flag: &str) -> bool {
     flag == "1" || flag.eq_ignore_ascii_case("true")
 }
 
 async fn rtc(
     State(Door { app, signal }): State<Door>,
-    Query(params): Query<Params>,
+    params: Result<Query<Params>, QueryRejection>,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let accepted = Instant::now();
+    let params = readable(params);
     let admission = match admit(&app, &params, &headers) {
         Ok(admission) => admission,
         Err(problem) => return problem.into_response(),
     };
     let Some(signal) = signal else { return Problem::from(ServiceError::Draining).into_response() };
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(refused) => return Problem::new(Kind::UpgradeRequired, refused.to_string()).into_response(),
+    };
     let resume = (is_set(&params.reconnect) && !params.sid.is_empty()).then_some(params.sid);
     let client = Client {
         auto_subscribe: params.auto_subscribe.as_deref().is_none_or(is_set),
-        client_protocol: params.client_protocol.unwrap_or(0),
+        client_protocol: params.client_protocol.and_then(|v| v.parse().ok()).unwrap_or(0),
     };
     let asked = Asked { admission, client, resume };
     upgrade
@@ -103,9 +115,10 @@ async fn rtc(
 
 async fn validate(
     State(Door { app, .. }): State<Door>,
-    Query(params): Query<Params>,
+    params: Result<Query<Params>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
+    let params = readable(params);
     match admit(&app, &params, &headers) {
         Ok(_) => (StatusCode::OK, "success").into_response(),
         Err(problem) => problem.into_response(),

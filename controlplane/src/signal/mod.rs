@@ -104,6 +104,11 @@ impl Signal {
     /// Hands an input to the meeting's room, which begins if there is none.
     fn tell_or_begin(&self, admission: &Admission, input: Input) -> Result<mpsc::Sender<Input>, RoomRefusal> {
         let mut rooms = self.rooms();
+        if rooms.get(&admission.meeting).is_some_and(mpsc::Sender::is_closed) {
+            tracing::error!(meeting = %admission.meeting, "a room ended in a panic; this is a bug");
+            rooms.remove(&admission.meeting);
+            self.0.dispatch.close_room(admission.meeting);
+        }
         if let Some(inbox) = rooms.get(&admission.meeting) {
             inbox.try_send(input).map_err(|_| RoomRefusal::Busy)?;
             return Ok(inbox.clone());

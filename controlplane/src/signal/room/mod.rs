@@ -37,7 +37,7 @@ use crate::service::Admission;
 pub const GRACE_MS: u64 = 20_000;
 /// How long after a closed media path the signal connection may still say that it left, milliseconds.
 const FAREWELL_MS: u64 = 1_500;
-/// How often link qualities go out, milliseconds.
+/// How often link qualities and the room's figures go out, milliseconds.
 const QUALITY_MS: u64 = 2_000;
 /// How often clients get a fresh token, milliseconds.
 const TOKEN_MS: u64 = 10 * 60 * 1000;
@@ -121,6 +121,8 @@ pub struct Room {
     tracks: HashMap<TrackId, MemberKey>,
     streams: HashMap<StreamId, MemberKey>,
     created_ms: i64,
+    /// People and publishers as last told.
+    told: (usize, usize),
     quality_at: u64,
     token_at: u64,
     effects: Vec<Effect>,
@@ -142,6 +144,7 @@ impl Room {
             tracks: HashMap::new(),
             streams: HashMap::new(),
             created_ms,
+            told: (0, 0),
             quality_at: QUALITY_MS,
             token_at: TOKEN_MS,
             effects: Vec::new(),
@@ -232,8 +235,13 @@ impl Room {
     }
 
     fn info(&self) -> proto::Room {
-        let publishers = self.members.values().filter(|m| m.is_publisher()).count();
-        messages::room(&self.sid, &self.meeting.to_string(), self.created_ms, self.members.len(), publishers)
+        let (people, publishers) = self.count();
+        messages::room(&self.sid, &self.meeting.to_string(), self.created_ms, people, publishers)
+    }
+
+    /// People and publishers.
+    fn count(&self) -> (usize, usize) {
+        (self.members.len(), self.members.values().filter(|m| m.is_publisher()).count())
     }
 
     fn command(&mut self, command: Command) {

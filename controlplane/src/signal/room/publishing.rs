@@ -184,6 +184,10 @@ impl Room {
     pub(super) fn retire(&mut self, track: &Track) {
         self.drop_streams_of(track.id);
         self.tracks.remove(&track.id);
+        for member in self.members.values_mut() {
+            member.subscriber.wishes.remove(&track.info.sid);
+            member.subscriber.wanted.remove(&track.info.sid);
+        }
         if track.published.is_some() {
             self.command(Command::Unpublish { track: track.id });
         }

@@ -211,6 +211,7 @@ fn a_publication_reaches_the_others_as_update_then_offer_then_stream() {
     stage.answer(1);
     stage.answer(2);
     stage.advance(3_000);
+    stage.take(2);
     stage.publish(1, CHROMIUM, &both());
     let replies = stage.take(1);
     let published = replies.iter().filter(|r| matches!(r, Reply::TrackPublished(_))).count();

@@ -107,7 +107,7 @@ impl Room {
         }
     }
 
-    /// Tells everybody whose link became better or worse.
+    /// Tells everybody whose link became better or worse, and how many people there are.
     pub(super) fn send_qualities(&mut self, now_ms: u64) {
         if now_ms < self.quality_at {
             return;
@@ -129,6 +129,11 @@ impl Room {
         }
         if !updates.is_empty() {
             self.broadcast(None, &messages::quality(updates));
+        }
+        let count = self.count();
+        if std::mem::replace(&mut self.told, count) != count {
+            let message = messages::room_update(self.info());
+            self.broadcast(None, &message);
         }
     }
 }
