@@ -51,8 +51,7 @@ test-e2e: $(BIN)/kaigid tests/e2e/node_modules/.package-lock.json
 check: web ## the quick gate: format, lints as errors, unit tests, architecture
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
-	cargo test --workspace --lib --bins $(CARGO_FLAGS) --quiet
-	cargo test -p tests --test architecture $(CARGO_FLAGS) --quiet
+	cargo test --workspace --lib --bins --test architecture $(CARGO_FLAGS) --quiet
 	cd $(WEB) && npm run --silent check
 
 soak: setup-test web $(BIN)/kaigid ## the long versions: all seeds, all kill rounds, fuzzing

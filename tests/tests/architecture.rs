@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates of this workspace that a crate may depend on: `kernels <- dataplane <- controlplane <- tools <- perf`, `tests` sees all.
-const CRATES: &[(&str, &[&str])] = &[
+const CRATES: &[Edges] = &[
     ("kernels", &[]),
     ("dataplane", &["kernels"]),
     ("controlplane", &["dataplane"]),
@@ -17,8 +17,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tests", &["kernels", "dataplane", "controlplane", "tools", "perf"]),
 ];
 
+/// A name and the names it may import.
+type Edges = (&'static str, &'static [&'static str]);
+
 /// Modules of a crate and the modules of the same crate each may import. A module may always import from itself.
-const MODULES: &[(&str, &[(&str, &[&str])])] = &[
+const MODULES: &[(&str, &[Edges])] = &[
     (
         "dataplane",
         &[
