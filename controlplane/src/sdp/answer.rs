@@ -325,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn redundant_audio_leads_where_it_is_wanted_and_offered() {
+        let codecs = |name: &str, red| {
+            let preferences = Preferences { red, ..Preferences::default() };
+            let description = offer(name);
+            let audio = description.sections.iter().find(|s| s.kind == SectionKind::Media(MediaKind::Audio));
+            audio_formats(audio.expect("every offer has audio"), &preferences)
+                .iter()
+                .map(|f| f.format.codec)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(codecs("chromium", true), [Codec::Red, Codec::Opus]);
+        assert_eq!(codecs("chromium", false), [Codec::Opus]);
+        assert_eq!(codecs("firefox", true), [Codec::Opus]);
+    }
+
+    #[test]
     fn simulcast_is_answered_with_rids_and_their_extensions() {
         for name in ["chromium", "firefox"] {
             let answer = answer_to(&offer(name), &[]);

@@ -137,7 +137,12 @@ impl Track {
     #[must_use]
     #[expect(deprecated, reason = "stereo is told by a deprecated field that clients still read")]
     pub fn preferences(&self) -> Preferences<'_> {
-        Preferences { codecs: &self.codecs, red: false, stereo: self.info.stereo, dtx: self.dtx }
+        Preferences {
+            codecs: &self.codecs,
+            red: !self.info.disable_red,
+            stereo: self.info.stereo,
+            dtx: self.dtx,
+        }
     }
 
     /// Takes what was negotiated; false if it is what it was.
