@@ -22,7 +22,9 @@ use crate::base::counters::Counters;
 use crate::base::drops::DropReason;
 use crate::base::handoff::{AssistReply, AssistRequest};
 use crate::base::ids::CoreId;
-use crate::base::limits::{ASSIST_LANE, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, STUN_FAILURES_PER_SECOND};
+use crate::base::limits::{
+    ASSIST_LANE, DATAGRAM_BYTES_MAX, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, STUN_FAILURES_PER_SECOND,
+};
 use crate::base::net::{Path, SendBuffers};
 use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
@@ -133,7 +135,10 @@ impl Engine {
         match reply {
             AssistReply::Datagram { peer, bytes } => {
                 let Some(key) = self.peers.key_of(peer) else { return };
-                if !self.outbox.push_record(key, bytes) {
+                // No backend would ever take it, and what follows would wait behind it.
+                if bytes.len() > DATAGRAM_BYTES_MAX {
+                    self.counters.drop(DropReason::TooLong);
+                } else if !self.outbox.push_record(key, bytes) {
                     self.counters.drop(DropReason::QueueFull);
                 }
             }

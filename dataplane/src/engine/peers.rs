@@ -4,8 +4,8 @@
 
 use crate::base::ids::PeerId;
 use crate::base::limits::{
-    CONSENT_US, DTLS_PER_SECOND, EARLY_PACKETS_PER_PEER, HANDSHAKE_US, PATHS_PER_PEER, PEERS_PER_CORE,
-    RTCP_PER_SECOND,
+    CONSENT_US, DTLS_PER_SECOND, EARLY_PACKETS_PER_PEER, HANDSHAKE_US, LAYER_CHECK_US, PATHS_PER_PEER,
+    PEERS_PER_CORE, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, RTCP_PER_SECOND,
 };
 use crate::base::net::Path;
 use crate::base::rate::RateLimit;
@@ -91,6 +91,21 @@ impl Due {
         quality: Micros::NEVER,
         layers: Micros::NEVER,
     };
+
+    /// What is due cannot be done: requests and arrivals come up again by themselves, the rest after its interval. None is in the
+    /// past afterwards, or the timer would fire again within the turn.
+    pub fn postpone(&mut self, now: Micros) {
+        let later = |due: &mut Micros, at: Micros| {
+            if *due <= now {
+                *due = at;
+            }
+        };
+        later(&mut self.requests, Micros::NEVER);
+        later(&mut self.arrivals, Micros::NEVER);
+        later(&mut self.reports, now.after_us(REPORT_INTERVAL_US));
+        later(&mut self.quality, now.after_us(QUALITY_INTERVAL_US));
+        later(&mut self.layers, now.after_us(LAYER_CHECK_US));
+    }
 
     /// The first of them.
     pub fn first(&self) -> Micros {

@@ -88,7 +88,7 @@ impl Engine {
         let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
         let (Some(srtp), Some(path)) = (&mut peer.srtp, peer.ice.path()) else {
             // Nothing can be said yet; what became due is said when keys and path are there.
-            peer.due.requests = Micros::NEVER;
+            peer.due.postpone(now);
             self.arm(key);
             return;
         };

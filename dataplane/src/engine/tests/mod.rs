@@ -1,6 +1,7 @@
 //! The engine driven by small hand-made peers: STUN from the writer, SRTP from the other end's contexts.
 
 mod abuse;
+mod faults;
 mod joining;
 mod media;
 mod repair;
