@@ -63,6 +63,7 @@ impl Engine {
         while let Some(item) = self.rooms.queue().first(index) {
             let Some((srtp, path)) = ready else {
                 self.rooms.queue().pop(index);
+                self.rooms.give_up(&item);
                 self.rooms.drop_item(&item);
                 turn.counters.drop(DropReason::NoPath);
                 continue;
@@ -83,7 +84,10 @@ impl Engine {
             };
             match outcome {
                 Ok((taken, bytes)) => self.rooms.commit(&mut turn, &item, &taken, bytes),
-                Err(reason) => turn.counters.drop(reason),
+                Err(reason) => {
+                    self.rooms.give_up(&item);
+                    turn.counters.drop(reason);
+                }
             }
             self.rooms.queue().pop(index);
             self.rooms.drop_item(&item);

@@ -176,6 +176,16 @@ impl Rooms {
         Ok(prepared)
     }
 
+    /// An item could not be sent. When it was to begin a run, the packets behind it have nothing to follow: the stream is where it
+    /// was before, and begins with the next packet that it can begin with.
+    pub fn give_up(&mut self, item: &Item) {
+        if item.role == Role::RunStart
+            && let Some(stream) = self.streams.get_mut(item.stream)
+        {
+            stream.current = None;
+        }
+    }
+
     /// A send buffer took the packet, as a datagram of `bytes`.
     pub fn commit(&mut self, turn: &mut Turn<'_>, item: &Item, taken: &Taken, bytes: usize) {
         let Some(stream) = self.streams.get_mut(item.stream) else { return };

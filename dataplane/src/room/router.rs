@@ -8,7 +8,7 @@ use super::queue::{Held, Item, Role};
 use super::track::{CachedMeta, Track};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
-use crate::base::ids::Ssrc;
+use crate::base::ids::{PayloadType, Ssrc};
 use crate::base::media::{Extension, MediaKind};
 use crate::base::slab::Key;
 use crate::command::Report;
@@ -71,7 +71,7 @@ impl Rooms {
         if let Some(video) = &mut layer.video {
             let before = video.gaps.missing_count();
             video.gaps.handle_packet(turn.now, header.seq);
-            missing = video.gaps.missing_count() > before;
+            missing = video.gaps.missing_count() > before || video.gaps.has_given_up();
         }
         let content = match layer.order.place(header.seq, padding_only) {
             Place::At(content) => content,
@@ -119,7 +119,7 @@ impl Rooms {
             let meeting = track.meeting;
             self.listen(meeting);
         }
-        let arrived = Arrived { key: source.track, layer: source.layer, epoch, content, info };
+        let arrived = Arrived { key: source.track, layer: source.layer, epoch, content, pt: header.pt, info };
         let keyframe_needed = self.fan_out(turn, &arrived, packet)?;
         if missing || keyframe_needed || newly_active {
             self.mark_urgent(index);
@@ -140,6 +140,11 @@ impl Rooms {
             let Some(stream) = self.streams.get_mut(key) else { continue };
             if !self.members.get(stream.member).and_then(Option::as_ref).is_some_and(|member| member.ready) {
                 turn.counters.drop(DropReason::NoPath);
+                continue;
+            }
+            if stream.template.format(arrived.pt).is_none() {
+                // Neither this packet nor a keyframe of its codec would help.
+                turn.counters.drop(DropReason::CodecNotNegotiated);
                 continue;
             }
             let role = match judge(track, stream, arrived) {
@@ -281,6 +286,7 @@ struct Arrived {
     layer: u8,
     epoch: u32,
     content: u64,
+    pt: PayloadType,
     info: PayloadInfo,
 }
 

@@ -135,6 +135,12 @@ impl NackTracker {
         std::mem::take(&mut self.given_up)
     }
 
+    /// Whether [`Self::take_given_up`] has something to say.
+    #[must_use]
+    pub const fn has_given_up(&self) -> bool {
+        self.given_up
+    }
+
     /// Gaps remembered now.
     #[must_use]
     pub fn missing_count(&self) -> usize {

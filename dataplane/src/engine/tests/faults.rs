@@ -3,6 +3,21 @@
 use super::*;
 use crate::base::limits::DATAGRAM_BYTES_MAX;
 
+fn frame(house: &mut House, index: u64, pt: u8, keyframe: bool) {
+    let payload = vp8(index as u8, keyframe);
+    let timestamp = index as u32 * 3_000;
+    house.send_rtp(1, &Media { index, timestamp, ssrc: 2, pt, payload: &payload, ..MEDIA });
+}
+
+fn video_house() -> House {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 2, MediaKind::Video, &[2]);
+    house.subscribe(2, 200, 2, MediaKind::Video);
+    house
+}
+
 #[test]
 fn a_peer_that_lost_its_only_path_waits_for_another_and_the_core_goes_on() {
     let mut house = House::new();
@@ -36,3 +51,85 @@ fn a_record_that_no_datagram_can_hold_is_dropped_and_holds_up_nobody() {
     assert_eq!((house.dropped(DropReason::TooLong), house.engine.sizes().outbox), (1, 0));
 }
 
+#[test]
+fn a_stream_whose_first_packet_could_not_be_sent_begins_with_another() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    // Together with our header and the tag it is larger than a datagram.
+    let large = [1; DATAGRAM_BYTES_MAX - 20];
+    house.send_rtp(1, &Media { payload: &large, ..MEDIA });
+    house.flush();
+    assert_eq!(house.dropped(DropReason::TooLong), 1);
+    for index in 2..=5 {
+        house.send_rtp(1, &Media { index, ..MEDIA });
+        house.flush();
+    }
+    assert_eq!(house.client(2).payloads(100).len(), 4);
+}
+
+#[test]
+fn a_picture_whose_keyframe_could_not_be_sent_begins_at_the_next_one() {
+    let mut house = video_house();
+    let mut large = [0; DATAGRAM_BYTES_MAX - 20];
+    large[..12].copy_from_slice(&vp8(1, true));
+    house.send_rtp(1, &Media { index: 1, ssrc: 2, pt: VP8, payload: &large, ..MEDIA });
+    house.flush();
+    frame(&mut house, 2, VP8, false);
+    house.run(600);
+    let asked = house.client(1).count_rtcp(|event| matches!(event, RtcpEvent::Pli { .. }));
+    assert!(asked >= 1, "a keyframe is asked for");
+    frame(&mut house, 3, VP8, true);
+    frame(&mut house, 4, VP8, false);
+    house.flush();
+    assert_eq!(house.client(2).payloads(200).len(), 2);
+}
+
+#[test]
+fn a_codec_that_the_receiver_cannot_take_neither_starts_its_stream_nor_costs_keyframes() {
+    const OTHER: u8 = 98;
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    let vp9 = Format { codec: Codec::Vp9 { profile: 0 }, pt: OTHER, rtx_pt: None, nack: true, pli: true };
+    let formats: Vec<_> = formats(MediaKind::Video).into_iter().chain([vp9]).collect();
+    house.command(Command::Publish(Box::new(Publish {
+        track: TrackId(2),
+        peer: PeerId(1),
+        kind: MediaKind::Video,
+        mid: label("m2"),
+        formats,
+        extensions: extensions(),
+        ssrcs: vec![SignalledSsrc { ssrc: Ssrc(2), rtx: None, rid: None }],
+        rids: Vec::new(),
+    })));
+    house.subscribe(2, 200, 2, MediaKind::Video);
+    house.run(600);
+    let asked = house.engine.counters().keyframe_requests;
+    for index in 1..=5 {
+        // The first one is a VP9 keyframe.
+        let payload = [if index == 1 { 0x08 } else { 0x48 }, 1, 2, 3];
+        house.send_rtp(1, &Media { index, ssrc: 2, pt: OTHER, payload: &payload, ..MEDIA });
+        house.run(600);
+    }
+    assert_eq!(house.dropped(DropReason::CodecNotNegotiated), 5);
+    assert_eq!(house.engine.counters().keyframe_requests, asked, "no keyframe of it would help");
+    // The publisher falls back to what everybody can take.
+    frame(&mut house, 6, VP8, true);
+    frame(&mut house, 7, VP8, false);
+    house.flush();
+    assert_eq!(house.client(2).payloads(200).len(), 2);
+}
+
+#[test]
+fn a_burst_of_loss_too_long_to_repair_asks_for_a_keyframe_at_once() {
+    let mut house = video_house();
+    frame(&mut house, 1, VP8, true);
+    house.run(1_000);
+    let asked = house.engine.counters().keyframe_requests;
+    frame(&mut house, 400, VP8, false);
+    house.flush();
+    assert_eq!(house.engine.counters().keyframe_requests, asked + 1);
+}
