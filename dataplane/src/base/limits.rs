@@ -135,9 +135,9 @@ pub const STUN_CHECKS_PER_SECOND: u32 = 100;
 pub const DTLS_PER_SECOND: u32 = 2_000;
 /// RTCP datagrams per peer and second: 50 ms feedback for both directions is 40.
 pub const RTCP_PER_SECOND: u32 = 1_000;
-/// Retransmissions per peer and second, and at once.
+/// Requests for retransmission looked at per peer and second.
 pub const RESENDS_PER_SECOND: u32 = 2_000;
-/// At most this many retransmissions at once.
+/// At most this many at once.
 pub const RESENDS_BURST: u32 = 256;
 
 /// A layer without packets for this long is not active: its receivers fall back.

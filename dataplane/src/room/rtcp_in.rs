@@ -112,6 +112,11 @@ impl Rooms {
 
     /// The receiver missed a packet: queue it once more if it is still cached.
     fn resend(&mut self, turn: &mut Turn<'_>, index: usize, key: Key, seq: Seq) -> Result<(), DropReason> {
+        // First of all, because one datagram can ask for thousands of packets that are not there.
+        let member = self.member_mut(index).ok_or(DropReason::RtcpUnknownSsrc)?;
+        if !member.resends.take(turn.now) {
+            return Err(DropReason::RateLimited);
+        }
         let stream = self.streams.get(key).ok_or(DropReason::RtcpUnknownSsrc)?;
         let track = self.tracks.get(stream.track).ok_or(DropReason::NotCached)?;
         let (layer_index, epoch, content) = stream.rewrite.find(seq).ok_or(DropReason::NotCached)?;
@@ -119,10 +124,6 @@ impl Rooms {
         let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
         if layer.epoch_of(content) != epoch || video.cache.find(content).is_none() {
             return Err(DropReason::NotCached);
-        }
-        let member = self.member_mut(index).ok_or(DropReason::RtcpUnknownSsrc)?;
-        if !member.resends.take(turn.now) {
-            return Err(DropReason::RateLimited);
         }
         let item = Item {
             stream: key,

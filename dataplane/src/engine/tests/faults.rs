@@ -1,7 +1,7 @@
 //! Things that go wrong in the middle: paths lost, packets that cannot be sent, bursts of loss.
 
 use super::*;
-use crate::base::limits::DATAGRAM_BYTES_MAX;
+use crate::base::limits::{DATAGRAM_BYTES_MAX, RESENDS_BURST};
 
 fn frame(house: &mut House, index: u64, pt: u8, keyframe: bool) {
     let payload = vp8(index as u8, keyframe);
@@ -121,6 +121,22 @@ fn a_codec_that_the_receiver_cannot_take_neither_starts_its_stream_nor_costs_key
     frame(&mut house, 7, VP8, false);
     house.flush();
     assert_eq!(house.client(2).payloads(200).len(), 2);
+}
+
+#[test]
+fn requests_for_packets_that_are_gone_are_bounded_like_those_that_are_answered() {
+    let mut house = video_house();
+    for index in 1..=3 {
+        frame(&mut house, index, VP8, index == 1);
+    }
+    house.flush();
+    let sent = house.client(2).payloads(200)[0].0;
+    for _ in 0..50 {
+        let never_sent = (0..64).map(|step| Seq(sent).plus(1_000 + step));
+        house.send_rtcp(2, |writer| writer.nack(Ssrc(9), Ssrc(200), never_sent).expect("fits"));
+    }
+    assert!(house.dropped(DropReason::NotCached) <= u64::from(RESENDS_BURST));
+    assert!(house.dropped(DropReason::RateLimited) > 0);
 }
 
 #[test]
