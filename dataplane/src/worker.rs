@@ -98,6 +98,7 @@ impl<B: Backend> Worker<B> {
     pub fn new(mut engine: Engine, backend: B, links: Links) -> Self {
         assert!(!links.assists.is_empty(), "boot starts at least one assist thread");
         engine.set_wall_clock(links.clock.ntp_offset_us());
+        engine.set_cycles(cycles::now);
         let published = links.clock.now();
         Self { engine, backend, links, published, unpublished: true, mark: cycles::now() }
     }
@@ -118,8 +119,10 @@ impl<B: Backend> Worker<B> {
         let now = self.links.clock.now();
         self.take_in(now);
         self.end_stage(Stage::Rtcp);
+        let before = self.engine.counters().cycles[Stage::Rewrite as usize];
         let next = self.engine.flush(now, &mut self.backend);
-        self.end_stage(Stage::Seal);
+        let flushed = self.measure();
+        self.book(Stage::Seal, flushed, Stage::Rewrite, before);
         self.give_out();
         if now.since_us(self.published) >= PUBLISH_US {
             self.published = now;
@@ -211,6 +214,7 @@ impl<B: Backend> Worker<B> {
     fn receive(&mut self) {
         let now = self.links.clock.now();
         let engine = &mut self.engine;
+        let before = engine.counters().cycles[Stage::Route as usize];
         let mut open = 0;
         let mut received = false;
         self.backend.receive(|path, bytes| {
@@ -220,7 +224,7 @@ impl<B: Backend> Worker<B> {
             received = true;
         });
         self.unpublished |= received;
-        self.engine.counters_mut().cycles[Stage::Open as usize] += open;
+        self.book(Stage::Open, open, Stage::Route, before);
         self.mark = self.mark.wrapping_add(open);
         self.end_stage(Stage::Receive);
     }
@@ -241,9 +245,23 @@ impl<B: Backend> Worker<B> {
     }
 
     fn end_stage(&mut self, stage: Stage) {
+        let spent = self.measure();
+        self.engine.counters_mut().cycles[stage as usize] += spent;
+    }
+
+    /// Cycles since the last stage ended, which ends here.
+    fn measure(&mut self) -> u64 {
         let now = cycles::now();
-        self.engine.counters_mut().cycles[stage as usize] += now.wrapping_sub(self.mark);
-        self.mark = now;
+        now.wrapping_sub(std::mem::replace(&mut self.mark, now))
+    }
+
+    /// Books `spent` under `stage`, less what the engine booked itself under `inner`, whose count was `before`. The engine samples,
+    /// so it may have booked too much: all stages together are what was spent.
+    fn book(&mut self, stage: Stage, spent: u64, inner: Stage, before: u64) {
+        let counters = &mut self.engine.counters_mut().cycles;
+        let within = counters[inner as usize].saturating_sub(before).min(spent);
+        counters[inner as usize] = before + within;
+        counters[stage as usize] += spent - within;
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::Engine;
 use super::outbox::Answer;
+use crate::base::counters::Stage;
 use crate::base::drops::DropReason;
 use crate::base::handoff::AssistRequest;
 use crate::base::ids::parse_local_ufrag;
@@ -99,6 +100,7 @@ impl Engine {
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
         let opened = srtp.inbound.open_rtp(bytes)?;
         let packet = bytes.get_mut(..opened.bytes).ok_or(DropReason::Truncated)?;
+        let begun = (self.cycles)();
         let header = RtpHeader::parse(packet)?;
         let transport_cc = self.rooms.extensions(key.index()).and_then(|map| map.id(Extension::TransportCc));
         if let Some(id) = transport_cc
@@ -112,6 +114,7 @@ impl Engine {
         }
         let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
         self.rooms.handle_rtp(&mut turn, key.index(), header, opened.index, packet);
+        self.counters.cycles[Stage::Route as usize] += (self.cycles)().wrapping_sub(begun);
         Ok(())
     }
 

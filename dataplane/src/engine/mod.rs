@@ -65,6 +65,8 @@ pub struct Engine {
     /// Early packets of all peers.
     early_count: usize,
     state: State,
+    /// Reads the cycle counter of whoever drives the engine.
+    cycles: fn() -> u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,6 +108,7 @@ impl Engine {
             stun_failures: RateLimit::new(STUN_FAILURES_PER_SECOND, STUN_FAILURES_PER_SECOND / 10),
             early_count: 0,
             state: State::Running,
+            cycles: || 0,
             config,
         }
     }
@@ -114,6 +117,12 @@ impl Engine {
     /// as 1970, which receivers cannot tell from a clock that is wrong, and need not.
     pub const fn set_wall_clock(&mut self, ntp_offset_us: u64) {
         self.rooms.set_wall_clock(ntp_offset_us);
+    }
+
+    /// Has the engine book under [`Stage::Route`](crate::base::counters::Stage) and `Rewrite` what it spends there, of the time that
+    /// its caller measures around `handle_datagram` and `flush`. Without a reader, which a sans-IO engine does not have, both are zero.
+    pub const fn set_cycles(&mut self, read: fn() -> u64) {
+        self.cycles = read;
     }
 
     /// Takes one command. May allocate: commands are not the packet path.

@@ -325,3 +325,23 @@ fn a_full_backend_loses_nothing_and_leaves_no_gap() {
     }
     assert_eq!(house.engine.sizes().rooms.pooled, 0);
 }
+
+#[test]
+fn routing_and_rewriting_are_measured_with_the_cycle_counter_of_the_caller() {
+    use crate::base::counters::Stage;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static CYCLES: AtomicU64 = AtomicU64::new(0);
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    // Every look at the counter finds it one further.
+    house.engine.set_cycles(|| CYCLES.fetch_add(1, Ordering::Relaxed));
+    for index in 1..=32 {
+        house.send_rtp(1, &Media { index, ..MEDIA });
+    }
+    house.flush();
+    let spent = |stage: Stage| house.engine.counters().cycles[stage as usize];
+    assert_eq!((spent(Stage::Route), spent(Stage::Rewrite)), (32, 32), "each packet cost one cycle of each");
+}
