@@ -4,7 +4,9 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,7 +27,7 @@ use crate::tls::TlsSlot;
 
 /// HTTP connections at a time; more wait in the kernel's backlog. Upgraded WebSockets no longer count.
 const CONNECTIONS_MAX: usize = 8_192;
-/// A TLS handshake, or the head of a request, that takes longer is given up.
+/// A TLS handshake, or the head of a request, that takes longer is given up; so is a connection that never asks anything.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests in flight on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
@@ -109,7 +111,10 @@ async fn requests(
     router: Router,
     watcher: Watcher,
 ) {
+    let asked = Arc::new(AtomicBool::new(false));
+    let asking = Arc::clone(&asked);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
+        asking.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move {
             let mut request = request.map(Body::new);
@@ -127,7 +132,14 @@ async fn requests(
         .keep_alive_interval(KEEP_ALIVE)
         .max_header_list_size(32 * 1024);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    let mut connection = pin!(watcher.watch(connection.into_owned()));
+    // hyper's own limit begins with the HTTP version, which a silent client never tells.
+    let ended = match tokio::time::timeout(HANDSHAKE_TIMEOUT, &mut connection).await {
+        Ok(ended) => ended,
+        Err(_) if asked.load(Ordering::Relaxed) => connection.await,
+        Err(_) => return tracing::debug!(%address, "connection closed: nothing was asked"),
+    };
+    if let Err(error) = ended {
         tracing::debug!(%address, %error, "connection ended with an error");
     }
 }
@@ -235,6 +247,37 @@ mod tests {
             hello(Version::HTTP_2),
             "a bad reload changes nothing"
         );
+        server.stop.send_replace(true);
+        server.task.await.expect("no panic");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_asks_nothing_is_closed_and_one_that_asks_slowly_is_not() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let slow = get(async || {
+            tokio::time::sleep(HANDSHAKE_TIMEOUT * 2).await;
+            "worth waiting for"
+        });
+        let server = start(None, Router::new().route("/", slow)).await;
+        let address = server.address;
+        let client = async |bytes: &'static [u8]| {
+            let mut stream = TcpStream::connect(address).await.expect("connects");
+            stream.write_all(bytes).await.expect("sends");
+            let mut answer = Vec::new();
+            let read = tokio::time::timeout(HANDSHAKE_TIMEOUT * 3, stream.read_to_end(&mut answer));
+            // An end or a reset: closed all the same.
+            let _ = read.await.expect("the server closes");
+            String::from_utf8_lossy(&answer).into_owned()
+        };
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        let (silent, begun, second, asked) = tokio::join!(
+            client(b""),
+            client(b"PRI * HT"),
+            client(preface),
+            client(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+        );
+        assert!(!(silent + &begun + &second).contains("HTTP/1.1"), "nobody asked anything");
+        assert!(asked.ends_with("worth waiting for"), "{asked}");
         server.stop.send_replace(true);
         server.task.await.expect("no panic");
     }
