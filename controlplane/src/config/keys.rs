@@ -43,6 +43,11 @@ impl Keys {
                 .or_else(|wrong| {
                 if NAMES.contains(&name.as_str()) { Err(wrong) } else { Ok(String::new()) }
             })?;
+            if keys.text(&name).is_some() {
+                return Err(format!(
+                    "the key {name} is given twice, with a dash and an underscore; keep one"
+                ));
+            }
             if !keys.set(&name, text) {
                 return Err(format!("unknown key {key}; known are {}", NAMES.join(", ")));
             }

@@ -349,6 +349,9 @@ mod tests {
         let file = TomlFile::new("unknown", "udp-port = 1\nudpport = 2\n");
         let error = load(&flags(&["--config", file.path()]), []).expect_err("refused").to_string();
         assert!(error.contains("udpport") && !error.contains('\n'), "{error}");
+        let twice = TomlFile::new("twice", "udp-port = 1\nudp_port = 2\n");
+        let error = load(&flags(&["--config", twice.path()]), []).expect_err("refused").to_string();
+        assert!(error.contains("udp-port is given twice"), "{error}");
         let table = TomlFile::new("table", "[http]\nport = 1\n");
         let error = load(&flags(&["--config", table.path()]), []).expect_err("refused").to_string();
         assert!(error.contains("http") && !error.contains('\n'), "{error}");
