@@ -511,7 +511,12 @@ fn outside_demo_mode_guests_join_by_link_and_create_nothing() {
     assert_eq!(daemon.token("ada").split('.').count(), 3);
     let nobody = run(&["token", "--user", "nobody", "--data", text]);
     assert_eq!(nobody.status.code(), Some(1));
-    assert_one_line(&nobody.stderr, &["nobody"]);
+    assert_one_line(&nobody.stderr, &["nobody", "--demo"]);
+    // What the refusal offers works while the server runs.
+    let made = run(&["token", "--user", "nobody", "--demo", "--data", text]);
+    assert!(made.status.success(), "{made:?}");
+    let somebody = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    assert_eq!(daemon.call("GET", MEETINGS, Some(&somebody)).status, 200);
 }
 
 #[test]

@@ -140,7 +140,7 @@ pub struct TokenArgs {
     /// Its data directory [default: ./data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// No server runs, and the user is to be made as in demo mode.
+    /// Make the user if there is none, as demo mode does.
     #[arg(long)]
     pub demo: bool,
 }

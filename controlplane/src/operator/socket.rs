@@ -36,6 +36,9 @@ pub enum Request {
         user: String,
         /// How long it is good.
         ttl_seconds: u64,
+        /// Whether to make a missing user. Whoever may write to the socket owns the store.
+        #[serde(default)]
+        make: bool,
     },
     /// The lines of a backup.
     Backup,
@@ -136,8 +139,8 @@ async fn answer(stream: tokio::net::UnixStream, app: &App) -> io::Result<()> {
 async fn answers(request: Request, app: &App) -> Vec<Answer> {
     let lines = match request {
         Request::Ping => Ok(Vec::new()),
-        Request::Token { user, ttl_seconds } => {
-            let token = app.service.access_token(&user, Duration::from_secs(ttl_seconds)).await;
+        Request::Token { user, ttl_seconds, make } => {
+            let token = app.service.access_token(&user, Duration::from_secs(ttl_seconds), make).await;
             token.map(|token| vec![token]).map_err(|error| super::token::refusal(&user, &error))
         }
         Request::Backup => {

@@ -12,7 +12,7 @@ use crate::service::ServiceError;
 /// # Errors
 /// `Refused` when there is no such user; what opening the store says.
 pub fn token(config: &Config, user: &str, ttl: Duration) -> Result<String, Failure> {
-    let request = Request::Token { user: user.to_owned(), ttl_seconds: ttl.as_secs() };
+    let request = Request::Token { user: user.to_owned(), ttl_seconds: ttl.as_secs(), make: config.demo };
     if let Some(items) = ask(&config.data, &request)? {
         return items
             .into_iter()
@@ -22,16 +22,16 @@ pub fn token(config: &Config, user: &str, ttl: Duration) -> Result<String, Failu
     prepare_data(&config.data)?;
     let service = open_service(config)?;
     let runtime = super::backup::runtime()?;
-    runtime.block_on(service.access_token(user, ttl)).map_err(|error| Failure::Refused(refusal(user, &error)))
+    runtime
+        .block_on(service.access_token(user, ttl, config.demo))
+        .map_err(|error| Failure::Refused(refusal(user, &error)))
 }
 
 /// Why there is no token, with what to do.
 pub(super) fn refusal(user: &str, error: &ServiceError) -> String {
     match error {
         ServiceError::NoSuchUser => {
-            format!(
-                "there is no user {user:?}; only demo mode makes users on the spot (kaigid serve --demo, or --demo here)"
-            )
+            format!("there is no user {user:?}; demo mode makes users on the spot, and so does --demo here")
         }
         ServiceError::Invalid(fields) => {
             let faults: Vec<&str> = fields.iter().map(|field| field.detail.as_str()).collect();

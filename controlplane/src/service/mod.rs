@@ -153,11 +153,11 @@ impl Service {
         self.0.tokens.jwks()
     }
 
-    /// An access token for the account called `name`. In demo mode a missing account is made.
+    /// An access token for the account called `name`. In demo mode, or with `make`, a missing account is made.
     ///
     /// # Errors
-    /// `NoSuchUser` outside demo mode; `Invalid` for a name no account can have.
-    pub async fn access_token(&self, name: &str, ttl: Duration) -> Result<String, ServiceError> {
+    /// `NoSuchUser` when it is missing and not made; `Invalid` for a name no account can have.
+    pub async fn access_token(&self, name: &str, ttl: Duration, make: bool) -> Result<String, ServiceError> {
         let name = input::user_name(name)?;
         let key = records::user_name_key(&name);
         for _ in 0..CAS_ATTEMPTS {
@@ -165,7 +165,7 @@ impl Service {
                 let number: [u8; 8] = number.try_into().map_err(|_| ServiceError::BadRecord)?;
                 return Ok(self.0.tokens.access(UserId(u64::from_be_bytes(number)), ttl));
             }
-            if !self.0.demo {
+            if !self.0.demo && !make {
                 return Err(ServiceError::NoSuchUser);
             }
             let user = new_user(UserKind::User, &name);

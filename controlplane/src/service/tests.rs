@@ -27,7 +27,7 @@ fn named(name: &str) -> JoinRequest {
 }
 
 async fn account(service: &Service, name: &str) -> Caller {
-    let token = service.access_token(name, Duration::from_secs(60)).await.expect("demo makes users");
+    let token = service.access_token(name, Duration::from_secs(60), false).await.expect("demo makes users");
     service.authenticate(&token).expect("fresh")
 }
 
@@ -61,7 +61,7 @@ async fn a_session_token_admits_with_the_identity_and_name_of_its_row() {
 async fn only_session_tokens_admit() {
     let service = service(true);
     let created = service.create_meeting(Caller::Nobody, topic("x")).await.expect("demo");
-    let access = service.access_token("ada", Duration::from_secs(60)).await.expect("demo");
+    let access = service.access_token("ada", Duration::from_secs(60), false).await.expect("demo");
     for token in [created.host_token.expect("demo"), access] {
         assert_eq!(service.admit(&token), Err(TokenError::WrongAudience.into()));
     }
@@ -172,9 +172,15 @@ async fn a_name_is_one_account_however_often_it_is_asked_for() {
     let first = account(&service, "Ada").await;
     assert_eq!(account(&service, " Ada ").await, first);
     assert_ne!(account(&service, "ada").await, first);
-    assert!(matches!(service.access_token("", Duration::from_secs(1)).await, Err(ServiceError::Invalid(_))));
+    assert!(matches!(
+        service.access_token("", Duration::from_secs(1), false).await,
+        Err(ServiceError::Invalid(_))
+    ));
     let strict = super::tests::service(false);
-    assert_eq!(strict.access_token("Ada", Duration::from_secs(1)).await, Err(ServiceError::NoSuchUser));
+    assert_eq!(
+        strict.access_token("Ada", Duration::from_secs(1), false).await,
+        Err(ServiceError::NoSuchUser)
+    );
 }
 
 #[tokio::test]
