@@ -1,5 +1,7 @@
 //! `kaigid`, the appliance's daemon: reads the command line, runs what it asks for, turns failures into one line and a status.
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,13 +32,13 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Serve(args) => serve(args),
         Command::Token(args) => {
-            println!("{}", token::token(&load(&args.serve_args())?, &args.user, args.ttl)?);
+            say(&token::token(&load(&args.serve_args())?, &args.user, args.ttl)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => {
             let findings = check::check(&load(args)?);
             for finding in &findings {
-                println!("{finding}");
+                say(finding);
             }
             let wrong = findings.iter().any(|finding| finding.verdict == Verdict::Wrong);
             Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -52,6 +54,11 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// One line on standard output. Nobody listening (`kaigid check | head -1`) is no fault.
+fn say(line: &impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn load(args: &ServeArgs) -> Result<Config, Failure> {
@@ -75,7 +82,7 @@ async fn live(args: &ServeArgs, config: Config, log: &LogHandle) -> Result<ExitC
     // Before anything is started, so that no signal kills a half-started server.
     let mut signals = Signals::new()?;
     let appliance = Appliance::start(config).await?;
-    println!("{}", ready_line(&appliance));
+    say(&ready_line(&appliance));
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,

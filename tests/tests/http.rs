@@ -821,6 +821,11 @@ fn check_looks_at_the_host_and_the_store() {
     for subject in ["config", "store", "cores", "io_uring", "rmem_max"] {
         assert!(said(&running).lines().any(|line| line[5..].starts_with(subject)), "{}", said(&running));
     }
+    // Its reader may stop reading: `kaigid check | head -1`.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let unread = tests::daemon::command(&["check", "--data", data]).stdout(writer).output().expect("runs");
+    assert_eq!((unread.status.code(), unread.stderr.len()), (running.status.code(), 0), "{unread:?}");
     let listen = home.daemon.address.to_string();
     let fresh = home.scratch.join("fresh");
     let taken =
