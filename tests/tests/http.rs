@@ -390,6 +390,44 @@ fn addresses_and_methods_that_do_not_exist_are_problems_too() {
 }
 
 #[test]
+fn an_address_or_query_that_cannot_be_read_is_a_problem_too() {
+    let home = Home::demo("unreadable");
+    for at in ["/api/v1/meetings/%FF", "/assets/%FF", "/problems/%FF"] {
+        problem(&home.daemon.call("GET", at, None), 400, "malformed-request");
+    }
+    for at in ["/assets/../index.html", "/assets/..%2findex.html", "/assets/%2e%2e/index.html"] {
+        problem(&home.daemon.call("GET", at, None), 404, "not-found");
+    }
+}
+
+#[test]
+fn who_sends_far_too_much_reads_the_refusal_and_not_a_reset() {
+    use std::io::{Read, Write};
+    let home = Home::demo("flooded");
+    let body = vec![b' '; 10_000_000];
+    for framing in [format!("content-length: {}", body.len()), "transfer-encoding: chunked".to_owned()] {
+        let mut stream = std::net::TcpStream::connect(home.daemon.address).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("is set");
+        let head = format!(
+            "POST {MEETINGS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sends");
+        let sent = if framing.contains("chunked") {
+            stream
+                .write_all(format!("{:x}\r\n", body.len()).as_bytes())
+                .and_then(|()| stream.write_all(&body))
+                .and_then(|()| stream.write_all(b"\r\n0\r\n\r\n"))
+        } else {
+            stream.write_all(&body)
+        };
+        sent.expect("everything is taken");
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).expect("an answer");
+        assert_eq!(&start, b"HTTP/1.1 413", "{framing}");
+    }
+}
+
+#[test]
 fn a_list_is_paged_newest_first_without_gap_or_repetition() {
     let home = Home::demo("pages");
     let ada = home.daemon.token("ada");
@@ -633,6 +671,9 @@ fn what_the_page_loads_is_kept_forever_and_sent_small() {
         if path.ends_with(".js") || path.ends_with(".css") {
             assert_eq!(packed.header("content-encoding"), Some("br"), "{path}");
             assert!(packed.body.len() < plain.body.len() / 2, "{path}");
+            let unwanted =
+                home.daemon.send("GET", path, None, &[("accept-encoding", "br;q=0, gzip;q=0.5")], b"");
+            assert_eq!(unwanted.header("content-encoding"), Some("gzip"), "{path}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 
 use super::problem::{Kind, Problem};
@@ -13,6 +13,9 @@ use crate::service::timestamp::Timestamp;
 
 /// Longest body of an API call: a topic of 500 four-byte characters, escaped, fits ten times.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// This much of a body that is too long is read and thrown away: most clients send everything before they read an answer,
+/// and would see a reset instead of the 413.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A body that trickles in longer than this is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -132,20 +135,38 @@ impl Fields {
 }
 
 async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
-    let too_large =
-        || Problem::new(Kind::BodyTooLarge, format!("the body is longer than {BODY_BYTES_MAX} bytes"));
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
-    if declared.is_some_and(|length: usize| length > BODY_BYTES_MAX) {
+    let asks_first = headers.contains_key(header::EXPECT);
+    if declared
+        .is_some_and(|length: usize| length > DISCARDED_BYTES_MAX || (asks_first && length > BODY_BYTES_MAX))
+    {
         return Err(too_large());
     }
-    let whole = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
-    match whole {
+    match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
         Err(_) => Err(Problem::new(Kind::Timeout, "the body did not arrive in time")),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(Kind::MalformedJson, "the body broke off")),
-        Ok(Ok(collected)) => Ok(collected.to_bytes().to_vec()),
+        Ok(read) => read,
     }
+}
+
+async fn read(mut body: Body) -> Result<Vec<u8>, Problem> {
+    let (mut kept, mut length) = (Vec::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::new(Kind::MalformedJson, "the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length > DISCARDED_BYTES_MAX {
+            break;
+        }
+        if length <= BODY_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if length > BODY_BYTES_MAX { Err(too_large()) } else { Ok(kept) }
+}
+
+fn too_large() -> Problem {
+    Problem::new(Kind::BodyTooLarge, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
 }
 
 fn declared_json(headers: &HeaderMap) -> Result<(), Problem> {

@@ -67,6 +67,7 @@ pub fn router(app: App, doors: Router) -> Router {
         .merge(doors)
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(observe::refuse_in_our_words))
         .layer(from_fn(observe::keep_answers_fresh))
         .layer(compression())
         .layer(cors())

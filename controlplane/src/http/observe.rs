@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
-use super::problem::{Kind, Problem};
+use super::problem::{Kind, MEDIA_TYPE, Problem};
 use crate::app::App;
 
 /// Counts and times the request; a panic in a handler is a 500 and a line in the log, not a lost connection.
@@ -29,6 +29,18 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
         histogram.observe(seconds);
     }
     tracing::debug!(method, path, status = status.as_u16(), seconds, "answered");
+    response
+}
+
+/// A request the framework refused before a handler saw it (an address that is no UTF-8, a query that cannot be read) is
+/// answered like every other error.
+pub async fn refuse_in_our_words(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == MEDIA_TYPE);
+    if response.status() == StatusCode::BAD_REQUEST && !ours {
+        return Problem::new(Kind::MalformedRequest, "the address or the query cannot be read")
+            .into_response();
+    }
     response
 }
 

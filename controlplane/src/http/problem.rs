@@ -45,6 +45,8 @@ macro_rules! kinds {
 kinds! {
     MalformedJson => 400, "malformed-json", "The body is not JSON",
         "The request body could not be read as JSON (RFC 8259).";
+    MalformedRequest => 400, "malformed-request", "The request cannot be understood",
+        "Its address, query or headers are not what this address takes.";
     TokenRequired => 401, "token-required", "A token is needed",
         "Send an Authorization: Bearer header with an access token.";
     TokenInvalid => 401, "token-invalid", "The token does not count",
@@ -94,6 +96,9 @@ kinds! {
     StorageFailed => 503, "storage-failed", "The store is not available",
         "Nothing can be written until an operator looks at the disk.";
 }
+
+/// The media type of problem documents (RFC 9457).
+pub const MEDIA_TYPE: &str = "application/problem+json";
 
 impl Kind {
     /// The HTTP status.
@@ -221,7 +226,7 @@ impl IntoResponse for Problem {
         };
         let mut response = (status, Json(document)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match status {
             StatusCode::UNAUTHORIZED => {

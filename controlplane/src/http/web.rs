@@ -42,6 +42,10 @@ pub fn root_file(path: &str, headers: &HeaderMap) -> Result<Response, Problem> {
 }
 
 fn serve(name: &str, headers: &HeaderMap) -> Result<Response, Problem> {
+    // A build with debug assertions reads the directory, where such a name would lead elsewhere.
+    if name.split('/').any(|part| part == "..") {
+        return Err(not_found());
+    }
     let file = Files::get(name).ok_or_else(not_found)?;
     let etag = etag(&file);
     let mut answer = if headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes()) {
@@ -78,13 +82,21 @@ fn encoded(
 ) -> (Option<&'static str>, Cow<'static, [u8]>) {
     let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
     for (encoding, suffix) in [("br", "br"), ("gzip", "gz")] {
-        let takes =
-            accepted.split(',').any(|part| part.split(';').next().is_some_and(|e| e.trim() == encoding));
-        if let (true, Some(file)) = (takes, Files::get(&format!("{name}.{suffix}"))) {
+        if let (true, Some(file)) = (takes(accepted, encoding), Files::get(&format!("{name}.{suffix}"))) {
             return (Some(encoding), file.data);
         }
     }
     (None, plain)
+}
+
+/// Whether an `Accept-Encoding` names this encoding with a weight above 0 (RFC 9110 section 12.5.3).
+fn takes(accepted: &str, encoding: &str) -> bool {
+    accepted.split(',').any(|part| {
+        let mut parts = part.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(encoding));
+        let weight = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
+        named && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
+    })
 }
 
 fn etag(file: &EmbeddedFile) -> String {
