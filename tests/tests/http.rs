@@ -712,6 +712,24 @@ fn the_api_describes_itself() {
     ] {
         assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
     }
+    // OpenAPI requires a description of every response, and errors are problem documents.
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let responses = operation["responses"].as_object().expect("responses");
+            assert!(responses.contains_key("401"), "{method} {path}: any token may be bad");
+            for (code, response) in responses {
+                let described = response["description"].as_str().is_some_and(|text| !text.is_empty());
+                assert!(described, "{method} {path} {code}");
+                if code.starts_with(['4', '5']) {
+                    assert_eq!(
+                        keys(&response["content"]),
+                        ["application/problem+json"],
+                        "{method} {path} {code}"
+                    );
+                }
+            }
+        }
+    }
     // What the document says can be sent is known to the server: a wrong type is the only complaint.
     for (schema, method, target) in [
         ("CreateMeeting", "POST", MEETINGS.to_owned()),

@@ -252,6 +252,7 @@ async fn create(
 /// The caller's own meetings, newest first.
 #[utoipa::path(get, path = "/meetings", tag = "meetings", params(PageQuery), security(("bearer" = [])),
     responses((status = 200, body = MeetingList), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
 async fn list(
     State(app): State<App>,
