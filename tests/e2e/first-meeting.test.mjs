@@ -98,8 +98,11 @@ describe('a meeting of three Chromium pages and one Firefox', { timeout: 240_000
 
   test('reload in mid-meeting comes back with picture and sound', async () => {
     for (const name of ['Aoi', 'Fuji']) {
+      const identity = () => window.__kaigi.room.localParticipant.identity;
+      const before = await pages[name].evaluate(identity);
       await pages[name].reload();
       await receivesFrom(pages[name], 3);
+      assert.equal(await pages[name].evaluate(identity), before, `${name} is the same participant`);
     }
     await receivesFrom(pages.Botan, 3);
   });

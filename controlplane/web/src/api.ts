@@ -1,6 +1,7 @@
 // The HTTP API, as far as the client needs it. Every failure is a ProblemError.
 
 import { type MeetingNumber, meetingId, meetingNumber } from './links';
+import { keepPass, passFor } from './pass';
 import { type Problem, ProblemError, problemOfAnswer } from './problems';
 
 export interface Created {
@@ -38,29 +39,41 @@ export async function createMeeting(topic: string): Promise<Created> {
 }
 
 export async function readMeeting(number: MeetingNumber, signal?: AbortSignal): Promise<Meeting> {
-  const answer = await request('GET', `/meetings/${meetingId(number)}`, undefined, signal);
+  const answer = await request('GET', `/meetings/${meetingId(number)}`, undefined, { signal });
   return { topic: optionalField(answer, 'topic') ?? '', ended: optionalField(answer, 'status') === 'ended' };
 }
 
+/** Joins, as the same participant as before if this tab was in the meeting already. */
 export async function joinMeeting(
   number: MeetingNumber,
   name: string,
   passcode?: string,
 ): Promise<Admission> {
-  const answer = await request('POST', `/meetings/${meetingId(number)}/join`, {
-    ...(name ? { name } : {}),
-    ...(passcode ? { passcode } : {}),
+  const ask = (pass?: string) =>
+    request(
+      'POST',
+      `/meetings/${meetingId(number)}/join`,
+      { ...(name ? { name } : {}), ...(passcode ? { passcode } : {}) },
+      { pass },
+    );
+  const pass = passFor(number);
+  const answer = await ask(pass).catch((error: unknown) => {
+    // Expired, or from before the server's keys changed: come in as somebody new.
+    if (pass && error instanceof ProblemError && error.problem.status === 401) return ask();
+    throw error;
   });
   if (optionalField(answer, 'status') === 'waiting')
     throw new ProblemError({ kind: 'waiting-room', status: 202 });
-  return { mediaServerUrl: field(answer, 'media_server_url'), sessionToken: field(answer, 'session_token') };
+  const sessionToken = field(answer, 'session_token');
+  keepPass(number, sessionToken);
+  return { mediaServerUrl: field(answer, 'media_server_url'), sessionToken };
 }
 
 async function request(
   method: 'GET' | 'POST',
   path: string,
   body?: Record<string, unknown>,
-  signal?: AbortSignal,
+  { signal, pass }: { signal?: AbortSignal | undefined; pass?: string | undefined } = {},
 ): Promise<Record<string, unknown>> {
   const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   let response: Response;
@@ -71,6 +84,7 @@ async function request(
       headers: {
         accept: 'application/json, application/problem+json',
         ...(body ? { 'content-type': 'application/json' } : {}),
+        ...(pass ? { authorization: `Bearer ${pass}` } : {}),
       },
       ...(body ? { body: JSON.stringify(body) } : {}),
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
