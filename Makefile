@@ -38,8 +38,8 @@ test: setup-test test-web test-rust test-e2e ## runs every test: unit, simulatio
 test-web: web
 	cd $(WEB) && npm run --silent check && npm run --silent test
 
-test-rust: web
-	cargo test --workspace $(CARGO_FLAGS)
+test-rust: $(BIN)/kaigid | web
+	KAIGI_BIN=$(abspath $(BIN)) cargo test --workspace $(CARGO_FLAGS)
 
 tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json
 	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
