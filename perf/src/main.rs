@@ -81,7 +81,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Forward { options, output } => {
-            let report = forward::run(&options)?;
+            let report = forward::run(&options, |step| eprintln!("{}", step.step()))?;
             if output.json {
                 println!("{}", serde_json::to_string(&report)?);
             } else {
@@ -90,7 +90,7 @@ fn run(command: Command) -> Result<()> {
             if let Some(defect) = report.defect() {
                 bail!(defect);
             }
-            keep(&output, "forward", &[report])
+            keep(&output, "forward", &report.key(), &report)
         }
         Command::Kernels { bytes, rounds, suite, output } => {
             let suites: Vec<Suite> = match &suite {
@@ -115,15 +115,15 @@ fn run(command: Command) -> Result<()> {
             if let Some(row) = rows.iter().find(|row| !row.is_equal()) {
                 bail!("a kernel's output differs from aws-lc's: {}", row.line());
             }
-            keep(&output, "kernels", &rows)
+            keep(&output, "kernels", "every suite, seal and open", &rows)
         }
     }
 }
 
-/// Writes the record if one is wanted. Results of a day are kept together only by being in one run.
-fn keep<T: serde::Serialize>(output: &Output, benchmark: &str, results: &[T]) -> Result<()> {
+/// Writes the record if one is wanted.
+fn keep<T: serde::Serialize>(output: &Output, benchmark: &str, key: &str, result: &T) -> Result<()> {
     if output.record {
-        let path = record::write(Path::new(RECORDS), &Host::detect(), benchmark, results)?;
+        let path = record::write(Path::new(RECORDS), &Host::detect(), benchmark, key, result)?;
         eprintln!("recorded in {}", path.display());
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dataplane::io::cycles;
 
 use crate::sys::{Counter, CounterKind};
@@ -27,6 +27,8 @@ pub struct Meter {
 pub struct Sample {
     /// CPU time, nanoseconds.
     cpu_ns: u64,
+    /// Time spent runnable but not running, nanoseconds.
+    wait_ns: u64,
     /// User cycles, kernel cycles, user instructions, kernel instructions.
     counts: Option<[u64; 4]>,
     at: Instant,
@@ -43,6 +45,8 @@ pub struct Used {
     pub instructions: Option<(f64, f64)>,
     /// Share of one CPU.
     pub cpu_share: f64,
+    /// Share of the time in which it could have run and something else did.
+    pub wait_share: f64,
     /// Length of the window, seconds.
     pub seconds: f64,
 }
@@ -58,7 +62,7 @@ impl Meter {
                 return Ok(Self::of_tid(tid, tsc_hz));
             }
         }
-        anyhow::bail!("no thread is called {name}")
+        bail!("no thread is called {name}")
     }
 
     /// Measures a thread by its id.
@@ -93,12 +97,11 @@ impl Meter {
         };
         let schedstat = fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.tid))
             .context("cannot read the thread's CPU time: the kernel needs CONFIG_SCHED_INFO")?;
-        let cpu_ns = schedstat.split_whitespace().next().and_then(|n| n.parse().ok());
-        Ok(Sample {
-            cpu_ns: cpu_ns.context("unexpected /proc/self/task/*/schedstat")?,
-            counts,
-            at: Instant::now(),
-        })
+        let mut fields = schedstat.split_whitespace().map(str::parse);
+        let (Some(Ok(cpu_ns)), Some(Ok(wait_ns))) = (fields.next(), fields.next()) else {
+            bail!("unexpected /proc/self/task/*/schedstat");
+        };
+        Ok(Sample { cpu_ns, wait_ns, counts, at: Instant::now() })
     }
 
     /// What was used between two samples.
@@ -106,6 +109,7 @@ impl Meter {
         let seconds = to.at.duration_since(from.at).as_secs_f64();
         let cpu_s = to.cpu_ns.saturating_sub(from.cpu_ns) as f64 / 1e9;
         let cpu_share = cpu_s / seconds.max(1e-9);
+        let wait_share = to.wait_ns.saturating_sub(from.wait_ns) as f64 / 1e9 / seconds.max(1e-9);
         if let (Some(from), Some(to)) = (from.counts, to.counts) {
             let used: Vec<f64> = from.iter().zip(to).map(|(a, b)| b.saturating_sub(*a) as f64).collect();
             return Used {
@@ -113,10 +117,18 @@ impl Meter {
                 cycles_user: Some(used[0]),
                 instructions: Some((used[2], used[3])),
                 cpu_share,
+                wait_share,
                 seconds,
             };
         }
-        Used { cycles: cpu_s * self.tsc_hz, cycles_user: None, instructions: None, cpu_share, seconds }
+        Used {
+            cycles: cpu_s * self.tsc_hz,
+            cycles_user: None,
+            instructions: None,
+            cpu_share,
+            wait_share,
+            seconds,
+        }
     }
 }
 

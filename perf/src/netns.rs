@@ -25,8 +25,8 @@ pub struct Veth {
 struct Namespace(String);
 
 impl Veth {
-    /// Makes both namespaces and the link.
-    pub fn new() -> Result<Self> {
+    /// Makes both namespaces and the link. With `segments` the kernel cuts the server's GSO sends before they reach the link.
+    pub fn new(segments: bool) -> Result<Self> {
         if !sys::is_root() {
             bail!(
                 "network namespaces need root: run as root, or choose --net loopback (its figures are not comparable)"
@@ -38,6 +38,9 @@ impl Veth {
         let pair = Self { server, clients };
         let (s, c) = (&pair.server.0, &pair.clients.0);
         ip(&["-n", s, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", c])?;
+        if segments {
+            ip(&["-n", s, "link", "set", "veth0", "gso_max_segs", "1"])?;
+        }
         for (namespace, address) in [(s, SERVER), (c, CLIENTS)] {
             ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", "veth0"])?;
             ip(&["-n", namespace, "link", "set", "lo", "up"])?;

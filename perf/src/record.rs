@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 /// Where a result comes from.
@@ -52,19 +53,27 @@ impl Host {
     }
 }
 
-#[derive(Serialize)]
-struct Record<'a, T> {
-    host: &'a Host,
-    results: &'a [T],
-}
-
-/// Writes a record below `root` (the directory `perf/record`) and answers its path. A record of the same day is replaced.
-pub fn write<T: Serialize>(root: &Path, host: &Host, benchmark: &str, results: &[T]) -> Result<PathBuf> {
+/// Adds a result to the day's record below `root` (the directory `perf/record`) and answers its path. A result with the same
+/// `key`, which says what was measured, is replaced.
+pub fn write<T: Serialize>(
+    root: &Path,
+    host: &Host,
+    benchmark: &str,
+    key: &str,
+    result: &T,
+) -> Result<PathBuf> {
     let directory = root.join(&host.class).join(&host.date);
     fs::create_dir_all(&directory)
         .with_context(|| format!("cannot make {}: run from the repository's root", directory.display()))?;
     let path = directory.join(format!("{benchmark}.json"));
-    let mut text = serde_json::to_string_pretty(&Record { host, results })?;
+    let mut runs: Vec<Value> = match fs::read_to_string(&path) {
+        Ok(text) => serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a record: move it away", path.display()))?,
+        Err(_) => Vec::new(),
+    };
+    runs.retain(|run| run["key"] != key);
+    runs.push(json!({ "key": key, "host": host, "result": result }));
+    let mut text = serde_json::to_string_pretty(&runs)?;
     text.push('\n');
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
@@ -120,15 +129,19 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_where_it_was_made_and_holds_the_results() {
+    fn a_record_says_where_it_was_made_and_holds_the_last_result_of_each_kind() {
         let root = std::env::temp_dir().join(format!("kaigi-perf-record-{}", std::process::id()));
         let host = Host::detect();
-        let path = write(&root, &host, "test", &[1, 2, 3]).expect("the temporary directory is writable");
+        for (key, result) in [("one", 1), ("two", 2), ("one", 3)] {
+            write(&root, &host, "test", key, &result).expect("the temporary directory is writable");
+        }
+        let path = root.join(&host.class).join(&host.date).join("test.json");
         let text = fs::read_to_string(&path).expect("it was written");
         fs::remove_dir_all(&root).expect("we made it");
-        let value: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-        assert_eq!(value["results"][2], 3);
-        assert_eq!(value["host"]["class"], host.class.as_str());
-        assert!(value["host"]["compiler"].as_str().is_some_and(|text| text.starts_with("rustc")));
+        let runs: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
+        let results: Vec<_> = runs.iter().map(|run| (run["key"].as_str(), run["result"].as_u64())).collect();
+        assert_eq!(results, [(Some("two"), Some(2)), (Some("one"), Some(3))]);
+        assert_eq!(runs[0]["host"]["class"], host.class.as_str());
+        assert!(runs[0]["host"]["compiler"].as_str().is_some_and(|text| text.starts_with("rustc")));
     }
 }

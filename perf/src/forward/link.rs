@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Result, anyhow};
 
-use super::options::Net;
+use super::options::{Net, Segmentation};
 use crate::netns::{self, Veth};
 
 /// Name of the clients' thread, by which its CPU time is found.
@@ -20,9 +20,9 @@ pub enum Link {
 
 impl Link {
     /// Makes the link.
-    pub fn new(net: Net) -> Result<Self> {
+    pub fn new(net: Net, segmentation: Segmentation) -> Result<Self> {
         match net {
-            Net::Veth => Veth::new().map(Self::Veth),
+            Net::Veth => Veth::new(segmentation == Segmentation::Software).map(Self::Veth),
             Net::Loopback => Ok(Self::Loopback),
         }
     }

@@ -32,13 +32,46 @@ const DRAIN_US: u64 = 1_500_000;
 const JOIN_US: u64 = 60_000_000;
 /// Handshakes under way at a time: the lane to the assist thread is bounded.
 const JOINS_AT_ONCE: u32 = 64;
+/// Runs of a search: the rate doubles until it breaks, then four halvings find it to 6 %.
+const SEARCH_RUNS_MAX: usize = 16;
 /// The worker's thread, as `dataplane::boot` names it.
 const WORKER_THREAD: &str = "kaigi-core-0";
 
-/// Runs one measurement.
-pub fn run(options: &Options) -> Result<Report> {
+/// Runs one measurement, or with `--search` as many as it takes to find the highest rate that holds; `each` sees them all.
+pub fn run(options: &Options, mut each: impl FnMut(&Report)) -> Result<Report> {
     sys::catch_interrupts();
-    let link = Link::new(options.net)?;
+    if !options.search {
+        return once(options);
+    }
+    let mut at = |pps: u32| {
+        let report = once(&Options { pps, ..options.clone() })?;
+        each(&report);
+        anyhow::Ok(report)
+    };
+    let mut held = at(options.pps)?;
+    if !held.holds() {
+        bail!("not even --pps {} holds: begin lower", options.pps);
+    }
+    let mut broken = None;
+    for _ in 0..SEARCH_RUNS_MAX {
+        let low = held.pps();
+        let next = match broken {
+            None => low.saturating_mul(2),
+            Some(high) if high <= low + low / 16 => break,
+            Some(high) => low + (high - low) / 2,
+        };
+        let report = at(next)?;
+        if report.holds() {
+            held = report;
+        } else {
+            broken = Some(next);
+        }
+    }
+    Ok(held)
+}
+
+fn once(options: &Options) -> Result<Report> {
+    let link = Link::new(options.net, options.segmentation)?;
     let config = PlaneConfig {
         cpus: vec![options.cpu_server],
         udp_port: 0,

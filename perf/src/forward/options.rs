@@ -38,6 +38,16 @@ pub enum Net {
     Loopback,
 }
 
+/// Who cuts the server's GSO sends into packets on a veth pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Segmentation {
+    /// Nobody: the pair hands them on whole, as to a NIC that segments
+    Device,
+    /// The kernel, on the server's CPU, as for a NIC that cannot
+    Software,
+}
+
 /// What publishers send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -81,6 +91,9 @@ pub struct Options {
     /// Where the packets travel
     #[arg(long, value_enum, default_value_t = Net::Veth)]
     pub net: Net,
+    /// Who cuts the server's GSO sends into packets (veth)
+    #[arg(long, value_enum, default_value_t = Segmentation::Device)]
+    pub segmentation: Segmentation,
     /// The server's I/O backend: auto, uring, epoll or xdp
     #[arg(long, default_value = "uring", value_parser = |text: &str| text.parse::<IoChoice>())]
     #[serde(skip)]
@@ -95,6 +108,9 @@ pub struct Options {
     #[arg(long)]
     #[serde(skip)]
     pub suite: Option<String>,
+    /// Raise --pps until packets are lost or late, and report the highest rate that held
+    #[arg(long)]
+    pub search: bool,
 }
 
 impl Options {

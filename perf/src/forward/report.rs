@@ -110,6 +110,8 @@ pub struct Report {
     gso_segments_mean: f64,
     server_cpu_percent: f64,
     clients_cpu_percent: f64,
+    server_wait_percent: f64,
+    clients_wait_percent: f64,
     packets_sent: u64,
     packets_expected: u64,
     packets_received: u64,
@@ -154,6 +156,8 @@ impl Report {
             gso_segments_mean: hundredths(window.datagrams_sent as f64 / window.sends.max(1) as f64),
             server_cpu_percent: hundredths(server.cpu_share * 100.0),
             clients_cpu_percent: hundredths(clients.cpu_share * 100.0),
+            server_wait_percent: hundredths(server.wait_share * 100.0),
+            clients_wait_percent: hundredths(clients.wait_share * 100.0),
             packets_sent: totals.sent,
             packets_expected: totals.expected,
             packets_received: totals.received,
@@ -170,8 +174,57 @@ impl Report {
             result_hash: format!("{:016x}", mix(totals.content_hash, u64::from(options.payload))),
             result_complete: totals.content_hash == totals.expected_hash
                 && totals.received == totals.expected,
-            notes: notes(options, clients),
+            notes: notes(options, server, clients),
         }
+    }
+
+    /// Whether the rate was held: at most one packet in a thousand lost, the 99th percentile within 100 ms.
+    pub const fn holds(&self) -> bool {
+        self.packets_lost() * 1_000 <= self.packets_expected && self.delay_us_p99 <= 100_000
+    }
+
+    /// What was measured, in one line: the same for runs that can be compared.
+    pub fn key(&self) -> String {
+        let o = &self.options;
+        format!(
+            "{} x {:?} {} pps in bursts of {} -> {}, {} B, {:?}, nack {} %, {:?}, segmentation by {:?}, {}, {}{}",
+            o.publishers,
+            o.kind,
+            if o.search { "highest".to_owned() } else { o.pps.to_string() },
+            o.burst,
+            o.subscribers,
+            o.payload,
+            o.profile,
+            o.nack,
+            o.net,
+            o.segmentation,
+            self.io,
+            self.suite,
+            if cfg!(debug_assertions) { ", unoptimised" } else { "" },
+        )
+        .to_lowercase()
+    }
+
+    /// Packets per second of each publisher.
+    pub const fn pps(&self) -> u32 {
+        self.options.pps
+    }
+
+    /// One line of a search.
+    pub fn step(&self) -> String {
+        format!(
+            "--pps {:<7} {:>9.0} packets/s  loss {:.4} %  p99 {} us  server {:.0} %  {}",
+            self.options.pps,
+            self.forwarded_pps,
+            self.loss * 100.0,
+            self.delay_us_p99,
+            self.server_cpu_percent,
+            if self.holds() { "held" } else { "not held" }
+        )
+    }
+
+    const fn packets_lost(&self) -> u64 {
+        self.packets_expected.saturating_sub(self.packets_received)
     }
 
     /// What is wrong with the content, if anything is: such a run has no figures worth having.
@@ -222,7 +275,7 @@ impl Report {
     }
 }
 
-fn notes(options: &Options, clients: &Used) -> Vec<&'static str> {
+fn notes(options: &Options, server: &Used, clients: &Used) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if options.net == Net::Loopback {
         notes.push("loopback: one stack in one namespace; not comparable with veth figures");
@@ -233,8 +286,13 @@ fn notes(options: &Options, clients: &Used) -> Vec<&'static str> {
     if cfg!(debug_assertions) {
         notes.push("unoptimised build: not comparable with anything");
     }
-    if clients.cpu_share > 0.95 {
+    if clients.cpu_share > 0.90 {
         notes.push("the clients' CPU was full: the server may be able to forward more");
+    }
+    if server.wait_share.max(clients.wait_share) > 0.05 {
+        notes.push(
+            "something else ran on these CPUs: delays and the highest rate are worse than they could be",
+        );
     }
     notes
 }
