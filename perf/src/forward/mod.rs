@@ -22,6 +22,10 @@ use plan::Plan;
 use report::{Outcome, Report};
 use seats::Seats;
 
+/// How long the server may take for its commands: a fixed part, and ten times what a subscription takes.
+const SETTLE_US: u64 = 300_000;
+/// See [`SETTLE_US`].
+const SETTLE_US_PER_STREAM: u64 = 100;
 /// Media flows this long before the window begins.
 pub const WARM_UP_US: u64 = 1_000_000;
 /// Media flows this long after the window has ended.
@@ -104,6 +108,9 @@ fn measure(options: &Options, link: &Link, plane: &Plane) -> Result<Outcome> {
     join(&plan, link, core, &mut seats)?;
 
     plan.connect()?;
+    // Commands are not answered: a subscription that came after the first keyframe would miss the first frames.
+    let settled = seats.now().after_us(SETTLE_US + plan.streams() * SETTLE_US_PER_STREAM);
+    seats.run(settled, |_| false)?;
     let now = seats.now();
     for (number, seat) in (0..plan.count()).zip(seats.iter_mut()) {
         if plan.is_publisher(number) {
@@ -115,7 +122,11 @@ fn measure(options: &Options, link: &Link, plane: &Plane) -> Result<Outcome> {
     seats.run(now.after_us(WARM_UP_US), |_| false)?;
     plan.drain_reports()?;
 
-    seats.iter_mut().for_each(|seat| seat.client.clear_delays());
+    for (number, seat) in (0..plan.count()).zip(seats.iter_mut()) {
+        seat.client.clear_delays();
+        // Not before: the loss of a stream's first packet cannot be noticed.
+        seat.client.set_drop_ppm(plan.drop_ppm(number));
+    }
     let before = meters.snapshot(core, &seats)?;
     let end = seats.now().after_us(u64::from(options.seconds) * 1_000_000);
     seats.run(end, |_| false)?;

@@ -50,6 +50,11 @@ impl<'a> Plan<'a> {
         self.options.publishers + self.options.subscribers
     }
 
+    /// How many streams the server sends.
+    pub const fn streams(&self) -> u64 {
+        self.options.publishers as u64 * self.options.subscribers as u64
+    }
+
     /// Whether a participant publishes.
     pub const fn is_publisher(&self, number: u32) -> bool {
         number < self.options.publishers
@@ -91,9 +96,6 @@ impl<'a> Plan<'a> {
             suite: Suite::detect(),
             seed: u64::from(number) + 1,
         });
-        if !self.is_publisher(number) {
-            client.set_drop_ppm((self.options.nack * 10_000.0) as u32);
-        }
         client.set_remote(now, &Remote { ice: server, fingerprint: Some(self.fingerprint) });
         Ok(client)
     }
@@ -189,6 +191,11 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What subscribers lose on purpose, parts per million.
+    pub fn drop_ppm(&self, number: u32) -> u32 {
+        if self.is_publisher(number) { 0 } else { (self.options.nack * 10_000.0) as u32 }
     }
 
     /// Takes the server's reports and answers how many peers became ready. A peer or worker that ended is an error.
