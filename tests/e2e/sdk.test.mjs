@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { Appliance } from './lib/appliance.mjs';
 import { chromium, firefox, until } from './lib/browsers.mjs';
-import { rates, receivesFrom, transportsInPage } from './lib/media.mjs';
+import { receivesFrom, settledRates, transportsInPage } from './lib/media.mjs';
 import { serveBarePage } from './lib/serve.mjs';
 
 let appliance, bare, chrome, fox;
@@ -42,15 +42,15 @@ describe('the unmodified livekit-client', { timeout: 240_000 }, () => {
         .flatMap((one) => [...one.trackPublications.values()].filter((publication) => publication.isSubscribed)).length === expected,
         { alice: 5, bob: 5, fuji: 5, voice: 6, viewer: 7 }[name]);
     }
-    // The browsers settle on their bitrate first.
-    await new Promise((resolve) => setTimeout(resolve, 2000));
     for (const [name, page] of Object.entries(all)) {
-      for (const one of Object.values(await rates(page))) {
+      await settledRates(page, (seen) => Object.values(seen).flatMap((one) => {
         const sendsVideo = ['Alice', 'Bob', 'Fuji'].includes(one.name);
         const sendsAudio = one.name !== 'Viewer';
-        assert.ok(sendsVideo ? one.fps > 10 : one.fps === 0, `${name} decodes ${one.fps.toFixed(1)} fps from ${one.name}`);
-        assert.ok(sendsAudio ? one.energy > 0 : one.audioPackets === 0, `${name} hears ${one.name}: ${one.energy}`);
-      }
+        return [
+          ...((sendsVideo ? one.fps > 10 : one.fps === 0) ? [] : [`${name} decodes ${one.fps.toFixed(1)} fps from ${one.name}`]),
+          ...((sendsAudio ? one.energy > 0 : one.audioPackets === 0) ? [] : [`${name} hears ${one.energy} from ${one.name}`]),
+        ];
+      }));
     }
     console.log('connect() took', await alice.evaluate(() => Math.round(window.connectedMs)), 'ms (first)',
       await viewer.evaluate(() => Math.round(window.connectedMs)), 'ms (fifth)');
@@ -77,9 +77,8 @@ describe('the unmodified livekit-client', { timeout: 240_000 }, () => {
       const [one] = window.__kaigi.room.remoteParticipants.values();
       const [video] = [...one.trackPublications.values()].filter((publication) => publication.kind === 'video');
       return [...(await video.track.receiver.getStats()).values()].some((stat) => stat.type === 'inbound-rtp' && stat.frameWidth === 640);
-    });
-    const [seen] = Object.values(await rates(receiver));
-    assert.ok(seen.fps > 10, `${seen.fps} fps`);
+    }, undefined, 45_000);
+    await settledRates(receiver, (seen) => Object.values(seen).filter((one) => one.fps <= 10).map((one) => `${one.fps} fps`));
     await Promise.all([sender.close(), receiver.close()]);
   });
 
