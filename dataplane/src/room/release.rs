@@ -123,6 +123,7 @@ impl Rooms {
                 prefix_bytes = 2;
                 (ssrc, index, pt)
             }
+            None if item.role == Role::Resend && stream.header_changed => return Err(DropReason::NotCached),
             None => (stream.ssrc, placed.index(), mapped.pt),
         };
         if let Some(mut vp8) = vp8 {

@@ -37,6 +37,9 @@ pub struct Stream {
     pub rewrite: Rewrite,
     /// Header.
     pub template: Template,
+    /// The header changed after packets were sent: an earlier packet would now be written differently, and two contents under
+    /// one SRTP index give its keystream away (RFC 3711 section 9.1). Such a stream resends on its own SSRC no more.
+    pub header_changed: bool,
     /// Next index of the retransmission stream.
     pub rtx_index: u64,
     /// What was sent, retransmissions not counted.

@@ -161,6 +161,7 @@ impl Rooms {
             template,
             rtx_index,
             stats: SenderStats::new(clock_hz(kind)),
+            header_changed: false,
             unconfirmed: true,
             loss: 0,
             cname: self.cname(publisher),
@@ -316,11 +317,13 @@ impl Rooms {
         let Some(track) = self.tracks.get(key) else { return };
         for stream_key in &track.streams {
             if let Some(stream) = self.streams.get_mut(*stream_key) {
-                stream.template = Template::new(
+                let template = Template::new(
                     (&track.formats, &track.extensions),
                     (&stream.formats, &stream.extensions),
                     stream.mid,
                 );
+                stream.header_changed |= stream.stats.packets() > 0 && template != stream.template;
+                stream.template = template;
             }
         }
     }

@@ -40,7 +40,7 @@ pub struct Mapped {
 }
 
 /// Header of one stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
     formats: [Option<Mapped>; FORMATS_MAX],
     /// Publisher's identifier and receiver's, 0 if either lacks the extension.

@@ -77,6 +77,25 @@ fn without_a_retransmission_stream_the_very_same_packet_is_sent_again() {
     let _ = house.engine.flush(house.now, &mut wire);
     let again: Vec<_> = wire.sent.into_iter().filter(|(_, bytes)| classify(bytes) == Protocol::Rtp).collect();
     assert_eq!(again, [sent[1].clone()], "one SRTP index never protects two contents");
+
+    // The same track with other extensions: the packet would now read differently, so it stays lost.
+    house.command(Command::Publish(Box::new(Publish {
+        track: TrackId(2),
+        peer: PeerId(1),
+        kind: MediaKind::Video,
+        mid: label("m2"),
+        formats: formats(MediaKind::Video),
+        extensions: ExtensionMap::default(),
+        ssrcs: vec![SignalledSsrc { ssrc: Ssrc(2), rtx: Some(Ssrc(50_002)), rid: None }],
+        rids: Vec::new(),
+    })));
+    house.now = house.now.after_ms(100);
+    let before = house.dropped(DropReason::NotCached);
+    house.send_rtcp(2, |writer| writer.nack(Ssrc(9), Ssrc(200), [seq]).expect("fits"));
+    let mut wire = Wire { sent: Vec::new(), room: usize::MAX };
+    let _ = house.engine.flush(house.now, &mut wire);
+    assert!(!wire.sent.iter().any(|(_, bytes)| classify(bytes) == Protocol::Rtp), "not under the old index");
+    assert_eq!(house.dropped(DropReason::NotCached), before + 1);
 }
 
 #[test]
