@@ -49,6 +49,8 @@ pub struct PlaneConfig {
     pub assist_threads: usize,
     /// Seed of everything random that is no secret; from the operating system outside of tests.
     pub seed: u64,
+    /// Audio streams a receiver is sent at a time, at most, however many people speak.
+    pub audio_streams_max: u8,
     /// Address to listen on; `None` is every address of both families.
     pub bind: Option<IpAddr>,
 }
@@ -284,7 +286,12 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
             socket,
             links: Links { lane, assists, bell, counters: core.counters.clone(), clock },
             // Cores must not draw the same numbers: each seed is far from the others on the generator's circle.
-            engine: EngineConfig { core: id, suite, seed: config.seed ^ (index as u64) << 56 },
+            engine: EngineConfig {
+                core: id,
+                suite,
+                seed: config.seed ^ (index as u64) << 56,
+                audio_streams_max: config.audio_streams_max,
+            },
             fault: core.fault.clone(),
             io,
         });
@@ -481,6 +488,7 @@ mod tests {
             suite: None,
             assist_threads: 1,
             seed: 1,
+            audio_streams_max: 8,
             bind: None,
         }
     }

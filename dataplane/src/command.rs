@@ -4,8 +4,9 @@
 //! core is the order of their effects. A command about something already gone is ignored.
 
 use crate::base::handoff::{AssistClose, DtlsVersion, Fingerprint, SrtpProfile};
-use crate::base::ids::{MeetingId, Mid, PeerId, Rid, Ssrc, StreamId, TrackId};
-use crate::base::media::{ExtensionMap, Format, MediaKind};
+use crate::base::ids::{MeetingId, Mid, ParticipantId, PeerId, Rid, Ssrc, StreamId, TrackId};
+use crate::base::media::{Content, ExtensionMap, Format, MediaKind};
+use crate::base::reason::Reason;
 
 /// ICE username fragment and password (RFC 8445 section 5.3).
 #[derive(Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct OpenPeer {
     pub peer: PeerId,
     /// The meeting it belongs to; created by its first peer, gone with its last.
     pub meeting: MeetingId,
+    /// Whose it is: both associations of a v0 participant name the same.
+    pub participant: ParticipantId,
     /// Our credentials.
     pub local: IceCredentials,
     /// The DTLS version to speak.
@@ -59,6 +62,8 @@ pub struct Publish {
     pub peer: PeerId,
     /// Audio or video.
     pub kind: MediaKind,
+    /// What it shows, for video.
+    pub content: Content,
     /// Its media section.
     pub mid: Mid,
     /// Negotiated formats.
@@ -96,8 +101,40 @@ pub struct Subscribe {
 pub struct Wanted {
     /// False pauses the stream.
     pub enabled: bool,
-    /// Highest layer wanted, 0-based from the lowest.
+    /// Highest layer wanted, 0-based from the lowest: a simulcast layer, or a spatial layer of an SVC stream.
     pub layer_max: u8,
+    /// Frames per second that are enough; 0 is as many as there are.
+    pub fps_max: u8,
+    /// How much it matters among what this receiver watches: [`Wanted::ORDINARY`] unless the client says more (pinned, large).
+    pub priority: u8,
+}
+
+impl Wanted {
+    /// Priority of a stream nobody said anything about.
+    pub const ORDINARY: u8 = 0;
+    /// Everything of a stream, with ordinary priority.
+    pub const ALL: Self = Self { enabled: true, layer_max: u8::MAX, fps_max: 0, priority: Self::ORDINARY };
+    /// Nothing for now.
+    pub const NOTHING: Self = Self { enabled: false, ..Self::ALL };
+}
+
+/// What a subscriber is sent of a stream, and why not more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// Nothing is sent although the receiver wants it.
+    pub paused: bool,
+    /// Layer sent (see [`Wanted::layer_max`]).
+    pub layer: u8,
+    /// Temporal layer sent, 0-based from the lowest.
+    pub temporal: u8,
+    /// Layers the publisher sends now.
+    pub layer_count: u8,
+    /// Temporal layers the publisher sends now.
+    pub temporal_count: u8,
+    /// Bits per second of what is sent, as the publisher sends it now.
+    pub bitrate_bps: u32,
+    /// Why it is not more; `None` when it is all there is.
+    pub reason: Option<Reason>,
 }
 
 /// From the control plane to a core.
@@ -250,6 +287,17 @@ pub enum Report {
         loss_down: u8,
         /// Round-trip time, microseconds; 0 if unknown.
         rtt_us: u32,
+        /// What its link is believed to carry from us, bits per second; 0 if nothing is known.
+        estimate_bps: u32,
+        /// What was sent to it, bits per second.
+        sent_bps: u32,
+    },
+    /// What a stream gets has changed. State: the latest counts, at most two a second for each stream.
+    Delivery {
+        /// The stream.
+        stream: StreamId,
+        /// What it gets.
+        delivery: Delivery,
     },
     /// The worker has stopped.
     Stopped,

@@ -7,8 +7,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use dataplane::base::handoff::{AssistReply, DtlsVersion, Fingerprint, MasterKey, SrtpKeys, SrtpProfile};
-use dataplane::base::ids::{CoreId, Label, MeetingId, PeerId, Ssrc, StreamId, TrackId, local_ufrag};
-use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
+use dataplane::base::ids::{
+    CoreId, Label, MeetingId, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag,
+};
+use dataplane::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
 use dataplane::base::net::{BuffersFull, Path, SendBuffers};
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
@@ -152,6 +154,7 @@ fn join(engine: &mut Engine, peer: u32) -> Client {
         Command::OpenPeer(Box::new(OpenPeer {
             peer: PeerId(peer),
             meeting: MeetingId(1),
+            participant: ParticipantId(peer),
             local: server.clone(),
             dtls: DtlsVersion::V12,
             channels: &[],
@@ -218,6 +221,7 @@ fn publish(engine: &mut Engine, client: &mut Client, peer: u32, kind: MediaKind)
             track: TrackId(track),
             peer: PeerId(peer),
             kind,
+            content: Content::Camera,
             mid: label(&track.to_string()),
             formats: formats(kind),
             extensions: extensions(),
@@ -257,7 +261,8 @@ fn subscribe(engine: &mut Engine, client: &mut Client, receiver: u32, publisher:
 
 #[test]
 fn a_standing_room_is_served_without_allocation() {
-    let mut engine = Engine::new(EngineConfig { core: CORE, suite: Suite::detect(), seed: 1 });
+    let mut engine =
+        Engine::new(EngineConfig { core: CORE, suite: Suite::detect(), seed: 1, audio_streams_max: 8 });
     let mut clients: Vec<Client> = (1..=CLIENTS).map(|peer| join(&mut engine, peer)).collect();
     for (client, receiver) in clients.iter_mut().zip(1..) {
         for publisher in (1..=CLIENTS).filter(|publisher| *publisher != receiver) {

@@ -11,8 +11,10 @@ use dataplane::base::drops::DropReason;
 use dataplane::base::handoff::{
     AssistReply, AssistRequest, DtlsVersion, Fingerprint, MasterKey, SrtpKeys, SrtpProfile,
 };
-use dataplane::base::ids::{CoreId, Label, MeetingId, Mid, PeerId, Ssrc, StreamId, TrackId, local_ufrag};
-use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
+use dataplane::base::ids::{
+    CoreId, Label, MeetingId, Mid, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag,
+};
+use dataplane::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
 use dataplane::base::net::Path;
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
@@ -140,7 +142,7 @@ fn faulty(rng: &mut Rng) -> LinkConfig {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed };
+        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed, audio_streams_max: 8 };
         Self {
             engine: Engine::new(config),
             network: Network::new(seed),
@@ -182,6 +184,7 @@ impl World {
         self.command(Command::OpenPeer(Box::new(OpenPeer {
             peer: PeerId(peer),
             meeting: MeetingId(meeting),
+            participant: ParticipantId(peer),
             local: server_ice.clone(),
             dtls: DtlsVersion::V12,
             channels: &[],
@@ -260,6 +263,7 @@ impl World {
             track: TrackId(track),
             peer: PeerId(peer),
             kind,
+            content: Content::Camera,
             mid,
             formats: formats(kind),
             extensions: extensions(),

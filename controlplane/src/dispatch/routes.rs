@@ -67,7 +67,7 @@ impl Routes {
             | Report::Message { peer, .. }
             | Report::Quality { peer, .. } => self.peers.get(peer)?,
             Report::TrackStarted { track } => self.tracks.get(track)?,
-            Report::StreamStarted { stream } => self.streams.get(stream)?,
+            Report::StreamStarted { stream } | Report::Delivery { stream, .. } => self.streams.get(stream)?,
             Report::Speakers { meeting, .. } => meeting,
             Report::Stopped => return None,
         };
@@ -96,6 +96,7 @@ mod tests {
             Command::OpenPeer(Box::new(dataplane::command::OpenPeer {
                 peer: PeerId(peer),
                 meeting: MeetingId(1),
+                participant: dataplane::base::ids::ParticipantId(1),
                 local: dataplane::command::IceCredentials { ufrag: String::new(), pwd: String::new() },
                 dtls: dataplane::base::handoff::DtlsVersion::V12,
                 channels: &[],

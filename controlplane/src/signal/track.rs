@@ -2,7 +2,7 @@
 
 use dataplane::base::ids::{PeerId, Rid, TrackId};
 use dataplane::base::limits::LAYERS_PER_TRACK;
-use dataplane::base::media::{Format, MediaKind};
+use dataplane::base::media::{Content, Format, MediaKind};
 use dataplane::command::{Publish, SignalledSsrc, Wanted};
 use livekit_protocol as proto;
 
@@ -185,6 +185,7 @@ impl Track {
             track: self.id,
             peer,
             kind: self.kind,
+            content: self.content(),
             mid: accepted.mid,
             formats: accepted.formats.clone(),
             extensions: accepted.extensions,
@@ -205,7 +206,7 @@ impl Track {
     pub fn wanted(&self, settings: &proto::UpdateTrackSettings) -> Wanted {
         let enabled = !settings.disabled;
         if self.kind == MediaKind::Audio {
-            return Wanted { enabled, layer_max: LAYER_ANY };
+            return Wanted { enabled, layer_max: LAYER_ANY, ..Wanted::ALL };
         }
         let layer_max = if settings.width > 0 || settings.height > 0 {
             let mut sizes: Vec<(u32, u32)> = self.info.layers.iter().map(|l| (l.width, l.height)).collect();
@@ -221,7 +222,15 @@ impl Track {
                 _ => LAYER_ANY,
             }
         };
-        Wanted { enabled, layer_max: layer_max.min(LAYER_ANY) }
+        Wanted { enabled, layer_max: layer_max.min(LAYER_ANY), ..Wanted::ALL }
+    }
+
+    /// What a video track shows.
+    fn content(&self) -> Content {
+        match proto::TrackSource::try_from(self.info.source) {
+            Ok(proto::TrackSource::ScreenShare) => Content::Screen,
+            _ => Content::Camera,
+        }
     }
 }
 

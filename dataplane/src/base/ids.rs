@@ -17,6 +17,10 @@ pub struct MeetingId(pub u64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PeerId(pub u32);
 
+/// One participant of a meeting: what ties the two associations of a v0 client together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ParticipantId(pub u32);
+
 /// One published track: an audio source, or a video source with all its layers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct TrackId(pub u32);

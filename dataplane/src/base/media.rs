@@ -9,6 +9,16 @@ pub enum MediaKind {
     Video,
 }
 
+/// What a video track shows; it decides what is given up first when a link is short.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Content {
+    /// A camera: smooth before sharp.
+    #[default]
+    Camera,
+    /// A shared screen: sharp before smooth, and before everything else.
+    Screen,
+}
+
 /// A codec with the parameters that decide whether two sides mean the same format.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Codec {

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod media;
 pub mod net;
 pub mod rate;
+pub mod reason;
 pub mod rng;
 pub mod slab;
 pub mod table;

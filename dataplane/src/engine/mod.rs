@@ -47,6 +47,8 @@ pub struct EngineConfig {
     pub suite: kernels::Suite,
     /// Seed of everything random that is not a secret.
     pub seed: u64,
+    /// Audio streams a receiver is sent at a time, at most; see `room::audio`.
+    pub audio_streams_max: u8,
 }
 
 /// All state of one core.

@@ -5,12 +5,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::base::ids::PeerId;
-use crate::command::Report;
+use crate::base::ids::{PeerId, StreamId};
+use crate::command::{Delivery, Report};
 
 enum Entry {
     /// News of this peer, to be looked up in `news`.
     Peer(PeerId),
+    /// News of this stream, to be looked up in `deliveries`.
+    Stream(StreamId),
     Other(Report),
 }
 
@@ -26,6 +28,8 @@ struct News {
 pub(super) struct Overflow {
     order: VecDeque<Entry>,
     news: HashMap<PeerId, News>,
+    /// The latest delivery of each stream that has one waiting.
+    deliveries: HashMap<StreamId, Delivery>,
 }
 
 impl Overflow {
@@ -43,6 +47,12 @@ impl Overflow {
             Report::PeerEnded { peer, .. } => {
                 self.news.remove(peer);
                 self.order.push_back(Entry::Other(report));
+                return;
+            }
+            Report::Delivery { stream, delivery } => {
+                if self.deliveries.insert(*stream, *delivery).is_none() {
+                    self.order.push_back(Entry::Stream(*stream));
+                }
                 return;
             }
             _ => {
@@ -65,6 +75,10 @@ impl Overflow {
             let peer = match entry {
                 Entry::Other(report) => return Some(report),
                 Entry::Peer(peer) => peer,
+                Entry::Stream(stream) => {
+                    let Some(delivery) = self.deliveries.remove(&stream) else { continue };
+                    return Some(Report::Delivery { stream, delivery });
+                }
             };
             let Some(mut news) = self.news.remove(&peer) else { continue };
             if let Some(path) = news.path.take() {
@@ -108,6 +122,28 @@ mod tests {
         assert!(matches!(overflow.pop(), Some(Report::PeerPath { peer: PeerId(1) })));
         assert!(matches!(overflow.pop(), Some(Report::PeerReady { peer: PeerId(1), .. })));
         assert!(matches!(overflow.pop(), Some(Report::TrackStarted { track: TrackId(7) })));
+        assert!(overflow.pop().is_none() && overflow.is_empty());
+    }
+
+    #[test]
+    fn the_latest_delivery_of_a_stream_replaces_the_one_before() {
+        let delivery = |layer| Delivery {
+            paused: false,
+            layer,
+            temporal: 0,
+            layer_count: 3,
+            temporal_count: 1,
+            bitrate_bps: 0,
+            reason: None,
+        };
+        let mut overflow = Overflow::default();
+        for layer in [0, 2, 1] {
+            overflow.push(Report::Delivery { stream: StreamId(4), delivery: delivery(layer) });
+        }
+        let told = overflow.pop();
+        assert!(
+            matches!(told, Some(Report::Delivery { stream: StreamId(4), delivery }) if delivery.layer == 1)
+        );
         assert!(overflow.pop().is_none() && overflow.is_empty());
     }
 

@@ -98,7 +98,7 @@ mod tests {
     }
 
     const fn up_to(layer_max: u8) -> Wanted {
-        Wanted { enabled: true, layer_max }
+        Wanted { layer_max, ..Wanted::ALL }
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(active(&[2]).target(up_to(0)), Some(2), "better than nothing");
         assert_eq!(active(&[0]).target(up_to(255)), Some(0));
         assert_eq!(active(&[]).target(up_to(2)), None);
-        assert_eq!(active(&[0]).target(Wanted { enabled: false, layer_max: 2 }), None);
+        assert_eq!(active(&[0]).target(Wanted::NOTHING), None);
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(choose(all, up_to(2), Some(2), 1, true), Choice::NotSelected);
         assert_eq!(choose(all, up_to(2), None, 0, true), Choice::Switch, "something to look at first");
         assert_eq!(choose(all, up_to(2), None, 1, false), Choice::NotSelected);
-        assert_eq!(choose(all, Wanted { enabled: false, layer_max: 2 }, Some(0), 0, true), Choice::Paused);
+        assert_eq!(choose(all, Wanted::NOTHING, Some(0), 0, true), Choice::Paused);
     }
 
     #[test]

@@ -203,6 +203,8 @@ impl Rooms {
             loss_up: member.loss_up,
             loss_down: losses.max().unwrap_or(0),
             rtt_us: member.rtt_us,
+            estimate_bps: 0,
+            sent_bps: 0,
         });
     }
 

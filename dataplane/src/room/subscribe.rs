@@ -155,7 +155,7 @@ impl Rooms {
             mid: subscribe.mid,
             formats: subscribe.formats,
             extensions: subscribe.extensions,
-            wanted: Wanted { enabled: true, layer_max: u8::MAX },
+            wanted: Wanted::ALL,
             current: None,
             rewrite: Rewrite::new(first, timestamp),
             template,

@@ -83,6 +83,7 @@ fn once(options: &Options) -> Result<Report> {
         suite: options.suite.clone(),
         assist_threads: 1,
         seed: 1,
+        audio_streams_max: 8,
         bind: Some(link.server()),
     };
     let plane = link.on_server(|| boot::start(&config).context("the packet plane does not start"))?;

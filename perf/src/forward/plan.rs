@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 use dataplane::base::handoff::{DtlsVersion, Fingerprint};
-use dataplane::base::ids::{Label, MeetingId, PeerId, Ssrc, StreamId, TrackId, local_ufrag};
-use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
+use dataplane::base::ids::{Label, MeetingId, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag};
+use dataplane::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
 use dataplane::boot::CoreEnd;
@@ -75,6 +75,7 @@ impl<'a> Plan<'a> {
         self.send(Command::OpenPeer(Box::new(OpenPeer {
             peer,
             meeting: MeetingId(ROOM),
+            participant: ParticipantId(number + 1),
             local: server.clone(),
             dtls: DtlsVersion::V12,
             channels: &[],
@@ -108,6 +109,7 @@ impl<'a> Plan<'a> {
                 track: TrackId(publisher),
                 peer: PeerId(publisher + 1),
                 kind: self.kind(),
+                content: Content::Camera,
                 mid: mid(0)?,
                 formats: vec![self.format()],
                 extensions: extensions(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dataplane::base::handoff::Fingerprint;
-use dataplane::base::ids::{PeerId, Ssrc, StreamId, TrackId};
+use dataplane::base::ids::{ParticipantId, PeerId, Ssrc, StreamId, TrackId};
 use dataplane::command::{IceCredentials, Wanted};
 use livekit_protocol as proto;
 use proto::participant_info::State;
@@ -21,6 +21,14 @@ use crate::signal::track::Track;
 /// A participant in one room; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct MemberKey(pub(super) u64);
+
+impl MemberKey {
+    /// Its number on the packet plane, within the meeting.
+    #[must_use]
+    pub const fn participant(self) -> ParticipantId {
+        ParticipantId(self.0 as u32)
+    }
+}
 
 /// Which of the two connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -219,6 +219,7 @@ impl Room {
         self.command(Command::OpenPeer(Box::new(OpenPeer {
             peer: id,
             meeting: self.meeting,
+            participant: key.participant(),
             local: ice.clone(),
             dtls: self.plane.dtls,
             channels: if side == Side::Subscriber { CHANNELS } else { &[] },

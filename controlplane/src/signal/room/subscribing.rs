@@ -241,7 +241,7 @@ impl Room {
             let wanted = member.subscriber.wanted.get(&sid).copied();
             let stream = subscribe.stream;
             commands.push(Command::Subscribe(Box::new(subscribe)));
-            let usual = Wanted { enabled: true, layer_max: LAYER_ANY };
+            let usual = Wanted { layer_max: LAYER_ANY, ..Wanted::ALL };
             commands.extend(wanted.filter(|w| *w != usual).map(|wanted| Command::Want { stream, wanted }));
             if tell_publisher {
                 self.send(publisher, messages::track_subscribed(&sid));

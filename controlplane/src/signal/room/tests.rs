@@ -408,7 +408,7 @@ fn who_does_not_subscribe_by_itself_gets_what_it_asks_for() {
     stage.answer(2);
     assert_eq!(stage.subscribes().len(), 1);
     let stream = stage.subscribes()[0].stream;
-    let wanted = Wanted { enabled: true, layer_max: 0 };
+    let wanted = Wanted { layer_max: 0, ..Wanted::ALL };
     assert!(
         stage
             .commands

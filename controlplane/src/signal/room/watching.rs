@@ -50,7 +50,7 @@ impl Room {
                 }
             }
             Report::Speakers { levels, count, .. } => self.speakers(&levels, count),
-            Report::Quality { peer, loss_up, loss_down, rtt_us } => {
+            Report::Quality { peer, loss_up, loss_down, rtt_us, .. } => {
                 let Some((key, _)) = self.peers.get(&peer).copied() else { return };
                 if let Some(member) = self.members.get_mut(&key) {
                     let link = member.link.get_or_insert_default();
@@ -69,6 +69,7 @@ impl Room {
             }
             Report::PeerPath { .. }
             | Report::StreamStarted { .. }
+            | Report::Delivery { .. }
             | Report::ChannelOpen { .. }
             | Report::Message { .. }
             | Report::Stopped => {}

@@ -99,6 +99,7 @@ fn a_codec_that_the_receiver_cannot_take_neither_starts_its_stream_nor_costs_key
         track: TrackId(2),
         peer: PeerId(1),
         kind: MediaKind::Video,
+        content: Content::Camera,
         mid: label("m2"),
         formats,
         extensions: extensions(),

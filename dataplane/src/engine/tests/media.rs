@@ -124,7 +124,7 @@ fn simulcast_is_learned_from_mid_and_rid_and_layers_switch_at_keyframes() {
     );
 
     // Less is wanted: the old layer runs until the keyframe of the new one.
-    house.command(Command::Want { stream: StreamId(200), wanted: Wanted { enabled: true, layer_max: 0 } });
+    house.command(Command::Want { stream: StreamId(200), wanted: Wanted { layer_max: 0, ..Wanted::ALL } });
     let before = house.client(2).payloads(200).len();
     for index in 21..=24 {
         for layer in 0..3 {
@@ -221,9 +221,9 @@ fn mute_pause_and_padding_leave_no_gap() {
     send(&mut house, 10);
     house.command(Command::Mute { track: TrackId(1), muted: false });
     send(&mut house, 3);
-    house.command(Command::Want { stream: StreamId(100), wanted: Wanted { enabled: false, layer_max: 0 } });
+    house.command(Command::Want { stream: StreamId(100), wanted: Wanted::NOTHING });
     send(&mut house, 10);
-    house.command(Command::Want { stream: StreamId(100), wanted: Wanted { enabled: true, layer_max: 0 } });
+    house.command(Command::Want { stream: StreamId(100), wanted: Wanted { layer_max: 0, ..Wanted::ALL } });
     send(&mut house, 3);
     assert_eq!(house.dropped(DropReason::NoSubscriber), 20);
     let received = house.client(2).payloads(100);

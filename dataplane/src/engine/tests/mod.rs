@@ -9,9 +9,9 @@ mod repair;
 use super::*;
 use crate::base::handoff::{DtlsVersion, Fingerprint, MasterKey, SrtpKeys, SrtpProfile};
 use crate::base::ids::{
-    Label, MeetingId, PayloadType, PeerId, Rid, Seq, Ssrc, StreamId, TrackId, local_ufrag,
+    Label, MeetingId, ParticipantId, PayloadType, PeerId, Rid, Seq, Ssrc, StreamId, TrackId, local_ufrag,
 };
-use crate::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
+use crate::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
 use crate::base::net::BuffersFull;
 use crate::command::{IceCredentials, OpenPeer, Publish, RemotePeer, SignalledSsrc, Subscribe};
 use crate::wire::demux::{Protocol, classify};
@@ -121,7 +121,7 @@ fn label(text: &str) -> Label {
 
 impl House {
     fn new() -> Self {
-        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed: 7 };
+        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed: 7, audio_streams_max: 8 };
         Self {
             engine: Engine::new(config),
             now: Micros(1_000_000),
@@ -142,6 +142,7 @@ impl House {
         self.command(Command::OpenPeer(Box::new(OpenPeer {
             peer,
             meeting: MeetingId(meeting),
+            participant: ParticipantId(id),
             local: IceCredentials { ufrag: local_ufrag(CORE, peer, id), pwd: PWD.to_owned() },
             dtls: DtlsVersion::V12,
             channels: &[("_reliable", true)],
@@ -234,6 +235,7 @@ impl House {
             track: TrackId(track),
             peer: PeerId(id),
             kind,
+            content: Content::Camera,
             mid: label(&format!("m{track}")),
             formats: formats(kind),
             extensions: extensions(),

@@ -83,6 +83,7 @@ fn without_a_retransmission_stream_the_very_same_packet_is_sent_again() {
         track: TrackId(2),
         peer: PeerId(1),
         kind: MediaKind::Video,
+        content: Content::Camera,
         mid: label("m2"),
         formats: formats(MediaKind::Video),
         extensions: ExtensionMap::default(),
