@@ -47,6 +47,16 @@ pub const NACK_GAPS_PER_STREAM: usize = 256;
 /// Arrivals remembered per peer for transport-wide feedback: at 50 ms per feedback, 20,000 packets/s. 1,024 x 8 B = 8 KiB.
 pub const TWCC_ARRIVALS_PER_PEER: usize = 1_024;
 const _: () = assert!(TWCC_ARRIVALS_PER_PEER.is_power_of_two(), "indexed by sequence number modulo the size");
+/// Sent packets remembered per peer for the bandwidth estimator: feedback one second late finds 4,096 packets/s, 40 Mbit/s of full
+/// packets. 4,096 x 16 B = 64 KiB.
+pub const BWE_SENT_PER_PEER: usize = 4_096;
+const _: () = assert!(BWE_SENT_PER_PEER.is_power_of_two(), "indexed by sequence number modulo the size");
+/// Estimated rate of a receiver nothing is known about: audio, and video of a small layer.
+pub const BWE_BPS_START: u64 = 600_000;
+/// The estimate is never lower: one audio stream.
+pub const BWE_BPS_MIN: u64 = 30_000;
+/// The estimate is never higher: 40 streams of 2.5 Mbit/s.
+pub const BWE_BPS_MAX: u64 = 100_000_000;
 /// Packets that all transport-wide feedback of one datagram may list. A run-length chunk lets two bytes name 8,191; 8,192 is
 /// 80 ms at 100,000 packets/s and keeps the work per datagram bounded.
 pub const TWCC_STATUSES_PER_DATAGRAM: usize = 8_192;

@@ -3,6 +3,7 @@
 //! Path: between `engine` and `room` above and `wire` and `kernels` below.
 //! Promises: no clock, socket or thread; time is an argument; every table has a bound.
 
+pub mod bwe;
 pub mod ice;
 pub mod nack;
 pub mod reports;
