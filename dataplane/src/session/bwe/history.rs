@@ -118,6 +118,12 @@ impl SentHistory {
     pub(super) fn newest(&self) -> Option<u64> {
         self.range.map(|(_, newest)| newest)
     }
+
+    /// When the newest packet left.
+    pub(super) fn newest_at(&self) -> Option<Micros> {
+        let (first, newest) = self.range?;
+        self.slots.get(place(newest - first)).map(|sent| sent.at)
+    }
 }
 
 /// Slot of the packet so many numbers after the first.
@@ -145,6 +151,7 @@ mod tests {
         assert_eq!(history.find(oldest.plus(u16::MAX)).err(), Some(Absent::TooOld));
         assert_eq!(history.find(first.plus(u16::MAX)).err(), Some(Absent::NeverSent));
         assert_eq!(history.newest(), Some(0x1_0000 + 60_000 + 19_999));
+        assert_eq!(history.newest_at(), Some(Micros(19_999)));
     }
 
     #[test]

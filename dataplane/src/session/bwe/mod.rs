@@ -56,9 +56,13 @@ const STANDING_US: u64 = 1_000_000;
 const STANDING_FALLS: u8 = 3;
 /// Packets in flight and no feedback for this long: the link may be gone. Feedback a second late is still in time.
 const SILENCE_US: u64 = 1_500_000;
+/// Unless nothing was sent for this long: then there is nothing to hear of.
+const PAUSE_US: u64 = 1_000_000;
 /// The rate falls to three quarters then, and again this much later.
 const SILENCE_STEP_US: u64 = 500_000;
 const SILENCE_KEEP: u64 = 750;
+/// After this long without packets the last ones say nothing about the link.
+const QUIET_US: u64 = 2_000_000;
 /// After this long without feedback the client counts as one that sends none.
 const FEEDBACK_LOST_US: u64 = 5_000_000;
 /// Round trip assumed before the first is measured.
@@ -105,6 +109,8 @@ pub struct Estimator {
     deep_falls: u8,
     /// Newest number, extended, that feedback reported.
     reported: u64,
+    /// When feedback last came.
+    heard: Micros,
     /// Since when packets wait for feedback.
     waiting: Option<Micros>,
     /// How often the rate fell for silence since the last feedback.
@@ -144,6 +150,7 @@ impl Estimator {
             deep: None,
             deep_falls: 0,
             reported: 0,
+            heard: Micros(0),
             waiting: None,
             silences: 0,
             has_feedback: false,
@@ -176,6 +183,7 @@ impl Estimator {
             _ => None,
         };
         self.silences = 0;
+        self.heard = now;
         if !self.has_feedback {
             self.has_feedback = true;
             self.rate.hold(now);
@@ -225,6 +233,11 @@ impl Estimator {
         if now < self.silence_deadline() {
             return;
         }
+        // Nothing followed the last packets, so a receiver that lost them cannot know.
+        if self.history.newest_at().is_none_or(|at| now.since_us(at) >= PAUSE_US) {
+            (self.waiting, self.silences) = (None, 0);
+            return;
+        }
         self.silences += 1;
         let before = self.rate.bps();
         self.rate.scale(now, SILENCE_KEEP);
@@ -239,22 +252,18 @@ impl Estimator {
         }
     }
 
-    /// When [`Self::handle_timeout`] and [`Self::poll_probe`] want to be called next. May lie in the past.
+    /// When [`Self::handle_timeout`] and then [`Self::poll_probe`] want to be called; after both it lies in the future.
     #[must_use]
     pub fn next_timeout(&self) -> Micros {
-        let probe = if self.has_feedback {
-            self.probes.next_timeout(self.rate.bps(), self.wanted_bps, self.rtt_us)
-        } else {
-            Micros::NEVER
-        };
+        let probe = self.probes.next_timeout(self.rate.bps(), self.wanted_bps, self.rtt_us);
+        let probe = if self.probes.is_active() { probe } else { probe.max(self.probing_from()) };
         probe.min(self.silence_deadline())
     }
 
     /// The next probe cluster, if one is due: the pacer sends it with retransmissions or padding, at its rate, and passes its id with
     /// every packet it sends meanwhile.
     pub fn poll_probe(&mut self, now: Micros) -> Option<Probe> {
-        let calm = self.trend.state() != LinkState::Overusing && self.queue.queue_us() < QUEUE_US_CALM;
-        if !self.has_feedback || !calm || self.silences > 0 {
+        if now < self.probing_from() {
             return None;
         }
         self.probes.poll(now, self.rate.bps(), self.wanted_bps, self.groups.noise_us())
@@ -306,6 +315,18 @@ impl Estimator {
     #[must_use]
     pub const fn has_feedback(&self) -> bool {
         self.has_feedback
+    }
+
+    /// Since when probing is no harm: at once on a calm link, never on one that is not. What was seen of a link says nothing any more
+    /// once nothing is on it.
+    fn probing_from(&self) -> Micros {
+        let calm = self.trend.state() != LinkState::Overusing && self.queue.queue_us() < QUEUE_US_CALM;
+        match self.waiting {
+            _ if !self.has_feedback || self.silences > 0 => Micros::NEVER,
+            _ if calm => Micros(0),
+            None => self.heard.after_us(QUIET_US),
+            Some(_) => Micros::NEVER,
+        }
     }
 
     fn silence_deadline(&self) -> Micros {

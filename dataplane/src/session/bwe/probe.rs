@@ -16,10 +16,10 @@ const DURATION_US: u64 = 15_000;
 const DURATION_US_MAX: u64 = 60_000;
 /// First wait after a probe that found nothing, and its limit: each failure waits half as long again.
 const INTERVAL_US: u64 = 2_000_000;
-const INTERVAL_US_MAX: u64 = 5_000_000;
+const INTERVAL_US_MAX: u64 = 4_000_000;
 /// Links that let a short burst through and nothing more: each lie waits twice as long, up to this, and then the second rung waits for
 /// media to prove the first.
-const DISTRUST_US_MAX: u64 = 6_000_000;
+const DISTRUST_US_MAX: u64 = 5_000_000;
 const DISTRUST_RUNG_US: u64 = 800_000;
 /// A rate that probing raised and that falls back within this time was no rate.
 const PROOF_US: u64 = 3_000_000;
@@ -253,6 +253,11 @@ impl Probes {
         }
     }
 
+    /// Whether a cluster is on its way.
+    pub(super) const fn is_active(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// When something is due.
     pub(super) fn next_timeout(&self, estimate_bps: u64, wanted_bps: u64, rtt_us: u32) -> Micros {
         match self.deadline(rtt_us) {
@@ -356,6 +361,6 @@ mod tests {
             waits.push(next.since_us(now) / 1_000_000);
             now = next;
         }
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[5] == 6, "{waits:?}");
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[5] == 5, "{waits:?}");
     }
 }

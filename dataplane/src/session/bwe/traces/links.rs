@@ -229,3 +229,22 @@ fn a_longer_route_is_not_taken_for_a_queue() {
         assert!(bps >= 2_700_000, "seed {seed}: {bps}");
     }
 }
+
+#[test]
+fn a_receiver_whose_media_is_all_paused_is_found_by_padding_alone() {
+    for seed in 1..=10 {
+        let mut lane = Loop::new(seed, GOOD, 4_000_000);
+        lane.run_ms(5_000);
+        lane.path.rate_bps = 100_000;
+        // Until the rate falls: then delay grows and all media is paused at once.
+        assert!(lane.until_ms(5_000, |bps| bps < 1_000_000).is_some(), "seed {seed}");
+        lane.media_bps = 0;
+        lane.media_bytes = 0;
+        lane.run_ms(5_000);
+        lane.path.rate_bps = 5_000_000;
+        let back = lane.until_ms(20_000, |bps| bps >= 4_000_000);
+        println!("seed {seed}: {back:?} ms");
+        lane.trace("padding");
+        assert!(back.is_some_and(|ms| ms < 12_000), "seed {seed}: {back:?}");
+    }
+}

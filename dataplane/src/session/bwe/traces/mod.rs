@@ -196,6 +196,7 @@ impl Loop {
             self.estimator.handle_timeout(now);
         }
         self.send_probe(now);
+        assert!(self.cluster.is_some() || self.estimator.next_timeout() > now, "nobody wakes for nothing");
         self.send_media();
         let (estimate_bps, queue_us) =
             (self.estimator.estimate_bps(), self.free_us.saturating_sub(self.now_us));
