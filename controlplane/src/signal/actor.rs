@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Signal;
 use super::messages::{self, Farewell};
+use super::reduced::Reduced;
 use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
 use crate::dispatch::FromCore;
 use crate::ids::UserId;
@@ -91,6 +92,7 @@ pub struct RoomActor {
     reports: mpsc::Receiver<FromCore>,
     outboxes: HashMap<ConnectionId, Outbox>,
     notes: mpsc::Sender<Note>,
+    reduced: Reduced,
 }
 
 impl RoomActor {
@@ -114,6 +116,7 @@ impl RoomActor {
             reports,
             outboxes: HashMap::new(),
             notes,
+            reduced: Reduced::new(signal.0.metrics.clone()),
         })
     }
 
@@ -138,6 +141,7 @@ impl RoomActor {
                 }
             }
             self.carry_out(&signal).await;
+            self.reduced.show(self.room.reasons());
             if self.room.is_empty() && signal.retire(self.meeting, &inputs) {
                 break;
             }
@@ -236,6 +240,7 @@ impl RoomActor {
                         }
                     }
                     Effect::Ready(took) => signal.0.metrics.join_seconds.observe(took.as_secs_f64()),
+                    Effect::LinkEstimate(bps) => signal.0.metrics.link_estimate_bps.observe(f64::from(bps)),
                     Effect::Keyed(dtls, profile) => signal.0.metrics.peer_ready(dtls, profile),
                     Effect::Media { admission, audio, video } => {
                         let _ = self.notes.send(Note::Media(admission, audio, video)).await;

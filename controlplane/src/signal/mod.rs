@@ -7,13 +7,17 @@
 
 mod actor;
 mod door;
+pub mod dynacast;
 pub mod ids;
 pub mod messages;
 pub mod negotiation;
+mod reduced;
 pub mod room;
 pub mod sections;
+pub mod settings;
 mod socket;
 pub mod track;
+pub mod variant;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
