@@ -14,11 +14,12 @@ use dataplane::command::Report;
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_request::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Signal;
 use super::messages::{self, Farewell};
 use super::reduced::Reduced;
+use super::room::media::MediaView;
 use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
 use crate::dispatch::FromCore;
 use crate::ids::UserId;
@@ -71,6 +72,8 @@ pub enum Input {
     Request(ConnectionId, Box<Message>),
     /// A socket is gone.
     Gone(ConnectionId),
+    /// Somebody asks what one person receives and publishes; the answer is `None` if it is not in the room.
+    Media(UserId, oneshot::Sender<Option<MediaView>>),
     /// One person must go.
     Remove(UserId),
     /// The meeting is over.
@@ -204,6 +207,10 @@ impl RoomActor {
             Input::Gone(connection) => {
                 self.outboxes.remove(&connection);
                 self.room.disconnected(now_ms, connection);
+            }
+            Input::Media(user, answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.room.media(user));
             }
             Input::Remove(user) => self.room.remove_user(now_ms, user),
             Input::End => self.room.remove_all(Farewell::RoomDeleted),
