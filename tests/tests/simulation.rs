@@ -26,6 +26,8 @@ use dataplane::io::sim::{LinkConfig, Network};
 use dataplane::wire::demux::{Protocol, classify};
 use dataplane::wire::rtp;
 use kernels::Suite;
+use tools::client::codec::VideoCodec;
+use tools::client::codec::scalability::Scalability;
 use tools::client::receiver::{ReceiveConfig, Reception};
 use tools::client::source::{AudioConfig, Encoding, TrackConfig, VideoConfig};
 use tools::client::{Client, ClientConfig, ClientState, Remote, Security, SourceId, TRANSMIT_BYTES_MIN};
@@ -232,7 +234,10 @@ impl World {
             MediaKind::Audio => {
                 let ssrc = Ssrc(published_ssrc(peer, kind, 0));
                 let level = 20 + peer as u8;
-                client.publish_audio(now, AudioConfig { track: config, ssrc, payload_bytes: 80, level })
+                client.publish_audio(
+                    now,
+                    AudioConfig { track: config, ssrc, payload_bytes: 80, level, red_pt: None, nack: false },
+                )
             }
             MediaKind::Video => {
                 let encoding = |layer: usize| {
@@ -249,6 +254,10 @@ impl World {
                     now,
                     VideoConfig {
                         track: config,
+                        codec: VideoCodec::Vp8,
+                        scalability: Scalability::L1T1,
+                        size: (640, 360),
+                        ramp_us: 0,
                         encodings: (0..rids.len().max(1)).map(encoding).collect(),
                         frame_interval_us: 66_667,
                         payload_bytes_max: 1_100,
@@ -292,9 +301,13 @@ impl World {
             ssrc: Ssrc(number),
             rtx,
             kind,
+            codec: VideoCodec::Vp8,
             pt: if video { VP8 } else { OPUS },
             rtx_pt: video.then_some(VP8_RTX),
+            red_pt: None,
             transport_cc: Some(3),
+            abs_send_time: None,
+            dependency: None,
             nack: video,
             expected: Some((publisher, track_number(publisher, kind))),
         });
