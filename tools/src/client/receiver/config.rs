@@ -96,6 +96,8 @@ pub struct Reception {
     pub unexplained_frames: u64,
     /// Pictures that were given up because packets of them stayed away, or came too late to be shown.
     pub skipped_frames: u64,
+    /// Pictures that another one follows before their end, without a gap: the sender gave them up and began anew.
+    pub cut_frames: u64,
     /// Times without a decodable picture for more than 500 ms and three times the mean.
     pub freezes: u64,
     /// Their time, microseconds.

@@ -50,14 +50,14 @@ impl Continuity {
         reception.backward_timestamps += u64::from(!forward);
         if facts.index == previous.index + 1 {
             let same = facts.timestamp == previous.timestamp;
+            // A stream may begin anew with a keyframe in the middle of a picture.
+            let ended = previous.marker || !same && facts.keyframe && facts.descriptor.start;
             let follows = match (self.kind, self.codec) {
                 (MediaKind::Audio, _) => true,
                 (MediaKind::Video, VideoCodec::Vp8) => {
-                    facts.descriptor.start != same
-                        && previous.marker != same
-                        && vp8_follows(&previous, &facts, same)
+                    facts.descriptor.start != same && ended != same && vp8_follows(&previous, &facts, same)
                 }
-                (MediaKind::Video, _) => previous.marker != same && layers_follow(&previous, &facts, same),
+                (MediaKind::Video, _) => ended != same && layers_follow(&previous, &facts, same),
             };
             reception.discontinuities += u64::from(!(forward && follows));
         }

@@ -29,11 +29,15 @@ struct Assembly {
     /// The last packet of the frame ends its picture.
     ends_picture: bool,
     timestamp: u32,
+    /// First number behind it.
+    end: u64,
+    /// Another frame begins before its last packet: it was not sent whole.
+    cut: bool,
 }
 
 impl Assembly {
     const fn is_whole(&self) -> bool {
-        self.have == self.stamp.packet_count
+        self.have == self.stamp.packet_count && !self.cut
     }
 }
 
@@ -73,14 +77,20 @@ impl Decoder {
             // What overtook the first packet is taken as lost.
             self.next = Some(start);
         }
-        let new = Assembly { stamp: *stamp, have: 0, ends_picture: false, timestamp };
+        if let Some((_, before)) = self.waiting.range_mut(..start).next_back()
+            && before.end > start
+        {
+            (before.end, before.cut) = (start, true);
+        }
+        let end = start + u64::from(stamp.packet_count);
+        let new = Assembly { stamp: *stamp, have: 0, ends_picture: false, timestamp, end, cut: false };
         let frame = self.waiting.entry(start).or_insert(new);
         frame.have += 1;
         frame.ends_picture |= marker;
         if self.waiting.len() > WAITING_MAX
-            && let Some((start, frame)) = self.waiting.pop_first()
+            && let Some((_, frame)) = self.waiting.pop_first()
         {
-            self.pass(start + u64::from(frame.stamp.packet_count));
+            self.pass(frame.end);
             self.lossy = true;
         }
     }
@@ -91,12 +101,9 @@ impl Decoder {
             self.next = Some(index + 1);
         } else if self.next.is_some_and(|next| index > next) {
             let stamp = Stamp { packet_count: 0, ..Stamp::default() };
-            self.waiting.entry(index).or_insert(Assembly {
-                stamp,
-                have: 0,
-                ends_picture: false,
-                timestamp: 0,
-            });
+            let new =
+                Assembly { stamp, have: 0, ends_picture: false, timestamp: 0, end: index + 1, cut: false };
+            self.waiting.entry(index).or_insert(new);
         }
     }
 
@@ -104,7 +111,7 @@ impl Decoder {
     pub(super) fn advance(&mut self, now: Micros, open: u64, reception: &mut Reception) -> bool {
         let mut keyframe_wanted = false;
         while let (Some(next), Some((&start, frame))) = (self.next, self.waiting.first_key_value()) {
-            let end = start + u64::from(frame.stamp.packet_count);
+            let (end, cut) = (frame.end, frame.cut);
             if start > next && open >= start {
                 // What lies before it will not come.
                 self.lossy = true;
@@ -118,9 +125,10 @@ impl Decoder {
                 keyframe_wanted |= self.take(now, &frame, reception);
             } else if start == next && open >= end {
                 self.waiting.pop_first();
-                self.lossy = true;
+                self.lossy |= !cut;
                 self.pass(end);
-                reception.skipped_frames += 1;
+                reception.cut_frames += u64::from(cut);
+                reception.skipped_frames += u64::from(!cut);
             } else {
                 let waited_us = now.since_us(*self.blocked.get_or_insert(now));
                 let whole = |frame: &Assembly| frame.is_whole() && self.is_decodable(&frame.stamp);
@@ -347,6 +355,21 @@ mod tests {
         bench.frame(10, delta(10, 1, 0), None);
         assert_eq!((bench.reception.freezes, bench.reception.frozen_us), (1, 600_000));
         assert_eq!(bench.reception.freeze_list, [(Micros(400_000), 600_000)]);
+    }
+
+    #[test]
+    fn a_frame_cut_by_a_keyframe_is_passed_and_excuses_nothing() {
+        let mut bench = Bench::new();
+        bench.frame(0, key(0), None);
+        // Two packets of four, then the stream begins anew.
+        for packet in 0..2 {
+            let stamp = Stamp { packet, packet_count: 4, ..delta(1, 1, 0) };
+            bench.decoder.insert(1 + u64::from(packet), 3_600, false, &stamp);
+        }
+        bench.frame(3, key(2), None);
+        assert_eq!((bench.counts(), bench.reception.cut_frames), ((2, 0, 0), 1));
+        bench.frame(4, delta(4, 1, 0), None);
+        assert_eq!(bench.counts(), (2, 1, 1));
     }
 
     #[test]
