@@ -61,8 +61,14 @@ pub struct Counters {
     pub bytes_forwarded: u64,
     /// RTP packets retransmitted to subscribers.
     pub packets_retransmitted: u64,
+    /// RTP packets sent to subscribers only to probe their links.
+    pub packets_padding: u64,
     /// Keyframe requests sent to publishers.
     pub keyframe_requests: u64,
+    /// Streams that began with a keyframe that was still remembered, instead of asking for one.
+    pub keyframes_replayed: u64,
+    /// Transport-wide feedback that speaks of packets never sent or of impossible times.
+    pub feedback_refused: u64,
     /// Datagrams per GSO send are `datagrams_sent / sends`.
     pub sends: u64,
     /// Datagrams handed to the kernel, of every protocol.
@@ -81,7 +87,7 @@ pub struct Counters {
     pub delay_sum_us: u64,
 }
 
-const SCALARS: usize = 10;
+const SCALARS: usize = 13;
 const WORDS: usize = SCALARS + DropReason::COUNT + Stage::COUNT + DELAY_BOUNDS_US.len() + 1 + 1;
 
 impl Default for Counters {
@@ -92,7 +98,10 @@ impl Default for Counters {
             packets_forwarded: 0,
             bytes_forwarded: 0,
             packets_retransmitted: 0,
+            packets_padding: 0,
             keyframe_requests: 0,
+            keyframes_replayed: 0,
+            feedback_refused: 0,
             sends: 0,
             datagrams_sent: 0,
             peers: 0,
@@ -132,7 +141,10 @@ impl Counters {
             &mut self.packets_forwarded,
             &mut self.bytes_forwarded,
             &mut self.packets_retransmitted,
+            &mut self.packets_padding,
             &mut self.keyframe_requests,
+            &mut self.keyframes_replayed,
+            &mut self.feedback_refused,
             &mut self.sends,
             &mut self.datagrams_sent,
             &mut self.peers,

@@ -58,6 +58,8 @@ reasons! {
     NoSubscriber => "no_subscriber",
     /// The receiver gets another layer of this track.
     LayerNotSelected => "layer_not_selected",
+    /// Audio of a large meeting that is not among its loudest voices.
+    NotAmongSpeakers => "not_among_speakers",
     /// The receiver waits for a keyframe before this stream can start.
     WaitingForKeyframe => "waiting_for_keyframe",
     /// The receiver has no payload type for this codec.
@@ -68,6 +70,8 @@ reasons! {
     NotCached => "not_cached",
     /// The receiver has no nominated path yet.
     NoPath => "no_path",
+    /// Video that waited too long for its receiver's link.
+    PacedTooLong => "paced_too_long",
     /// The receiver's send queue is full.
     QueueFull => "queue_full",
     /// The I/O backend had no send buffer left in this turn.

@@ -37,6 +37,17 @@ pub const STREAMS_PER_PEER: usize = 1_024;
 /// Simulcast layers of one track (RFC 8853 as browsers use it).
 pub const LAYERS_PER_TRACK: usize = 3;
 
+/// Audio streams a receiver can be sent at a time at most, in a meeting with more voices; the operator chooses up to this.
+pub const AUDIO_STREAMS_MAX: usize = 8;
+
+/// Spatial layers of one SVC stream (the AV1 specification ends at four).
+pub const SPATIAL_LAYERS_MAX: usize = 4;
+/// Temporal layers told apart; VP8 has two bits for them, and what is above the fourth counts as the fourth.
+pub const TEMPORAL_LAYERS_MAX: usize = 4;
+/// Steps of quality a track can have: simulcast layers or spatial layers, each with its temporal layers.
+pub const QUALITIES_MAX: usize = 4;
+const _: () = assert!(QUALITIES_MAX >= LAYERS_PER_TRACK && QUALITIES_MAX >= SPATIAL_LAYERS_MAX);
+
 /// Packets remembered per video layer for retransmission: 1 s of 720p at 2.5 Mbit/s is ~270 packets. 512 x 1536 B = 768 KiB.
 pub const RTX_PACKETS_PER_LAYER: usize = 512;
 const _: () = assert!(RTX_PACKETS_PER_LAYER.is_power_of_two(), "indexed by sequence number modulo the size");
@@ -47,6 +58,16 @@ pub const NACK_GAPS_PER_STREAM: usize = 256;
 /// Arrivals remembered per peer for transport-wide feedback: at 50 ms per feedback, 20,000 packets/s. 1,024 x 8 B = 8 KiB.
 pub const TWCC_ARRIVALS_PER_PEER: usize = 1_024;
 const _: () = assert!(TWCC_ARRIVALS_PER_PEER.is_power_of_two(), "indexed by sequence number modulo the size");
+/// Sent packets remembered per peer for the bandwidth estimator: feedback one second late finds 4,096 packets/s, 40 Mbit/s of full
+/// packets. 4,096 x 16 B = 64 KiB.
+pub const BWE_SENT_PER_PEER: usize = 4_096;
+const _: () = assert!(BWE_SENT_PER_PEER.is_power_of_two(), "indexed by sequence number modulo the size");
+/// Estimated rate of a receiver nothing is known about: audio, and video of a small layer.
+pub const BWE_BPS_START: u64 = 600_000;
+/// The estimate is never lower: one audio stream.
+pub const BWE_BPS_MIN: u64 = 30_000;
+/// The estimate is never higher: 40 streams of 2.5 Mbit/s.
+pub const BWE_BPS_MAX: u64 = 100_000_000;
 /// Packets that all transport-wide feedback of one datagram may list. A run-length chunk lets two bytes name 8,191; 8,192 is
 /// 80 ms at 100,000 packets/s and keeps the work per datagram bounded.
 pub const TWCC_STATUSES_PER_DATAGRAM: usize = 8_192;
@@ -139,6 +160,21 @@ pub const RTCP_PER_SECOND: u32 = 1_000;
 pub const RESENDS_PER_SECOND: u32 = 2_000;
 /// At most this many at once.
 pub const RESENDS_BURST: u32 = 256;
+
+/// A receiver's link is divided among its streams this often.
+pub const SHARE_INTERVAL_US: u64 = 200_000;
+/// What a stream gets is told to the control plane at most this often.
+pub const DELIVERY_INTERVAL_US: u64 = 500_000;
+/// Video that waited longer for its receiver's link is dropped, and the stream begins anew: 800 ms is what people bear in talk.
+pub const PACED_US_MAX: u64 = 800_000;
+/// A keyframe older than this is not shown to joiners: everything since would have to be decoded first.
+pub const KEYFRAME_REPLAY_US: u64 = 3_000_000;
+/// Packets since the keyframe that a joiner is sent at once: 2 Mbit/s for a second, less than half a peer's queue.
+pub const KEYFRAME_REPLAY_PACKETS: u64 = 200;
+const _: () = assert!(
+    KEYFRAME_REPLAY_PACKETS < QUEUE_PER_PEER as u64 / 2
+        && KEYFRAME_REPLAY_PACKETS < RTX_PACKETS_PER_LAYER as u64
+);
 
 /// A layer without packets for this long is not active: its receivers fall back.
 pub const LAYER_SILENT_US: u64 = 700_000;

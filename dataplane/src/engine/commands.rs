@@ -33,14 +33,14 @@ impl Engine {
                 }
             }
             Command::Unpublish { track } => self.rooms.unpublish(track),
-            Command::Mute { track, muted } => self.rooms.mute(track, muted),
+            Command::Mute { track, muted } => self.rooms.mute(now, track, muted),
             Command::Subscribe(subscribe) => {
                 if let Some(index) = self.index_of(subscribe.peer) {
-                    self.rooms.subscribe(index, *subscribe);
+                    self.rooms.subscribe(now, index, *subscribe);
                 }
             }
             Command::Unsubscribe { stream } => self.rooms.unsubscribe(stream),
-            Command::Want { stream, wanted } => self.rooms.want(stream, wanted),
+            Command::Want { stream, wanted } => self.rooms.want(now, stream, wanted),
             Command::RequestKeyframe { track } => self.rooms.request_keyframe(track),
             Command::Shutdown => {
                 let keys: Vec<Key> = self.peers.keys().collect();
@@ -64,7 +64,7 @@ impl Engine {
         let ice = Ice::new(self.config.suite, &open.local.ufrag, &open.local.pwd);
         let peer = Peer::new(now, open.peer, ice);
         let admitted = self.peers.insert(peer).filter(|key| {
-            let admitted = self.rooms.admit(key.index(), open.peer, open.meeting);
+            let admitted = self.rooms.admit(key.index(), open.peer, open.participant, open.meeting);
             if !admitted {
                 self.peers.remove(*key);
             }
@@ -75,6 +75,7 @@ impl Engine {
             return;
         };
         self.peer_timers.admit(key.index());
+        self.paced.admit(key.index());
         self.arm(key);
         self.request(AssistRequest::Open { peer: open.peer, version: open.dtls });
         for &(label, reliable) in open.channels {
@@ -107,6 +108,7 @@ impl Engine {
         }
         self.rooms.dismiss(key.index());
         self.peer_timers.disarm(key.index());
+        self.paced.disarm(key.index());
         if peer.srtp.is_some() {
             self.counters.peers -= 1;
         }

@@ -69,14 +69,14 @@ impl Engine {
             && let Some(loser) = self.peers.bind_path(key, path)
             && self.peers.get(loser).is_some_and(|peer| peer.ice.path().is_none())
         {
-            self.rooms.set_ready(loser.index(), false);
+            self.rooms.set_ready(now, loser.index(), false);
         }
         if checked.switched {
             if !had_path {
                 self.reports.state(Report::PeerPath { peer });
             }
             if has_keys {
-                self.rooms.set_ready(key.index(), true);
+                self.rooms.set_ready(now, key.index(), true);
             }
         }
         let answer = Answer { path, bytes: answer, length: checked.answer_bytes };

@@ -11,6 +11,7 @@ use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::Report;
 use crate::room::Turn;
+use crate::room::queue::{Class, Item};
 
 /// The cycle counter costs ~25 cycles to read and a header ~200 to write: one in this many is measured and counts for all.
 const REWRITES_PER_SAMPLE: u64 = 16;
@@ -23,7 +24,11 @@ impl Engine {
             self.state = State::Stopped;
             self.reports.state(Report::Stopped);
         }
-        if full { now } else { self.peer_timers.next().min(self.speaker_timers.next()) }
+        if full {
+            now
+        } else {
+            self.peer_timers.next().min(self.speaker_timers.next()).min(self.paced.next())
+        }
     }
 
     fn send_outbox(&mut self, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
@@ -43,64 +48,100 @@ impl Engine {
     }
 
     fn send_queues(&mut self, now: Micros, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
+        while let Some(index) = self.paced.pop_due(now) {
+            self.rooms.queue().resume(index);
+        }
         while let Some(index) = self.rooms.queue().waiting() {
-            match self.peers.key_at(index) {
+            let resumes = match self.peers.key_at(index) {
                 Some(key) => self.send_queue(now, key, buffers)?,
-                None => while self.rooms.queue().pop(index).is_some() {},
-            }
+                None => {
+                    self.rooms.drop_queue(index);
+                    None
+                }
+            };
             self.rooms.queue().done();
+            match resumes {
+                Some(at) => self.paced.arm_by(index, at),
+                None => self.paced.disarm(index),
+            }
         }
         Ok(())
     }
 
-    /// Everything that waits for one peer, consecutively, so that equal sizes leave as one GSO send.
+    /// Everything that waits for one peer and may leave, consecutively, so that equal sizes leave as one GSO send. Answers when its
+    /// pacer lets more through, if it holds anything back.
     fn send_queue(
         &mut self,
         now: Micros,
         key: Key,
         buffers: &mut impl SendBuffers,
-    ) -> Result<(), BuffersFull> {
+    ) -> Result<Option<Micros>, BuffersFull> {
         let index = key.index();
+        for class in Class::ALL {
+            while let Some(item) = self.rooms.queue().first(index, class) {
+                if class != Class::Audio
+                    && let Some(at) = self.rooms.paced_until(now, index)
+                {
+                    return Ok(Some(at));
+                }
+                if class == Class::Video && self.rooms.is_expired(now, &item) {
+                    self.counters.drop(DropReason::PacedTooLong);
+                } else {
+                    self.send_item(now, key, &item, buffers)?;
+                }
+                self.rooms.queue().pop(index, class);
+                self.rooms.drop_item(&item);
+            }
+        }
+        while let Some(item) = self.rooms.padding(now, index) {
+            self.send_item(now, key, &item, buffers)?;
+        }
+        // A probe that is not done goes on as soon as its rate allows.
+        Ok(self.rooms.paced_until(now, index).filter(|_| self.rooms.is_probing(index)))
+    }
+
+    /// Writes, seals and hands over one packet; one that cannot be sent is counted.
+    fn send_item(
+        &mut self,
+        now: Micros,
+        key: Key,
+        item: &Item,
+        buffers: &mut impl SendBuffers,
+    ) -> Result<(), BuffersFull> {
         let peer = self.peers.get(key);
         let ready = peer.and_then(|peer| peer.srtp.as_ref().zip(peer.ice.path()));
         let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
-        while let Some(item) = self.rooms.queue().first(index) {
-            let Some((srtp, path)) = ready else {
-                self.rooms.queue().pop(index);
-                self.rooms.give_up(&item);
-                self.rooms.drop_item(&item);
-                turn.counters.drop(DropReason::NoPath);
-                continue;
-            };
-            let sampled = turn.counters.packets_forwarded.is_multiple_of(REWRITES_PER_SAMPLE);
-            let begun = if sampled { (self.cycles)() } else { 0 };
-            let outcome = match self.rooms.prepare(now, &item) {
-                Ok(prepared) => {
-                    if sampled {
-                        let cycles = (self.cycles)().wrapping_sub(begun);
-                        turn.counters.cycles[Stage::Rewrite as usize] += REWRITES_PER_SAMPLE * cycles;
-                    }
-                    let taken = prepared.taken;
-                    let room = prepared.bytes() + srtp.outbound.rtp_overhead_bytes();
-                    let mut sealed = Ok(0);
-                    buffers.send(&path, room, |out| {
-                        let (header, payload) = (prepared.header(), prepared.payload());
-                        sealed = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
-                        sealed.unwrap_or(0)
-                    })?;
-                    sealed.map(|bytes| (taken, bytes))
+        let Some((srtp, path)) = ready else {
+            self.rooms.give_up(item);
+            turn.counters.drop(DropReason::NoPath);
+            return Ok(());
+        };
+        let sampled = turn.counters.packets_forwarded.is_multiple_of(REWRITES_PER_SAMPLE);
+        let begun = if sampled { (self.cycles)() } else { 0 };
+        let outcome = match self.rooms.prepare(now, item) {
+            Ok(prepared) => {
+                if sampled {
+                    let cycles = (self.cycles)().wrapping_sub(begun);
+                    turn.counters.cycles[Stage::Rewrite as usize] += REWRITES_PER_SAMPLE * cycles;
                 }
-                Err(reason) => Err(reason),
-            };
-            match outcome {
-                Ok((taken, bytes)) => self.rooms.commit(&mut turn, &item, &taken, bytes),
-                Err(reason) => {
-                    self.rooms.give_up(&item);
-                    turn.counters.drop(reason);
-                }
+                let taken = prepared.taken;
+                let room = prepared.bytes() + srtp.outbound.rtp_overhead_bytes();
+                let mut sealed = Ok(0);
+                buffers.send(&path, room, |out| {
+                    let (header, payload) = (prepared.header(), prepared.payload());
+                    sealed = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
+                    sealed.unwrap_or(0)
+                })?;
+                sealed.map(|bytes| (taken, bytes))
             }
-            self.rooms.queue().pop(index);
-            self.rooms.drop_item(&item);
+            Err(reason) => Err(reason),
+        };
+        match outcome {
+            Ok((taken, bytes)) => self.rooms.commit(&mut turn, item, &taken, bytes),
+            Err(reason) => {
+                self.rooms.give_up(item);
+                turn.counters.drop(reason);
+            }
         }
         Ok(())
     }

@@ -59,6 +59,8 @@ pub struct Engine {
     outbox: Outbox,
     peer_timers: Wheel,
     speaker_timers: Wheel,
+    /// Peers whose pacer holds something back.
+    paced: Wheel,
     assist: VecDeque<AssistRequest>,
     reports: ReportQueue,
     counters: Counters,
@@ -100,10 +102,11 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             peers: Peers::new(config.seed),
-            rooms: Rooms::new(config.seed, NTP_UNIX_OFFSET_US),
+            rooms: Rooms::new(config.seed, NTP_UNIX_OFFSET_US, config.audio_streams_max),
             outbox: Outbox::default(),
             peer_timers: Wheel::default(),
             speaker_timers: Wheel::default(),
+            paced: Wheel::default(),
             assist: VecDeque::with_capacity(256),
             reports: ReportQueue::default(),
             counters: Counters::default(),
@@ -171,7 +174,7 @@ impl Engine {
                 let early = found.early.take();
                 self.counters.peers += 1;
                 self.reports.state(Report::PeerReady { peer, dtls: version, profile: keys.profile });
-                self.rooms.set_ready(key.index(), ready);
+                self.rooms.set_ready(now, key.index(), ready);
                 self.early_count -= early.len();
                 for slot in early {
                     self.replay(now, key, slot);

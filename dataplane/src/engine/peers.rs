@@ -5,7 +5,7 @@
 use crate::base::ids::PeerId;
 use crate::base::limits::{
     CONSENT_US, DTLS_PER_SECOND, EARLY_PACKETS_PER_PEER, HANDSHAKE_US, LAYER_CHECK_US, PATHS_PER_PEER,
-    PEERS_PER_CORE, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, RTCP_PER_SECOND,
+    PEERS_PER_CORE, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, RTCP_PER_SECOND, SHARE_INTERVAL_US,
 };
 use crate::base::net::Path;
 use crate::base::rate::RateLimit;
@@ -79,8 +79,10 @@ pub struct Due {
     pub reports: Micros,
     /// Quality report to the control plane.
     pub quality: Micros,
-    /// Looking for silent layers.
+    /// Looking for silent layers and measuring all of them.
     pub layers: Micros,
+    /// Dividing its link among its streams.
+    pub share: Micros,
 }
 
 impl Due {
@@ -90,6 +92,7 @@ impl Due {
         reports: Micros::NEVER,
         quality: Micros::NEVER,
         layers: Micros::NEVER,
+        share: Micros::NEVER,
     };
 
     /// What is due cannot be done: requests and arrivals come up again by themselves, the rest after its interval. None is in the
@@ -105,11 +108,12 @@ impl Due {
         later(&mut self.reports, now.after_us(REPORT_INTERVAL_US));
         later(&mut self.quality, now.after_us(QUALITY_INTERVAL_US));
         later(&mut self.layers, now.after_us(LAYER_CHECK_US));
+        later(&mut self.share, now.after_us(SHARE_INTERVAL_US));
     }
 
     /// The first of them.
     pub fn first(&self) -> Micros {
-        self.arrivals.min(self.requests).min(self.reports).min(self.quality).min(self.layers)
+        self.arrivals.min(self.requests).min(self.reports).min(self.quality).min(self.layers).min(self.share)
     }
 }
 

@@ -52,6 +52,8 @@ impl Engine {
             if let Some(key) = self.peers.key_at(index) {
                 if let Some(peer) = self.peers.get_mut(key) {
                     peer.due.requests = now;
+                    peer.due.share = now;
+                    peer.due.layers = peer.due.layers.min(now.after_us(LAYER_CHECK_US));
                 }
                 self.peer_timer(now, key, buffers);
             }
@@ -112,8 +114,11 @@ impl Engine {
         }
         out.finish();
         if peer.due.layers <= now {
-            let layered = self.rooms.judge_layers(index);
-            peer.due.layers = if layered { now.after_us(LAYER_CHECK_US) } else { Micros::NEVER };
+            let publishes = self.rooms.judge_layers(now, index);
+            peer.due.layers = if publishes { now.after_us(LAYER_CHECK_US) } else { Micros::NEVER };
+        }
+        if peer.due.share <= now {
+            peer.due.share = self.rooms.share(&mut turn, index);
         }
         if peer.due.quality <= now {
             self.rooms.report_quality(&mut turn, index);

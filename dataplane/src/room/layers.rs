@@ -1,17 +1,17 @@
-//! Which layer of a track a stream forwards.
+//! Which layer of a track a stream forwards: a simulcast layer, or a spatial layer of an SVC stream.
 //!
 //! Place: asked for every video packet and stream, so the answers are bit operations on a mask of active layers.
 //! Rule of this form: the highest active layer up to the wanted one; if none of those is active, the lowest that is.
 //! A stream changes layer only at a keyframe of the new one and forwards the old one until then.
 
-use crate::base::limits::LAYERS_PER_TRACK;
-use crate::command::Wanted;
+use super::stream::Limit;
+use crate::base::limits::QUALITIES_MAX;
 
 /// Layers that sent lately: bit n is layer n.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ActiveLayers(u8);
 
-const _: () = assert!(LAYERS_PER_TRACK <= 8, "one bit each");
+const _: () = assert!(QUALITIES_MAX <= 8, "one bit each");
 
 impl ActiveLayers {
     /// Layer `index` sends or has fallen silent; whether that is new.
@@ -25,6 +25,12 @@ impl ActiveLayers {
         self.0 != before
     }
 
+    /// How many send.
+    #[must_use]
+    pub const fn count(self) -> u8 {
+        self.0.count_ones() as u8
+    }
+
     /// Whether layer `index` sends.
     #[must_use]
     pub const fn contains(self, index: u8) -> bool {
@@ -33,11 +39,11 @@ impl ActiveLayers {
 
     /// The layer a stream should forward; `None` when nothing is active or it is paused.
     #[must_use]
-    pub const fn target(self, wanted: Wanted) -> Option<u8> {
-        if !wanted.enabled || self.0 == 0 {
+    pub const fn target(self, limit: Limit) -> Option<u8> {
+        if !limit.enabled || self.0 == 0 {
             return None;
         }
-        let up_to = if wanted.layer_max >= 7 { u8::MAX } else { (1 << (wanted.layer_max + 1)) - 1 };
+        let up_to = if limit.quality_max >= 7 { u8::MAX } else { (1 << (limit.quality_max + 1)) - 1 };
         let within = self.0 & up_to;
         Some(if within == 0 { self.0.trailing_zeros() as u8 } else { 7 - within.leading_zeros() as u8 })
     }
@@ -62,12 +68,12 @@ pub enum Choice {
 #[must_use]
 pub const fn choose(
     active: ActiveLayers,
-    wanted: Wanted,
+    limit: Limit,
     current: Option<u8>,
     layer: u8,
     keyframe_start: bool,
 ) -> Choice {
-    let Some(target) = active.target(wanted) else { return Choice::Paused };
+    let Some(target) = active.target(limit) else { return Choice::Paused };
     match current {
         Some(current) if current == layer => Choice::Forward,
         _ if layer == target => {
@@ -97,9 +103,11 @@ mod tests {
         active
     }
 
-    const fn up_to(layer_max: u8) -> Wanted {
-        Wanted { layer_max, ..Wanted::ALL }
+    const fn up_to(quality_max: u8) -> Limit {
+        Limit { quality_max, ..Limit::ALL }
     }
+
+    const PAUSED: Limit = Limit { enabled: false, ..Limit::ALL };
 
     #[test]
     fn the_highest_active_layer_up_to_the_wanted_one_is_the_target() {
@@ -109,7 +117,7 @@ mod tests {
         assert_eq!(active(&[2]).target(up_to(0)), Some(2), "better than nothing");
         assert_eq!(active(&[0]).target(up_to(255)), Some(0));
         assert_eq!(active(&[]).target(up_to(2)), None);
-        assert_eq!(active(&[0]).target(Wanted::NOTHING), None);
+        assert_eq!(active(&[0]).target(PAUSED), None);
     }
 
     #[test]
@@ -121,7 +129,7 @@ mod tests {
         assert_eq!(choose(all, up_to(2), Some(2), 1, true), Choice::NotSelected);
         assert_eq!(choose(all, up_to(2), None, 0, true), Choice::Switch, "something to look at first");
         assert_eq!(choose(all, up_to(2), None, 1, false), Choice::NotSelected);
-        assert_eq!(choose(all, Wanted::NOTHING, Some(0), 0, true), Choice::Paused);
+        assert_eq!(choose(all, PAUSED, Some(0), 0, true), Choice::Paused);
     }
 
     #[test]

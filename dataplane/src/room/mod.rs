@@ -8,6 +8,11 @@
 //! Promises: a track reaches peers of its own meeting only; no allocation outside commands; every table is bounded.
 //! Not here: keys, paths and clocks (`engine`), who may see whom (the control plane).
 
+pub mod allocate;
+pub mod audio;
+pub mod budget;
+pub mod keyframe;
+pub mod ladder;
 pub mod layers;
 pub mod order;
 pub mod pool;
@@ -18,14 +23,17 @@ pub mod rewrite;
 pub mod router;
 pub mod rtcp_in;
 pub mod rtcp_out;
+pub mod select;
+pub mod skips;
 pub mod speaker;
 pub mod stream;
 pub mod subscribe;
+pub mod svc;
 pub mod template;
 pub mod track;
 
 use crate::base::counters::Counters;
-use crate::base::ids::{MeetingId, PeerId, Seq, Ssrc, StreamId, TrackId};
+use crate::base::ids::{MeetingId, ParticipantId, PeerId, Seq, Ssrc, StreamId, TrackId};
 use crate::base::limits::{
     PEERS_PER_CORE, POOL_PACKETS, QUEUE_ENTRIES, RESENDS_BURST, RESENDS_PER_SECOND, STREAMS_PER_CORE,
     TRACKS_PER_CORE,
@@ -37,8 +45,10 @@ use crate::base::slab::{Key, Slab};
 use crate::base::table::{SeededState, Table};
 use crate::base::time::Micros;
 use crate::session::reports::SourceClock;
+use audio::Places;
+use budget::{ReceiverLink, Sharing};
 use pool::Pool;
-use queue::{Held, Item, SendQueue};
+use queue::{Class, Held, Item, SendQueue};
 use reports::ReportQueue;
 use router::Source;
 use stream::Stream;
@@ -74,12 +84,16 @@ pub struct Rooms {
     urgent: Vec<usize>,
     /// SSRCs of publishers that ended, by the peer's table index.
     retired: Vec<(usize, Ssrc)>,
+    /// What the streams of one receiver could be and get, for the time of one sharing.
+    sharing: Sharing,
     /// Meetings that began to hear voices and want [`Rooms::judge_speakers`] after an interval.
     listening: Vec<usize>,
     rng: Rng,
     seed: u64,
     /// NTP time minus our clock, microseconds.
     ntp_offset_us: u64,
+    /// Audio streams for each receiver in a meeting with more voices.
+    audio_streams_max: u8,
 }
 
 struct Meeting {
@@ -90,11 +104,23 @@ struct Meeting {
     /// Speakers in the last report, loudest first.
     speakers: [Option<TrackId>; crate::command::SPEAKERS_MAX],
     listening: bool,
+    /// Audio tracks among its tracks.
+    voices: usize,
+    /// Whose voices are forwarded when there are more than places.
+    places: Places,
+}
+
+impl Meeting {
+    /// Whether only the loudest voices are forwarded.
+    const fn is_crowded(&self) -> bool {
+        self.voices > self.places.count()
+    }
 }
 
 /// What a peer is in its meeting.
 struct Member {
     peer: PeerId,
+    participant: ParticipantId,
     meeting: Key,
     /// It has a path and keys.
     ready: bool,
@@ -108,6 +134,8 @@ struct Member {
     ssrc: Ssrc,
     transport_seq: Seq,
     resends: RateLimit,
+    /// What its link carries, and who gets how much of it.
+    link: ReceiverLink,
     /// How its wall clock relates to ours.
     clock: SourceClock,
     rtt_us: u32,
@@ -140,7 +168,7 @@ pub struct RoomSizes {
 impl Rooms {
     /// No meetings yet. All packet memory is allocated here.
     #[must_use]
-    pub fn new(seed: u64, ntp_offset_us: u64) -> Self {
+    pub fn new(seed: u64, ntp_offset_us: u64, audio_streams_max: u8) -> Self {
         let state = SeededState::new(seed);
         Self {
             meetings: Slab::new(PEERS_PER_CORE),
@@ -156,10 +184,12 @@ impl Rooms {
             pool: Pool::new(POOL_PACKETS),
             urgent: Vec::new(),
             retired: Vec::new(),
+            sharing: Sharing::default(),
             listening: Vec::new(),
             rng: Rng::new(seed),
             seed,
             ntp_offset_us,
+            audio_streams_max,
         }
     }
 
@@ -169,7 +199,13 @@ impl Rooms {
     }
 
     /// A peer joins its meeting, which begins with its first peer. False when there is no room.
-    pub fn admit(&mut self, index: usize, peer: PeerId, meeting: MeetingId) -> bool {
+    pub fn admit(
+        &mut self,
+        index: usize,
+        peer: PeerId,
+        participant: ParticipantId,
+        meeting: MeetingId,
+    ) -> bool {
         let key = match self.by_meeting.get(&meeting) {
             Some(key) => *key,
             None => {
@@ -179,6 +215,8 @@ impl Rooms {
                     tracks: Vec::new(),
                     speakers: [None; crate::command::SPEAKERS_MAX],
                     listening: false,
+                    voices: 0,
+                    places: Places::new(self.audio_streams_max),
                 };
                 let Ok(key) = self.meetings.insert(begun) else { return false };
                 self.by_meeting.insert(meeting, key);
@@ -197,6 +235,7 @@ impl Rooms {
         self.queue.admit(index);
         self.members[index] = Some(Member {
             peer,
+            participant,
             meeting: key,
             ready: false,
             urgent: false,
@@ -207,6 +246,7 @@ impl Rooms {
             ssrc: Ssrc(self.rng.next_u64() as u32 | 1),
             transport_seq: Seq(1),
             resends: RateLimit::new(RESENDS_PER_SECOND, RESENDS_BURST),
+            link: ReceiverLink::default(),
             clock: SourceClock::new(),
             rtt_us: 0,
             loss_up: 0,
@@ -225,9 +265,7 @@ impl Rooms {
         for key in streams {
             self.remove_stream(key);
         }
-        while let Some(item) = self.queue.pop(index) {
-            self.drop_item(&item);
-        }
+        self.drop_queue(index);
         self.members[index] = None;
         self.urgent.retain(|&other| other != index);
         let empty = self.meetings.get_mut(meeting).is_some_and(|meeting| {
@@ -240,7 +278,7 @@ impl Rooms {
     }
 
     /// Whether the peer can be sent to: it has a path and keys.
-    pub fn set_ready(&mut self, index: usize, ready: bool) {
+    pub fn set_ready(&mut self, now: Micros, index: usize, ready: bool) {
         if let Some(member) = self.member_mut(index) {
             member.ready = ready;
         }
@@ -249,7 +287,17 @@ impl Rooms {
         }
         let streams = self.member(index).map(|member| member.streams.clone()).unwrap_or_default();
         for key in streams {
-            self.want_keyframe_for(key);
+            self.begin_picture(now, key);
+        }
+        self.mark_urgent(index);
+    }
+
+    /// Drops everything that waits for a peer.
+    pub fn drop_queue(&mut self, index: usize) {
+        for class in Class::ALL {
+            while let Some(item) = self.queue.pop(index, class) {
+                self.drop_item(&item);
+            }
         }
     }
 

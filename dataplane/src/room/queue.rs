@@ -26,6 +26,25 @@ pub enum Role {
     RunStart,
     /// Once more, because the receiver missed it.
     Resend,
+    /// Once more, to find out what the link carries: on the retransmission stream or not at all.
+    Padding,
+}
+
+/// Which of a peer's queues: what leaves first when a link is short.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Class {
+    /// Sound, which is never held back.
+    Audio,
+    /// Repairs: what the receiver waits for.
+    Repair,
+    /// Pictures.
+    Video,
+}
+
+impl Class {
+    /// All of them, first things first.
+    pub const ALL: [Self; 3] = [Self::Audio, Self::Repair, Self::Video];
 }
 
 /// One packet for one receiver.
@@ -53,15 +72,22 @@ struct Entry {
     next: u32,
 }
 
+/// The queues of one peer, by class.
 #[derive(Clone, Copy, Debug)]
 struct Head {
-    first: u32,
-    last: u32,
+    ends: [Ends; Class::ALL.len()],
     count: u32,
     listed: bool,
 }
 
-const EMPTY: Head = Head { first: NONE, last: NONE, count: 0, listed: false };
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    first: u32,
+    last: u32,
+}
+
+const EMPTY: Head =
+    Head { ends: [Ends { first: NONE, last: NONE }; Class::ALL.len()], count: 0, listed: false };
 
 /// Queues of all peers of a core.
 #[derive(Debug)]
@@ -101,11 +127,11 @@ impl SendQueue {
         }
     }
 
-    /// Puts an item at the end of a peer's queue.
+    /// Puts an item at the end of one of a peer's queues.
     ///
     /// # Errors
     /// [`Full`] when the peer or the core has too much waiting.
-    pub fn push(&mut self, index: usize, item: Item) -> Result<(), Full> {
+    pub fn push(&mut self, index: usize, class: Class, item: Item) -> Result<(), Full> {
         let head = self.heads.get_mut(index).ok_or(Full)?;
         let slot = self.free;
         if head.count >= QUEUE_PER_PEER || slot == NONE {
@@ -114,11 +140,12 @@ impl SendQueue {
         let entry = &mut self.entries[slot as usize];
         self.free = entry.next;
         *entry = Entry { item: Some(item), next: NONE };
-        match head.last {
-            NONE => head.first = slot,
+        let ends = &mut head.ends[class as usize];
+        match ends.last {
+            NONE => ends.first = slot,
             last => self.entries[last as usize].next = slot,
         }
-        head.last = slot;
+        ends.last = slot;
         head.count += 1;
         self.count += 1;
         if !head.listed {
@@ -128,22 +155,23 @@ impl SendQueue {
         Ok(())
     }
 
-    /// The oldest item of a peer.
+    /// The oldest item of one of a peer's queues.
     #[must_use]
-    pub fn first(&self, index: usize) -> Option<Item> {
+    pub fn first(&self, index: usize, class: Class) -> Option<Item> {
         let head = self.heads.get(index)?;
-        self.entries.get(head.first as usize)?.item
+        self.entries.get(head.ends[class as usize].first as usize)?.item
     }
 
-    /// Takes the oldest item of a peer.
-    pub fn pop(&mut self, index: usize) -> Option<Item> {
+    /// Takes the oldest item of one of a peer's queues.
+    pub fn pop(&mut self, index: usize, class: Class) -> Option<Item> {
         let head = self.heads.get_mut(index)?;
-        let slot = head.first;
+        let ends = &mut head.ends[class as usize];
+        let slot = ends.first;
         let entry = self.entries.get_mut(slot as usize)?;
         let item = entry.item.take();
-        head.first = entry.next;
-        if head.first == NONE {
-            head.last = NONE;
+        ends.first = entry.next;
+        if ends.first == NONE {
+            ends.last = NONE;
         }
         head.count -= 1;
         self.count -= 1;
@@ -158,15 +186,36 @@ impl SendQueue {
         self.waiting.front().map(|&index| index as usize)
     }
 
-    /// The peer that waits longest has been served: it goes from the list, or to its end if something is left.
+    /// The peer that waits longest has been served: it goes from the list. What is left, if anything, its pacer holds back: it
+    /// waits for [`SendQueue::resume`] or for the next item.
     pub fn done(&mut self) {
         let Some(index) = self.waiting.pop_front() else { return };
-        let head = &mut self.heads[index as usize];
-        if head.count == 0 {
-            head.listed = false;
-        } else {
-            self.waiting.push_back(index);
+        self.heads[index as usize].listed = false;
+    }
+
+    /// Lists a peer again, if something of it waits.
+    pub fn resume(&mut self, index: usize) {
+        if let Some(head) = self.heads.get_mut(index)
+            && head.count > 0
+            && !std::mem::replace(&mut head.listed, true)
+        {
+            self.waiting.push_back(index as u32);
         }
+    }
+
+    /// Lists a peer for which something is to be made when its turn comes, whether anything waits or not.
+    pub fn list(&mut self, index: usize) {
+        if let Some(head) = self.heads.get_mut(index)
+            && !std::mem::replace(&mut head.listed, true)
+        {
+            self.waiting.push_back(index as u32);
+        }
+    }
+
+    /// How many items of a peer wait.
+    #[must_use]
+    pub fn count_of(&self, index: usize) -> u32 {
+        self.heads.get(index).map_or(0, |head| head.count)
     }
 
     /// Items of all peers.
@@ -186,48 +235,64 @@ mod tests {
         Item { stream, content, received: Micros(0), held: Held::Cached, layer: 0, role: Role::Media }
     }
 
+    fn pop(queue: &mut SendQueue, index: usize) -> Option<u64> {
+        Class::ALL.into_iter().find_map(|class| queue.pop(index, class)).map(|item| item.content)
+    }
+
     #[test]
     fn each_peer_gets_its_items_in_order() {
         let mut queue = SendQueue::new(4);
         queue.admit(1);
         for (index, content) in [(0, 1), (1, 2), (0, 3)] {
-            queue.push(index, item(content)).expect("room");
+            queue.push(index, Class::Video, item(content)).expect("room");
         }
         assert_eq!(queue.waiting(), Some(0));
-        assert_eq!(queue.first(0).map(|item| item.content), Some(1));
-        assert_eq!(queue.pop(0).map(|item| item.content), Some(1));
+        assert_eq!(queue.first(0, Class::Video).map(|item| item.content), Some(1));
+        assert_eq!(pop(&mut queue, 0), Some(1));
         queue.done();
-        assert_eq!(queue.waiting(), Some(1), "what is left waits behind the others");
-        assert_eq!(queue.pop(1).map(|item| item.content), Some(2));
+        assert_eq!(queue.waiting(), Some(1), "what is left is held back");
+        assert_eq!(pop(&mut queue, 1), Some(2));
         queue.done();
-        assert_eq!(queue.pop(0).map(|item| item.content), Some(3));
-        assert_eq!(queue.pop(0), None);
+        assert_eq!((queue.waiting(), queue.count_of(0)), (None, 1));
+        queue.resume(0);
+        queue.resume(1);
+        assert_eq!(queue.waiting(), Some(0));
+        assert_eq!((pop(&mut queue, 0), pop(&mut queue, 0)), (Some(3), None));
         queue.done();
         assert_eq!((queue.waiting(), queue.count()), (None, 0));
+    }
+
+    #[test]
+    fn sound_leaves_before_repairs_and_pictures() {
+        let mut queue = SendQueue::new(4);
+        queue.admit(0);
+        for (class, content) in [(Class::Video, 1), (Class::Repair, 2), (Class::Audio, 3), (Class::Audio, 4)]
+        {
+            queue.push(0, class, item(content)).expect("room");
+        }
+        assert_eq!([(); 4].map(|()| pop(&mut queue, 0)), [Some(3), Some(4), Some(2), Some(1)]);
     }
 
     #[test]
     fn full_queues_refuse_and_recover() {
         let mut queue = SendQueue::new(2);
         queue.admit(0);
-        queue.push(0, item(1)).expect("room");
-        queue.push(0, item(2)).expect("room");
-        assert_eq!(queue.push(0, item(3)), Err(Full));
-        assert_eq!(queue.push(7, item(3)), Err(Full), "never admitted");
-        queue.pop(0);
-        assert_eq!(queue.push(0, item(4)), Ok(()));
-        assert_eq!(
-            [queue.pop(0), queue.pop(0)].map(|item| item.map(|item| item.content)),
-            [Some(2), Some(4)]
-        );
+        queue.push(0, Class::Video, item(1)).expect("room");
+        queue.push(0, Class::Video, item(2)).expect("room");
+        assert_eq!(queue.push(0, Class::Audio, item(3)), Err(Full));
+        assert_eq!(queue.push(7, Class::Video, item(3)), Err(Full), "never admitted");
+        pop(&mut queue, 0);
+        assert_eq!(queue.push(0, Class::Video, item(4)), Ok(()));
+        assert_eq!([pop(&mut queue, 0), pop(&mut queue, 0)], [Some(2), Some(4)]);
     }
 
     #[test]
     fn one_peer_cannot_take_more_than_its_share() {
         let mut queue = SendQueue::new(QUEUE_PER_PEER as usize + 1);
         queue.admit(1);
-        let taken = (0..u64::from(QUEUE_PER_PEER) * 2).filter(|&n| queue.push(0, item(n)).is_ok()).count();
+        let push = |n: &u64| queue.push(0, Class::Video, item(*n)).is_ok();
+        let taken = (0..u64::from(QUEUE_PER_PEER) * 2).filter(push).count();
         assert_eq!(taken, QUEUE_PER_PEER as usize);
-        assert_eq!(queue.push(1, item(0)), Ok(()));
+        assert_eq!(queue.push(1, Class::Video, item(0)), Ok(()));
     }
 }

@@ -6,7 +6,7 @@
 use super::queue::{Held, Item, Role};
 use super::rewrite::{Fields, Placed};
 use super::template::{Sent, red_primary};
-use super::track::clock_hz;
+use super::track::{CachedMeta, clock_hz};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{PayloadType, Ssrc};
@@ -77,15 +77,15 @@ impl Rooms {
         let track = self.tracks.get(stream.track).ok_or(DropReason::NoSubscriber)?;
         let member = self.member(stream.member).ok_or(DropReason::NoSubscriber)?;
         let layer = track.layers.get(usize::from(item.layer)).ok_or(DropReason::NoSubscriber)?;
-        let (packet, header, vp8) = match item.held {
+        let (packet, header, meta) = match item.held {
             Held::Pooled(slot) => {
                 let packet = self.pool.packet(slot);
-                (packet, RtpHeader::parse(packet)?, None)
+                (packet, RtpHeader::parse(packet)?, CachedMeta::default())
             }
             Held::Cached => {
                 let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
                 let (packet, meta) = video.cache.find(item.content).ok_or(DropReason::NotCached)?;
-                (packet, meta.header.ok_or(DropReason::NotCached)?, meta.vp8)
+                (packet, meta.header.ok_or(DropReason::NotCached)?, *meta)
             }
         };
         let format = track.format(header.pt).ok_or(DropReason::UnknownPayloadType)?;
@@ -99,22 +99,28 @@ impl Rooms {
             epoch: layer.epoch_of(item.content),
             content: item.content,
             timestamp: header.timestamp,
-            picture: vp8.and_then(|vp8| vp8.picture_id).map(|id| id.value),
-            tl0: vp8.and_then(|vp8| vp8.tl0_index),
+            picture: meta.picture,
+            tl0: meta.vp8.and_then(|vp8| vp8.tl0_index),
+            key_index: meta.vp8.and_then(|vp8| vp8.layer?.key_index),
         };
         let placed = match item.role {
-            Role::Media | Role::Resend => stream.rewrite.place(&fields).ok_or(DropReason::TooLate)?,
+            Role::Media | Role::Resend | Role::Padding => {
+                stream.rewrite.place(&fields).ok_or(DropReason::TooLate)?
+            }
             Role::RunStart => {
                 let aligned = stream.rewrite.clock().and_then(|(old, _, offset)| {
                     Some(track.aligned(old, item.layer, header.timestamp)?.wrapping_add(offset))
                 });
-                stream.rewrite.place_start(now, clock_hz(track.kind), &fields, aligned)
+                stream
+                    .rewrite
+                    .place_start(now, clock_hz(track.kind), &fields, aligned)
+                    .ok_or(DropReason::TooLate)?
             }
         };
         let mut prefix = [0; PREFIX_BYTES_MAX];
         let mut prefix_bytes = 0;
         let rtx = match item.role {
-            Role::Resend => stream.retransmission().zip(mapped.rtx),
+            Role::Resend | Role::Padding => stream.retransmission().zip(mapped.rtx),
             Role::Media | Role::RunStart => None,
         };
         let (ssrc, index, pt) = match rtx {
@@ -123,10 +129,11 @@ impl Rooms {
                 prefix_bytes = 2;
                 (ssrc, index, pt)
             }
+            None if item.role == Role::Padding => return Err(DropReason::NotCached),
             None if item.role == Role::Resend && stream.header_changed => return Err(DropReason::NotCached),
             None => (stream.ssrc, placed.index(), mapped.pt),
         };
-        if let Some(mut vp8) = vp8 {
+        if let Some(mut vp8) = meta.vp8 {
             let (own, shared) = body.split_at(usize::from(vp8.bytes));
             if let Some(id) = &mut vp8.picture_id {
                 id.value =
@@ -134,6 +141,9 @@ impl Rooms {
             }
             if let Some(index) = &mut vp8.tl0_index {
                 *index = index.wrapping_add(placed.offsets.tl0);
+            }
+            if let Some(index) = vp8.layer.as_mut().and_then(|layer| layer.key_index.as_mut()) {
+                *index = index.wrapping_add(placed.offsets.key_index) & 0x1f;
             }
             let out = prefix.get_mut(prefix_bytes..prefix_bytes + own.len()).ok_or(DropReason::Malformed)?;
             vp8.write(out).map_err(|_| DropReason::Malformed)?;
@@ -145,6 +155,8 @@ impl Rooms {
             seq: crate::base::ids::Seq(index as u16),
             timestamp: header.timestamp.wrapping_add(placed.offsets.timestamp),
             pt,
+            // The picture ends with the highest spatial layer that this receiver gets.
+            ends_picture: track.is_scalable() && meta.marks.ends && meta.marks.spatial == placed.spatial,
             now,
             transport_seq: member.transport_seq,
             with_mid: stream.unconfirmed,
@@ -190,19 +202,30 @@ impl Rooms {
     /// A send buffer took the packet, as a datagram of `bytes`.
     pub fn commit(&mut self, turn: &mut Turn<'_>, item: &Item, taken: &Taken, bytes: usize) {
         let Some(stream) = self.streams.get_mut(item.stream) else { return };
-        if taken.transport
-            && let Some(member) = self.members.get_mut(stream.member).and_then(Option::as_mut)
-        {
-            member.transport_seq = member.transport_seq.plus(1);
+        if let Some(member) = self.members.get_mut(stream.member).and_then(Option::as_mut) {
+            member.link.handle_sent(turn.now, taken.transport.then_some(member.transport_seq), bytes);
+            if taken.transport {
+                member.transport_seq = member.transport_seq.plus(1);
+            }
         }
         if taken.on_rtx {
             stream.rtx_index += 1;
         }
-        if taken.role == Role::Resend {
-            turn.counters.packets_retransmitted += 1;
-            return;
+        match taken.role {
+            Role::Media | Role::RunStart => {}
+            Role::Resend => {
+                turn.counters.packets_retransmitted += 1;
+                return;
+            }
+            Role::Padding => {
+                turn.counters.packets_padding += 1;
+                return;
+            }
         }
         stream.rewrite.commit(turn.now, &taken.fields, &taken.placed);
+        if taken.role == Role::RunStart {
+            stream.stale = false;
+        }
         if stream.stats.packets() == 0 {
             turn.reports.state(Report::StreamStarted { stream: stream.id });
         }

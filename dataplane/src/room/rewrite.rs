@@ -1,30 +1,54 @@
 //! Continuity of one stream: content numbers and timestamps of changing layers become one unbroken sequence for the receiver.
 //!
-//! Place: [`Rewrite::place`] when a packet is released, [`Rewrite::commit`] once a send buffer took it, [`Rewrite::find`] for NACK.
-//! A *run* is a stretch of one layer that is forwarded without a break; within it, numbers differ by a constant, so that gaps of
-//! the link stay gaps and late or repeated packets find their old number without per-packet memory.
-//! Promises: O(1); nothing changes before `commit`; within a stream no sequence number is used for two packets.
+//! Place: [`Rewrite::begin`] and [`Rewrite::skip`] when a packet is chosen or left out, [`Rewrite::place`] when it is released,
+//! [`Rewrite::commit`] once a send buffer took it, [`Rewrite::find`] for NACK.
+//! A *run* is a stretch of one layer that is forwarded without a break; within it, numbers differ by a constant less what was
+//! left out (temporal and spatial layers), so that gaps of the link stay gaps and late or repeated packets find their old number.
+//! Promises: no allocation; nothing that was sent changes its number; within a stream no sequence number is used for two packets.
+//! Memory: five runs of ~200 B.
 
+use super::skips::Skips;
 use crate::base::ids::Seq;
+use crate::base::limits::RTX_PACKETS_PER_LAYER;
 use crate::base::time::Micros;
 
 /// Extended numbers begin one round up, so that subtracting never underflows.
 const ROUND: u64 = 0x1_0000;
-/// Runs remembered for late packets and retransmissions.
-const RUNS: usize = 4;
+/// Runs remembered for late packets and retransmissions, and runs that were begun and not released yet.
+const RUNS: usize = 5;
 /// A timestamp aligned by sender reports is believed when it is this close to the elapsed time.
 const ALIGN_TOLERANCE_US: u64 = 500_000;
+/// Words of the window over packets: as far back as the retransmission cache.
+const PACKET_WORDS: usize = RTX_PACKETS_PER_LAYER / 64;
+/// Words of the window over pictures: 256 pictures are 8 s at 30 frames per second.
+const PICTURE_WORDS: usize = 4;
 
 /// A stretch of one layer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Run {
-    layer: u8,
-    /// Which of the layer's clocks the timestamps are of; changes when the publisher restarts.
-    epoch: u32,
-    content_first: u64,
+    start: RunStart,
     content_end: u64,
     out_first: u64,
     offsets: Offsets,
+    /// Its first packet left: numbers and offsets count.
+    started: bool,
+    packets: Skips<PACKET_WORDS>,
+    pictures: Skips<PICTURE_WORDS>,
+}
+
+/// What begins a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RunStart {
+    /// Layer it comes from.
+    pub layer: u8,
+    /// Which of the layer's clocks the timestamps are of; changes when the publisher restarts.
+    pub epoch: u32,
+    /// Highest spatial layer forwarded, of an SVC stream: its frames end pictures.
+    pub spatial: u8,
+    /// Content number of the first packet.
+    pub content: u64,
+    /// Extended VP8 picture id of the first packet, if any.
+    pub picture: Option<u64>,
 }
 
 /// What is added to the fields of a run's packets, each modulo its width.
@@ -36,6 +60,8 @@ pub struct Offsets {
     pub picture: u16,
     /// VP8 TL0PICIDX.
     pub tl0: u8,
+    /// VP8 KEYIDX, 5 bits.
+    pub key_index: u8,
 }
 
 /// Fields of one received packet that are rewritten.
@@ -49,10 +75,12 @@ pub struct Fields {
     pub content: u64,
     /// RTP timestamp.
     pub timestamp: u32,
-    /// VP8 picture id, if any.
-    pub picture: Option<u16>,
+    /// Extended VP8 picture id, if any.
+    pub picture: Option<u64>,
     /// VP8 TL0PICIDX, if any.
     pub tl0: Option<u8>,
+    /// VP8 KEYIDX, if any.
+    pub key_index: Option<u8>,
 }
 
 /// Where a packet goes in the receiver's sequence.
@@ -61,6 +89,9 @@ pub struct Placed {
     out: u64,
     /// What to add to its fields.
     pub offsets: Offsets,
+    /// Highest spatial layer of its run.
+    pub spatial: u8,
+    run: usize,
     starts: bool,
 }
 
@@ -89,6 +120,9 @@ pub struct Rewrite {
     sent_last: Option<Micros>,
     picture_last: u16,
     tl0_last: u8,
+    key_index_last: u8,
+    /// Extended picture id of the last packet of the newest started run.
+    picture_sent: Option<u64>,
 }
 
 impl Rewrite {
@@ -102,32 +136,95 @@ impl Rewrite {
             sent_last: None,
             picture_last: 0,
             tl0_last: 0,
+            key_index_last: 0,
+            picture_sent: None,
         }
     }
 
-    /// Places a packet of the running stretch; `None` when it belongs to none that is remembered.
+    /// A run begins with a packet that was chosen; it is released by [`Rewrite::place_start`].
+    pub fn begin(&mut self, start: RunStart) {
+        self.runs.rotate_right(1);
+        self.runs[0] = Some(Run {
+            start,
+            content_end: start.content,
+            out_first: 0,
+            offsets: Offsets::default(),
+            started: false,
+            packets: Skips::new(start.content),
+            pictures: Skips::new(start.picture.unwrap_or(0)),
+        });
+    }
+
+    /// A packet of the newest run is left out: what follows closes up. `picture` is its picture when all of it is left out. Without
+    /// effect on what was sent already: a packet that comes behind its followers leaves its gap.
+    pub fn skip(&mut self, layer: u8, epoch: u32, content: u64, picture: Option<u64>) {
+        let Some(run) = &mut self.runs[0] else { return };
+        if run.start.layer != layer || run.start.epoch != epoch || content <= run.start.content {
+            return;
+        }
+        if content >= run.content_end {
+            run.packets.skip(content);
+        }
+        let sent = if run.started { self.picture_sent } else { run.start.picture };
+        if let (Some(picture), Some(first)) = (picture, run.start.picture)
+            && picture > sent.unwrap_or(first).max(first)
+        {
+            run.pictures.skip(picture);
+        }
+    }
+
+    /// Places a packet of the running stretch; `None` when it belongs to none that is remembered, or was left out.
     #[must_use]
     pub fn place(&self, fields: &Fields) -> Option<Placed> {
-        let newest = self.runs[0]?;
-        let fits = |run: &Run| run.layer == fields.layer && run.epoch == fields.epoch;
-        if fits(&newest) && fields.content >= newest.content_first {
-            let out = newest.out_first + (fields.content - newest.content_first);
-            return Some(Placed { out, offsets: newest.offsets, starts: false });
+        let mut newest = true;
+        for (index, run) in self.runs.iter().enumerate() {
+            let Some(run) = run.as_ref().filter(|run| run.started) else { continue };
+            let is_newest = std::mem::replace(&mut newest, false);
+            let fits = run.start.layer == fields.layer && run.start.epoch == fields.epoch;
+            if !fits
+                || fields.content < run.start.content
+                || (!is_newest && fields.content >= run.content_end)
+            {
+                continue;
+            }
+            let skipped = run.packets.before(fields.content)?;
+            let mut offsets = run.offsets;
+            if let Some(picture) = fields.picture.filter(|_| run.start.picture.is_some()) {
+                offsets.picture = offsets.picture.wrapping_sub(run.pictures.before(picture)? as u16);
+            }
+            return Some(Placed {
+                out: run.out_first + (fields.content - run.start.content) - skipped,
+                offsets,
+                spatial: run.start.spatial,
+                run: index,
+                starts: false,
+            });
         }
-        let late = |run: &&Run| fits(run) && (run.content_first..run.content_end).contains(&fields.content);
-        self.runs[1..].iter().flatten().find(late).map(|run| Placed {
-            out: run.out_first + (fields.content - run.content_first),
-            offsets: run.offsets,
-            starts: false,
-        })
+        None
     }
 
-    /// Places the first packet of a new stretch. `aligned` is its timestamp in the receiver's sequence as sender reports tell,
-    /// if they do; else the time since the last packet counts.
+    /// Places the first packet of a run that was begun. `aligned` is its timestamp in the receiver's sequence as sender reports tell,
+    /// if they do; else the time since the last packet counts. `None` when the run is gone.
     #[must_use]
-    pub fn place_start(&self, now: Micros, clock_hz: u32, fields: &Fields, aligned: Option<u32>) -> Placed {
+    pub fn place_start(
+        &self,
+        now: Micros,
+        clock_hz: u32,
+        fields: &Fields,
+        aligned: Option<u32>,
+    ) -> Option<Placed> {
+        let index = self.runs.iter().position(|run| {
+            run.is_some_and(|run| {
+                let start = run.start;
+                !run.started
+                    && (start.layer, start.epoch, start.content)
+                        == (fields.layer, fields.epoch, fields.content)
+            })
+        })?;
+        let spatial = self.runs[index]?.start.spatial;
         let out = self.out_next;
-        let continued = self.runs[0].filter(|run| run.layer == fields.layer && run.epoch == fields.epoch);
+        let continued =
+            self.live().filter(|run| run.start.layer == fields.layer && run.start.epoch == fields.epoch);
         let timestamp = match (continued, self.sent_last) {
             (Some(run), _) => run.offsets.timestamp,
             (None, None) => self.timestamp_last.wrapping_sub(fields.timestamp),
@@ -152,38 +249,42 @@ impl Rewrite {
             }
         };
         let next = |last: u16| if self.sent_last.is_some() { last.wrapping_add(1) } else { last };
-        let picture = fields.picture.map_or(0, |id| next(self.picture_last).wrapping_sub(id) & 0x7fff);
-        let tl0 = fields.tl0.map_or(0, |index| (next(u16::from(self.tl0_last)) as u8).wrapping_sub(index));
-        Placed { out, offsets: Offsets { timestamp, picture, tl0 }, starts: true }
+        let offsets = Offsets {
+            timestamp,
+            picture: fields.picture.map_or(0, |id| next(self.picture_last).wrapping_sub(id as u16) & 0x7fff),
+            tl0: fields.tl0.map_or(0, |index| (next(u16::from(self.tl0_last)) as u8).wrapping_sub(index)),
+            key_index: fields
+                .key_index
+                .map_or(0, |index| (next(u16::from(self.key_index_last)) as u8).wrapping_sub(index) & 0x1f),
+        };
+        Some(Placed { out, offsets, spatial, run: index, starts: true })
     }
 
     /// A send buffer took the packet.
     pub fn commit(&mut self, now: Micros, fields: &Fields, placed: &Placed) {
+        let Some(run) = self.runs.get_mut(placed.run).and_then(Option::as_mut) else { return };
         if placed.starts {
-            self.runs.rotate_right(1);
-            self.runs[0] = Some(Run {
-                layer: fields.layer,
-                epoch: fields.epoch,
-                content_first: fields.content,
-                content_end: fields.content,
-                out_first: placed.out,
-                offsets: placed.offsets,
-            });
+            run.started = true;
+            run.out_first = placed.out;
+            run.offsets = placed.offsets;
+            self.picture_sent = None;
         }
         if placed.out < self.out_next {
             return;
         }
-        if let Some(run) = &mut self.runs[0] {
-            run.content_end = fields.content + 1;
-        }
+        run.content_end = fields.content + 1;
         self.out_next = placed.out + 1;
         self.timestamp_last = fields.timestamp.wrapping_add(placed.offsets.timestamp);
         self.sent_last = Some(now);
         if let Some(id) = fields.picture {
-            self.picture_last = id.wrapping_add(placed.offsets.picture) & 0x7fff;
+            self.picture_sent = Some(id);
+            self.picture_last = (id as u16).wrapping_add(placed.offsets.picture) & 0x7fff;
         }
         if let Some(index) = fields.tl0 {
             self.tl0_last = index.wrapping_add(placed.offsets.tl0);
+        }
+        if let Some(index) = fields.key_index {
+            self.key_index_last = index.wrapping_add(placed.offsets.key_index) & 0x1f;
         }
     }
 
@@ -196,16 +297,26 @@ impl Rewrite {
             return None;
         }
         let out = self.out_next - u64::from(behind);
-        self.runs.iter().flatten().find_map(|run| {
-            let content = run.content_first + out.checked_sub(run.out_first)?;
-            (content < run.content_end).then_some((run.layer, run.epoch, content))
-        })
+        let run = self.runs.iter().flatten().find(|run| run.started && run.out_first <= out)?;
+        let content = run.packets.at_rank(run.start.content, out - run.out_first)?;
+        (content < run.content_end).then_some((run.start.layer, run.start.epoch, content))
+    }
+
+    /// Layer, clock and content number of the newest packet that was sent.
+    #[must_use]
+    pub fn newest(&self) -> Option<(u8, u32, u64)> {
+        self.live().map(|run| (run.start.layer, run.start.epoch, run.content_end - 1))
     }
 
     /// Layer, clock and timestamp offset of the running stretch, for sender reports.
     #[must_use]
     pub fn clock(&self) -> Option<(u8, u32, u32)> {
-        self.runs[0].map(|run| (run.layer, run.epoch, run.offsets.timestamp))
+        self.live().map(|run| (run.start.layer, run.start.epoch, run.offsets.timestamp))
+    }
+
+    /// The newest run of which anything was sent.
+    fn live(&self) -> Option<&Run> {
+        self.runs.iter().flatten().find(|run| run.started)
     }
 }
 
@@ -216,13 +327,25 @@ mod tests {
     const HZ: u32 = 90_000;
 
     fn fields(layer: u8, content: u64, timestamp: u32) -> Fields {
-        Fields { layer, epoch: 0, content, timestamp, picture: None, tl0: None }
+        Fields { layer, epoch: 0, content, timestamp, picture: None, tl0: None, key_index: None }
+    }
+
+    fn begin(rewrite: &mut Rewrite, fields: &Fields) {
+        let &Fields { layer, epoch, content, picture, .. } = fields;
+        rewrite.begin(RunStart { layer, epoch, spatial: 0, content, picture });
     }
 
     fn start(rewrite: &mut Rewrite, now: Micros, fields: &Fields, aligned: Option<u32>) -> (u16, u32) {
-        let placed = rewrite.place_start(now, HZ, fields, aligned);
+        begin(rewrite, fields);
+        let placed = rewrite.place_start(now, HZ, fields, aligned).expect("begun");
         rewrite.commit(now, fields, &placed);
         (placed.seq().0, fields.timestamp.wrapping_add(placed.offsets.timestamp))
+    }
+
+    fn start_begun(rewrite: &mut Rewrite, fields: &Fields) -> u16 {
+        let placed = rewrite.place_start(Micros(0), HZ, fields, None).expect("begun");
+        rewrite.commit(Micros(0), fields, &placed);
+        placed.seq().0
     }
 
     fn go(rewrite: &mut Rewrite, now: Micros, fields: &Fields) -> Option<(u16, u32)> {
@@ -292,31 +415,84 @@ mod tests {
     #[test]
     fn picture_numbers_go_on_across_runs() {
         let mut rewrite = Rewrite::new(Seq(0), 0);
-        let mut vp8 = Fields { picture: Some(0x7fff), tl0: Some(255), ..fields(0, 1, 0) };
-        let placed = rewrite.place_start(Micros(0), HZ, &vp8, None);
+        let mut vp8 =
+            Fields { picture: Some(0x7fff), tl0: Some(255), key_index: Some(31), ..fields(0, 1, 0) };
+        begin(&mut rewrite, &vp8);
+        let placed = rewrite.place_start(Micros(0), HZ, &vp8, None).expect("begun");
         rewrite.commit(Micros(0), &vp8, &placed);
         let first = (
             0x7fff_u16.wrapping_add(placed.offsets.picture) & 0x7fff,
             255_u8.wrapping_add(placed.offsets.tl0),
+            31_u8.wrapping_add(placed.offsets.key_index) & 0x1f,
         );
-        vp8 = Fields { picture: Some(77), tl0: Some(3), ..fields(1, 1, 0) };
-        let placed = rewrite.place_start(Micros(33_000), HZ, &vp8, None);
-        let second =
-            (77_u16.wrapping_add(placed.offsets.picture) & 0x7fff, 3_u8.wrapping_add(placed.offsets.tl0));
-        assert_eq!(second, (first.0 + 1, first.1 + 1));
+        vp8 = Fields { picture: Some(77), tl0: Some(3), key_index: Some(9), ..fields(1, 1, 0) };
+        begin(&mut rewrite, &vp8);
+        let placed = rewrite.place_start(Micros(33_000), HZ, &vp8, None).expect("begun");
+        let second = (
+            77_u16.wrapping_add(placed.offsets.picture) & 0x7fff,
+            3_u8.wrapping_add(placed.offsets.tl0),
+            9_u8.wrapping_add(placed.offsets.key_index) & 0x1f,
+        );
+        assert_eq!(second, (first.0 + 1, first.1 + 1, first.2 + 1));
     }
 
     #[test]
     fn nothing_changes_before_commit() {
         let mut rewrite = Rewrite::new(Seq(0), 0);
         let packet = fields(0, 1, 0);
+        begin(&mut rewrite, &packet);
         let (a, b) = (
             rewrite.place_start(Micros(0), HZ, &packet, None),
             rewrite.place_start(Micros(0), HZ, &packet, None),
         );
         assert_eq!(a, b);
         assert_eq!(rewrite.place(&packet), None);
-        rewrite.commit(Micros(0), &packet, &a);
+        rewrite.commit(Micros(0), &packet, &a.expect("begun"));
         assert!(rewrite.place(&packet).is_some());
+    }
+
+    #[test]
+    fn what_is_left_out_leaves_no_gap_in_packets_and_pictures() {
+        let mut rewrite = Rewrite::new(Seq(100), 0);
+        let packet = |content: u64| Fields { picture: Some(500 + content), ..fields(0, content, 0) };
+        let send = |rewrite: &mut Rewrite, content: u64| {
+            let fields = packet(content);
+            let placed = rewrite.place(&fields)?;
+            rewrite.commit(Micros(0), &fields, &placed);
+            Some((placed.seq().0, (500 + content as u16).wrapping_add(placed.offsets.picture) & 0x7fff))
+        };
+        // The second picture is left out before the first has been released.
+        begin(&mut rewrite, &packet(1));
+        rewrite.skip(0, 0, 2, Some(502));
+        let placed = rewrite.place_start(Micros(0), HZ, &packet(1), None).expect("begun");
+        rewrite.commit(Micros(0), &packet(1), &placed);
+        let first = (501 + placed.offsets.picture) & 0x7fff;
+        assert_eq!(send(&mut rewrite, 3), Some((101, first + 1)));
+        rewrite.skip(0, 0, 5, Some(505));
+        assert_eq!(send(&mut rewrite, 6), Some((103, first + 3)), "4 is a gap of the link");
+        assert_eq!(send(&mut rewrite, 4), Some((102, first + 2)));
+        assert_eq!(send(&mut rewrite, 5), None, "left out");
+        assert_eq!(rewrite.find(Seq(101)), Some((0, 0, 3)));
+        assert_eq!(rewrite.find(Seq(103)), Some((0, 0, 6)));
+        // Too late to be left out: its followers have their numbers.
+        rewrite.skip(0, 0, 4, Some(504));
+        assert_eq!(send(&mut rewrite, 7), Some((104, first + 4)));
+    }
+
+    #[test]
+    fn runs_begun_one_after_the_other_start_in_order_or_not_at_all() {
+        let mut rewrite = Rewrite::new(Seq(0), 0);
+        start(&mut rewrite, Micros(0), &fields(0, 1, 0), None);
+        begin(&mut rewrite, &fields(1, 40, 0));
+        assert_eq!(
+            go(&mut rewrite, Micros(0), &fields(0, 2, 0)),
+            Some((1, 0)),
+            "the old run is live until then"
+        );
+        begin(&mut rewrite, &fields(1, 50, 0));
+        assert_eq!(rewrite.place_start(Micros(0), HZ, &fields(1, 45, 0), None), None, "never begun");
+        assert_eq!(start_begun(&mut rewrite, &fields(1, 40, 0)), 2);
+        assert_eq!(start_begun(&mut rewrite, &fields(1, 50, 0)), 3);
+        assert_eq!(go(&mut rewrite, Micros(0), &fields(1, 41, 0)), None, "its run has ended");
     }
 }

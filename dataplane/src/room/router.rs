@@ -2,15 +2,18 @@
 //!
 //! Cost: two table look-ups, one copy, then per receiver a few comparisons and one queue entry of 56 bytes.
 
-use super::layers::{Choice, choose};
+use super::audio::Move;
 use super::order::Place;
-use super::queue::{Held, Item, Role};
+use super::queue::{Class, Held, Item, Role};
+use super::select::{Verdict, run_start, select};
+use super::svc::Marks;
 use super::track::{CachedMeta, Track};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{PayloadType, Ssrc};
+use crate::base::limits::QUALITIES_MAX;
 use crate::base::media::{Extension, MediaKind};
-use crate::base::slab::Key;
+use crate::base::slab::{Key, Slab};
 use crate::command::Report;
 use crate::wire::ext::{AudioLevel, parse_label};
 use crate::wire::payload::{PayloadInfo, describe};
@@ -62,6 +65,7 @@ impl Rooms {
         let track = self.tracks.get_mut(source.track).ok_or(DropReason::UnknownSsrc)?;
         let codec = track.codec(header.pt).ok_or(DropReason::UnknownPayloadType)?;
         let kind = track.kind;
+        let single = track.layers.len() == 1;
         let layer = track.layers.get_mut(usize::from(source.layer)).ok_or(DropReason::UnknownSsrc)?;
         let padding_only = header.payload().is_empty();
         if !source.repair {
@@ -83,6 +87,7 @@ impl Rooms {
             Place::TooLate => return Err(DropReason::TooLate),
         };
         let mut info = PayloadInfo::default();
+        let (mut marks, mut picture) = (Marks::default(), None);
         if let Some(video) = &mut layer.video {
             if video.cache.find(content).is_some() {
                 return Err(DropReason::RtxDuplicate);
@@ -93,33 +98,57 @@ impl Rooms {
                 .and_then(|id| header.elements(packet).find(id));
             // A payload that cannot be read is no keyframe; whether it can be shown is for the receivers to find out.
             info = describe(codec, &packet[header.payload()], dependency).unwrap_or_default();
-            video.cache.insert(content, packet, CachedMeta { header: Some(header), vp8: info.vp8 })?;
+            marks = match &mut track.svc {
+                Some(svc) if single => svc.read(&info, dependency),
+                _ => Marks { temporal: info.temporal, starts: info.frame_start, ..Marks::default() },
+            };
+            picture = info.vp8.and_then(|vp8| vp8.picture_id).map(|id| layer.pictures.extend(id));
+            let meta = CachedMeta { header: Some(header), vp8: info.vp8, picture, marks };
+            video.cache.insert(content, packet, meta)?;
             if info.keyframe_start {
                 video.gaps.handle_keyframe(header.seq);
                 layer.keyframe_came();
+                layer.keyframe_first = Some((content, turn.now));
             }
         }
         layer.last_packet = Some(turn.now);
+        layer.newest = Some(layer.newest.map_or(content, |newest| newest.max(content)));
         let epoch = layer.epoch_of(content);
-        let newly_active = track.active.set(source.layer, true);
+        let quality = if single && track.svc.is_some() { marks.spatial } else { source.layer };
+        if let Some(heard) = track.heard.get_mut(usize::from(quality)) {
+            *heard = Some(turn.now);
+        }
+        track.rates.count(turn.now, quality, marks.temporal, packet.len(), marks.starts);
+        let newly_active = track.active.set(quality.min(QUALITIES_MAX as u8 - 1), true);
         if !track.started {
             track.started = true;
             turn.reports.state(Report::TrackStarted { track: track.id });
         }
-        let mut level = None;
+        let meeting = track.meeting;
         if kind == MediaKind::Audio && !track.muted {
-            level = track
+            let level = track
                 .extensions
                 .id(Extension::AudioLevel)
                 .and_then(|id| header.elements(packet).find(id))
                 .and_then(AudioLevel::parse);
+            track.voice.hear(turn.now, level.map(|level| level.level), header.payload().len());
+            if let Some(level) = level {
+                track.meter.hear(level.level);
+                self.listen(meeting);
+            }
+            self.give_place(turn, source.track, meeting);
         }
-        if let Some(level) = level {
-            track.meter.hear(level.level);
-            let meeting = track.meeting;
-            self.listen(meeting);
-        }
-        let arrived = Arrived { key: source.track, layer: source.layer, epoch, content, pt: header.pt, info };
+        let arrived = Arrived {
+            key: source.track,
+            layer: source.layer,
+            epoch,
+            content,
+            timestamp: header.timestamp,
+            pt: header.pt,
+            info,
+            marks,
+            picture,
+        };
         let keyframe_needed = self.fan_out(turn, &arrived, packet)?;
         if missing || keyframe_needed || newly_active {
             self.mark_urgent(index);
@@ -133,13 +162,27 @@ impl Rooms {
         if track.muted || track.streams.is_empty() {
             return Err(DropReason::NoSubscriber);
         }
+        let (mut place, class) =
+            (None, if track.kind == MediaKind::Video { Class::Video } else { Class::Audio });
+        if track.kind == MediaKind::Audio
+            && let Some(meeting) = self.meetings.get(track.meeting).filter(|meeting| meeting.is_crowded())
+        {
+            let Some(held) = track.voice.place() else { return Err(DropReason::NotAmongSpeakers) };
+            place = Some((held, &meeting.places));
+        }
         let mut held = (track.kind == MediaKind::Video).then_some(Held::Cached);
         let mut pooled = None;
         let mut keyframe_needed = false;
         for &key in &track.streams {
             let Some(stream) = self.streams.get_mut(key) else { continue };
-            if !self.members.get(stream.member).and_then(Option::as_ref).is_some_and(|member| member.ready) {
+            let Some(member) = self.members.get(stream.member).and_then(Option::as_ref).filter(|m| m.ready)
+            else {
                 turn.counters.drop(DropReason::NoPath);
+                continue;
+            };
+            if place.is_some_and(|(place, places)| !places.reaches(place, member.participant)) {
+                stream.current = None;
+                turn.counters.drop(DropReason::NotAmongSpeakers);
                 continue;
             }
             if stream.template.format(arrived.pt).is_none() {
@@ -147,24 +190,25 @@ impl Rooms {
                 turn.counters.drop(DropReason::CodecNotNegotiated);
                 continue;
             }
-            let role = match judge(track, stream, arrived) {
-                Choice::Forward => Role::Media,
-                Choice::Switch => Role::RunStart,
-                Choice::NotSelected => {
+            let before = stream.current;
+            let selected = select(track, stream, arrived);
+            keyframe_needed |= selected.keyframe_needed;
+            let role = match selected.verdict {
+                Verdict::Forward => Role::Media,
+                Verdict::Begin => Role::RunStart,
+                Verdict::LeaveOut => {
+                    stream.rewrite.skip(arrived.layer, arrived.epoch, arrived.content, arrived.picture);
                     turn.counters.drop(DropReason::LayerNotSelected);
                     continue;
                 }
-                Choice::WaitsForKeyframe => {
-                    keyframe_needed = true;
-                    let reason = if stream.current.is_some() {
-                        DropReason::LayerNotSelected
-                    } else {
-                        DropReason::WaitingForKeyframe
-                    };
+                Verdict::NotSelected => {
+                    let waits = selected.keyframe_needed && before.is_none();
+                    let reason =
+                        if waits { DropReason::WaitingForKeyframe } else { DropReason::LayerNotSelected };
                     turn.counters.drop(reason);
                     continue;
                 }
-                Choice::Paused => {
+                Verdict::Paused => {
                     turn.counters.drop(DropReason::NoSubscriber);
                     continue;
                 }
@@ -185,11 +229,17 @@ impl Rooms {
                 layer: arrived.layer,
                 role,
             };
-            if self.queue.push(stream.member, item).is_err() {
+            if self.queue.push(stream.member, class, item).is_err() {
                 turn.counters.drop(DropReason::QueueFull);
+                // Nothing has begun.
+                if role == Role::RunStart {
+                    stream.current = None;
+                }
                 continue;
             }
-            stream.current = Some((arrived.layer, arrived.epoch));
+            if role == Role::RunStart {
+                stream.rewrite.begin(run_start(track, stream, arrived));
+            }
             if let Some(slot) = pooled {
                 self.pool.retain(slot);
             }
@@ -264,6 +314,37 @@ impl Rooms {
         Ok(unwrapped)
     }
 
+    /// A voice takes the place of another in a meeting that has too many.
+    fn give_place(&mut self, turn: &mut Turn<'_>, key: Key, meeting: Key) {
+        let Some(meeting) = self.meetings.get_mut(meeting).filter(|meeting| meeting.is_crowded()) else {
+            return;
+        };
+        let Some(track) = self.tracks.get(key) else { return };
+        let participant = |tracks: &Slab<Track>, key: Key| {
+            let member = tracks.get(key)?.member;
+            self.members.get(member)?.as_ref().map(|member| member.participant)
+        };
+        let before = track.voice.place();
+        let moved = meeting.places.judge(turn.now, &track.voice, |key| Some(self.tracks.get(key)?.voice));
+        let (taken, other) = match moved {
+            Move::Stay => return,
+            Move::Take(place) => (place, None),
+            Move::Swap(place) => (place, meeting.places.holder(place)),
+        };
+        let other_holder = other.and_then(|other| Some((other, participant(&self.tracks, other)?)));
+        if let Some(before) = before {
+            meeting.places.set(before, other_holder);
+        }
+        let Some(own) = participant(&self.tracks, key) else { return };
+        meeting.places.set(taken, Some((key, own)));
+        if let Some(other) = other.and_then(|other| self.tracks.get_mut(other)) {
+            other.voice.set_place(before);
+        }
+        if let Some(track) = self.tracks.get_mut(key) {
+            track.voice.set_place(Some(taken));
+        }
+    }
+
     /// The meeting hears a voice: its speakers are judged after an interval.
     fn listen(&mut self, meeting: Key) {
         if let Some(found) = self.meetings.get_mut(meeting)
@@ -281,31 +362,23 @@ impl Rooms {
 }
 
 /// A packet that found its place.
-struct Arrived {
-    key: Key,
-    layer: u8,
-    epoch: u32,
-    content: u64,
-    pt: PayloadType,
-    info: PayloadInfo,
-}
-
-fn judge(track: &Track, stream: &super::stream::Stream, arrived: &Arrived) -> Choice {
-    let runs = (arrived.layer, arrived.epoch);
-    match track.kind {
-        MediaKind::Audio if !stream.wanted.enabled => Choice::Paused,
-        MediaKind::Audio if stream.current == Some(runs) => Choice::Forward,
-        MediaKind::Audio => Choice::Switch,
-        MediaKind::Video => {
-            // A layer that began anew is another stream: it is shown from its next keyframe on.
-            let current = stream.current.filter(|current| current.0 != runs.0 || current.1 == runs.1);
-            choose(
-                track.active,
-                stream.wanted,
-                current.map(|current| current.0),
-                arrived.layer,
-                arrived.info.keyframe_start,
-            )
-        }
-    }
+pub struct Arrived {
+    /// Its track.
+    pub key: Key,
+    /// Layer of its track (its SSRC).
+    pub layer: u8,
+    /// Epoch of the layer.
+    pub epoch: u32,
+    /// Content number in the layer.
+    pub content: u64,
+    /// RTP timestamp of the publisher.
+    pub timestamp: u32,
+    /// Payload type of the publisher.
+    pub pt: PayloadType,
+    /// What its payload says.
+    pub info: PayloadInfo,
+    /// Its place among decode targets, or its temporal layer.
+    pub marks: Marks,
+    /// Extended VP8 picture id.
+    pub picture: Option<u64>,
 }

@@ -2,13 +2,14 @@
 //!
 //! Promises: an SSRC that is not the peer's (or not one we send to it) has no effect; what a peer can ask for is bounded.
 
-use super::queue::{Held, Item, Role};
+use super::queue::{Class, Held, Item, Role};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{Seq, Ssrc};
 use crate::base::media::MediaKind;
 use crate::base::slab::Key;
 use crate::session::reports::round_trip_us;
+use crate::wire::rtcp::twcc::TwccFeedback;
 use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo};
 
 /// RTCP packet type of source descriptions.
@@ -53,11 +54,47 @@ impl Rooms {
                 self.keyframe_for(key);
                 Ok(())
             }
-            // The source says goodbye; its track stays until signalling ends it. Estimates of the link have no reader here.
-            RtcpEvent::Bye { .. } | RtcpEvent::Twcc { .. } | RtcpEvent::Remb { .. } => Ok(()),
+            RtcpEvent::Twcc { feedback, .. } => self.transport_feedback(turn, index, feedback),
+            RtcpEvent::Remb { bitrate_bps, .. } => {
+                if let Some(member) = self.members.get_mut(index).and_then(Option::as_mut)
+                    && let Some(estimator) = member.link.estimator()
+                {
+                    estimator.handle_remb(turn.now, bitrate_bps);
+                    member.link.limit();
+                    self.share_if_fallen(index);
+                }
+                Ok(())
+            }
+            // The source says goodbye; its track stays until signalling ends it.
+            RtcpEvent::Bye { .. } => Ok(()),
             // Every report comes with names, which say nothing that signalling did not.
             RtcpEvent::Ignored { packet_type: SDES, .. } => Ok(()),
             RtcpEvent::Ignored { .. } => Err(DropReason::RtcpIgnored),
+        }
+    }
+
+    /// What arrived of what we sent, and when.
+    fn transport_feedback(
+        &mut self,
+        turn: &mut Turn<'_>,
+        index: usize,
+        feedback: TwccFeedback<'_>,
+    ) -> Result<(), DropReason> {
+        let member =
+            self.members.get_mut(index).and_then(Option::as_mut).ok_or(DropReason::RtcpUnknownSsrc)?;
+        let Some(estimator) = member.link.estimator() else { return Err(DropReason::RtcpUnknownSsrc) };
+        let outcome = estimator.handle_feedback(turn.now, feedback);
+        if outcome.fault.is_some() {
+            turn.counters.feedback_refused += 1;
+        }
+        self.share_if_fallen(index);
+        Ok(())
+    }
+
+    /// An estimate that has fallen is acted upon in this turn.
+    fn share_if_fallen(&mut self, index: usize) {
+        if self.member(index).is_some_and(|member| member.link.has_fallen()) {
+            self.mark_urgent(index);
         }
     }
 
@@ -93,6 +130,7 @@ impl Rooms {
         block: &ReportBlock,
     ) -> Result<(), DropReason> {
         let key = self.sink(index, block.ssrc)?;
+        let is_media = self.streams.get(key).is_some_and(|stream| stream.ssrc == block.ssrc);
         if let Some(trip) = round_trip_us(turn.now, self.ntp_offset_us, block)
             && let Some(member) = self.member_mut(index)
         {
@@ -101,6 +139,15 @@ impl Rooms {
             } else {
                 (7 * u64::from(member.rtt_us) / 8) as u32 + trip / 8
             };
+        }
+        if is_media && let Some(member) = self.member_mut(index) {
+            let rtt_us = member.rtt_us;
+            if let Some(estimator) = member.link.estimator() {
+                estimator.handle_report(turn.now, block.fraction_lost, rtt_us);
+            }
+            // A receiver that has nothing better to say.
+            member.link.limit();
+            self.share_if_fallen(index);
         }
         let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
         if stream.ssrc == block.ssrc {
@@ -133,13 +180,15 @@ impl Rooms {
             layer: layer_index,
             role: Role::Resend,
         };
-        self.queue.push(index, item).map_err(|_| DropReason::QueueFull)
+        self.queue.push(index, Class::Repair, item).map_err(|_| DropReason::QueueFull)
     }
 
     /// The receiver lost the picture: the layer that runs, or should run, needs a keyframe.
     fn keyframe_for(&mut self, key: Key) {
         let Some(stream) = self.streams.get(key) else { return };
-        let Some((layer, _)) = stream.current else { return self.want_keyframe_for(key) };
+        let Some(layer) = stream.current.map(|current| current.layer) else {
+            return self.want_keyframe_for(key);
+        };
         let Some(track) = self.tracks.get_mut(stream.track) else { return };
         if track.kind != MediaKind::Video {
             return;

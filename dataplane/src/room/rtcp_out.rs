@@ -6,7 +6,7 @@
 use super::track::{Layer, Track};
 use super::{Rooms, Turn};
 use crate::base::ids::{Seq, Ssrc};
-use crate::base::limits::{LAYERS_PER_TRACK, NACK_INTERVAL_US};
+use crate::base::limits::NACK_INTERVAL_US;
 use crate::base::media::MediaKind;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
@@ -203,24 +203,23 @@ impl Rooms {
             loss_up: member.loss_up,
             loss_down: losses.max().unwrap_or(0),
             rtt_us: member.rtt_us,
-            estimate_bps: 0,
-            sent_bps: 0,
+            estimate_bps: member.link.rate_bps().min(u64::from(u32::MAX)) as u32,
+            sent_bps: member.link.sent_bps(turn.now).min(u64::from(u32::MAX)) as u32,
         });
     }
 
-    /// Notes which layers of the peer at `index` fell silent. Answers whether it sends more than one layer at all.
-    pub fn judge_layers(&mut self, index: usize) -> bool {
+    /// Notes which layers of the peer at `index` fell silent and measures what the others send. Answers whether it publishes at all.
+    pub fn judge_layers(&mut self, now: Micros, index: usize) -> bool {
         let Some(member) = self.members.get(index).and_then(Option::as_ref) else { return false };
-        let mut layered = false;
         for key in &member.tracks {
-            if let Some(track) = self.tracks.get_mut(*key)
-                && (2..=LAYERS_PER_TRACK).contains(&track.layers.len())
-            {
-                track.judge_layers();
-                layered = true;
+            if let Some(track) = self.tracks.get_mut(*key) {
+                if track.layers.len() > 1 || track.is_scalable() {
+                    track.judge_layers();
+                }
+                track.measure(now);
             }
         }
-        layered
+        !member.tracks.is_empty()
     }
 
     /// Ends an interval of the meeting at a table index: reports who speaks, when somebody does or did. Answers whether it should

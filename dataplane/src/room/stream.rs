@@ -5,11 +5,52 @@ use super::template::Template;
 use crate::base::ids::{Mid, Ssrc, StreamId};
 use crate::base::media::{ExtensionMap, Format};
 use crate::base::slab::Key;
-use crate::command::Wanted;
+use crate::base::time::Micros;
+use crate::command::{Delivery, Wanted};
 use crate::session::reports::SenderStats;
 
 /// Bytes of a canonical name: 16 hexadecimal digits.
 pub const CNAME_BYTES: usize = 16;
+
+/// What a stream forwards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Running {
+    /// Layer of the track (its SSRC).
+    pub layer: u8,
+    /// Epoch of the layer, or how often an audio track was chosen.
+    pub epoch: u32,
+    /// Highest temporal layer forwarded, where they are told apart by number (VP8).
+    pub temporal: u8,
+    /// Decode target, of an SVC track.
+    pub target: u8,
+}
+
+/// The most that a stream may forward: what the receiver wants and what its link carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit {
+    /// False pauses the stream.
+    pub enabled: bool,
+    /// Highest quality: simulcast layer, or spatial layer.
+    pub quality_max: u8,
+    /// Highest temporal layer.
+    pub temporal_max: u8,
+}
+
+impl Limit {
+    /// Everything.
+    pub const ALL: Self = Self { enabled: true, quality_max: u8::MAX, temporal_max: u8::MAX };
+}
+
+/// What was decided about the frame whose packets come now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Decided {
+    /// RTP timestamp of the publisher.
+    pub timestamp: u32,
+    /// Spatial layer.
+    pub spatial: u8,
+    /// Whether it is forwarded.
+    pub forward: bool,
+}
 
 /// One track as sent to one peer.
 pub struct Stream {
@@ -31,8 +72,18 @@ pub struct Stream {
     pub extensions: ExtensionMap,
     /// What the receiver wants.
     pub wanted: Wanted,
-    /// Layer that runs and its epoch; `None` until a stream starts and after a pause.
-    pub current: Option<(u8, u32)>,
+    /// Quality and temporal layer that the receiver's link was last found to carry; `None` pauses. [`Stream::limit`] follows it.
+    pub granted: Option<(u8, u8)>,
+    /// The most that may be forwarded now.
+    pub limit: Limit,
+    /// What runs; `None` until a stream starts and after a pause.
+    pub current: Option<Running>,
+    /// The frame that is being forwarded or left out.
+    pub decided: Option<Decided>,
+    /// Its queue got too old and was dropped: nothing leaves until a new run begins.
+    pub stale: bool,
+    /// What the control plane was told, and when.
+    pub told: Option<(Delivery, Micros)>,
     /// Continuity.
     pub rewrite: Rewrite,
     /// Header.
@@ -53,6 +104,19 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Brings the limit in line with what is wanted and granted.
+    pub fn relimit(&mut self) {
+        let granted = self.granted.unwrap_or((0, 0));
+        self.limit = Limit {
+            enabled: self.wanted.enabled && self.granted.is_some(),
+            quality_max: self.wanted.layer_max.min(granted.0),
+            temporal_max: granted.1,
+        };
+        if !self.limit.enabled {
+            self.current = None;
+        }
+    }
+
     /// The SSRC and index of the next retransmission, when the receiver takes them on a stream of their own.
     #[must_use]
     pub fn retransmission(&self) -> Option<(Ssrc, u64)> {

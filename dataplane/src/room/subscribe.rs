@@ -3,14 +3,15 @@
 use super::Rooms;
 use super::rewrite::Rewrite;
 use super::router::Source;
-use super::stream::{CNAME_BYTES, Stream};
+use super::stream::{CNAME_BYTES, Limit, Stream};
 use super::template::Template;
 use super::track::{Layer, Track, clock_hz};
 use crate::base::ids::{Seq, Ssrc, StreamId, TrackId};
 use crate::base::limits::{LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER, TRACKS_PER_PEER};
-use crate::base::media::{Extension, MediaKind};
+use crate::base::media::{Codec, Extension, Format, MediaKind};
 use crate::base::slab::Key;
 use crate::base::table::SeededState;
+use crate::base::time::Micros;
 use crate::command::{Publish, Subscribe, Wanted};
 use crate::session::reports::SenderStats;
 
@@ -38,7 +39,12 @@ impl Rooms {
         while track.layers.len() < layers {
             track.layers.push(Layer::new(publish.kind));
         }
+        let scalable = |format: &Format| matches!(format.codec, Codec::Vp9 { .. } | Codec::Av1 { .. });
+        if publish.kind == MediaKind::Video && track.svc.is_none() && publish.formats.iter().any(scalable) {
+            track.svc = Some(Box::default());
+        }
         track.mid = publish.mid;
+        track.content = publish.content;
         track.formats = publish.formats;
         track.extensions = publish.extensions;
         track.rids = publish.rids;
@@ -79,6 +85,7 @@ impl Rooms {
             member: index,
             meeting,
             kind: publish.kind,
+            content: publish.content,
             mid: publish.mid,
             formats: Vec::new(),
             extensions: publish.extensions,
@@ -89,12 +96,20 @@ impl Rooms {
             streams: Vec::new(),
             muted: false,
             started: false,
+            svc: None,
+            heard: Default::default(),
+            rates: Default::default(),
+            ladder: Default::default(),
             meter: Default::default(),
+            voice: Default::default(),
+            audio_bps: 0,
         };
         let key = self.tracks.insert(track).ok()?;
         self.by_track.insert(publish.track, key);
         self.member_mut(index)?.tracks.push(key);
-        self.meetings.get_mut(meeting)?.tracks.push(key);
+        let meeting = self.meetings.get_mut(meeting)?;
+        meeting.tracks.push(key);
+        meeting.voices += usize::from(publish.kind == MediaKind::Audio);
         Some(key)
     }
 
@@ -106,27 +121,30 @@ impl Rooms {
     }
 
     /// Mutes or unmutes at the server.
-    pub fn mute(&mut self, track: TrackId, muted: bool) {
+    pub fn mute(&mut self, now: Micros, track: TrackId, muted: bool) {
         let Some(key) = self.by_track.get(&track).copied() else { return };
         let Some(track) = self.tracks.get_mut(key) else { return };
         if track.muted == muted {
             return;
         }
         track.muted = muted;
-        let streams = track.streams.clone();
+        if muted {
+            self.free_place(key);
+        }
+        let streams = self.tracks.get(key).map(|track| track.streams.clone()).unwrap_or_default();
         for key in streams {
             // What was muted leaves no gap, and video starts again at a keyframe.
             if let Some(stream) = self.streams.get_mut(key) {
                 stream.current = None;
             }
             if !muted {
-                self.want_keyframe_for(key);
+                self.begin_picture(now, key);
             }
         }
     }
 
     /// A stream begins. Ignored when track and receiver are not in one meeting.
-    pub fn subscribe(&mut self, index: usize, subscribe: Subscribe) {
+    pub fn subscribe(&mut self, now: Micros, index: usize, subscribe: Subscribe) {
         let Some(track_key) = self.by_track.get(&subscribe.track).copied() else { return };
         let Some(member) = self.member(index) else { return };
         let Some(track) = self.tracks.get(track_key) else { return };
@@ -156,7 +174,12 @@ impl Rooms {
             formats: subscribe.formats,
             extensions: subscribe.extensions,
             wanted: Wanted::ALL,
+            granted: Some((u8::MAX, u8::MAX)),
+            limit: Limit::ALL,
             current: None,
+            decided: None,
+            stale: false,
+            told: None,
             rewrite: Rewrite::new(first, timestamp),
             template,
             rtx_index,
@@ -179,7 +202,8 @@ impl Rooms {
             track.streams.push(key);
         }
         self.rebuild_templates(track_key);
-        self.want_keyframe_for(key);
+        self.begin_link(index);
+        self.begin_picture(now, key);
     }
 
     /// A stream ends.
@@ -190,15 +214,16 @@ impl Rooms {
     }
 
     /// What the receiver wants of a stream.
-    pub fn want(&mut self, stream: StreamId, wanted: Wanted) {
+    pub fn want(&mut self, now: Micros, stream: StreamId, wanted: Wanted) {
         let Some(key) = self.by_stream.get(&stream).copied() else { return };
         let Some(stream) = self.streams.get_mut(key) else { return };
         let before = std::mem::replace(&mut stream.wanted, wanted);
-        if !wanted.enabled {
-            stream.current = None;
-        } else if before != wanted {
-            self.want_keyframe_for(key);
+        stream.relimit();
+        let member = stream.member;
+        if wanted.enabled && before != wanted {
+            self.begin_picture(now, key);
         }
+        self.mark_urgent(member);
     }
 
     /// The control plane wants a keyframe on every layer of a track.
@@ -217,7 +242,7 @@ impl Rooms {
     /// Asks for a keyframe on the layer that a stream should show, if it can be sent to.
     pub(super) fn want_keyframe_for(&mut self, key: Key) {
         let Some(stream) = self.streams.get(key) else { return };
-        let (wanted, track_key, member) = (stream.wanted, stream.track, stream.member);
+        let (limit, track_key, member) = (stream.limit, stream.track, stream.member);
         if !self.member(member).is_some_and(|member| member.ready) {
             return;
         }
@@ -225,9 +250,10 @@ impl Rooms {
         if track.kind != MediaKind::Video || track.muted {
             return;
         }
-        let Some(target) = track.active.target(wanted) else { return };
+        let Some(target) = track.active.target(limit) else { return };
         let publisher = track.member;
-        if let Some(layer) = track.layers.get_mut(usize::from(target))
+        let layer = if track.is_scalable() { 0 } else { target };
+        if let Some(layer) = track.layers.get_mut(usize::from(layer))
             && layer.want_keyframe()
         {
             self.mark_urgent(publisher);
@@ -271,6 +297,7 @@ impl Rooms {
     }
 
     pub(super) fn remove_track(&mut self, key: Key) {
+        self.free_place(key);
         let Some(track) = self.tracks.remove(key) else { return };
         self.by_track.remove(&track.id);
         for stream in track.streams {
@@ -293,6 +320,18 @@ impl Rooms {
         }
         if let Some(meeting) = self.meetings.get_mut(track.meeting) {
             meeting.tracks.retain(|other| *other != key);
+            meeting.voices -= usize::from(track.kind == MediaKind::Audio);
+        }
+    }
+
+    /// A voice is heard no more: its place is free.
+    fn free_place(&mut self, key: Key) {
+        let Some(track) = self.tracks.get_mut(key) else { return };
+        if let Some(place) = track.voice.place()
+            && let Some(meeting) = self.meetings.get_mut(track.meeting)
+        {
+            track.voice.set_place(None);
+            meeting.places.set(place, None);
         }
     }
 
@@ -315,10 +354,15 @@ impl Rooms {
 
     fn rebuild_templates(&mut self, key: Key) {
         let Some(track) = self.tracks.get(key) else { return };
+        // Layers with SSRCs of their own number their frames each for itself: their payload descriptors say what a receiver needs.
+        let mut extensions = track.extensions;
+        if track.layers.len() > 1 {
+            extensions.set(Extension::DependencyDescriptor, 0);
+        }
         for stream_key in &track.streams {
             if let Some(stream) = self.streams.get_mut(*stream_key) {
                 let template = Template::new(
-                    (&track.formats, &track.extensions),
+                    (&track.formats, &extensions),
                     (&stream.formats, &stream.extensions),
                     stream.mid,
                 );

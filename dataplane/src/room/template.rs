@@ -62,6 +62,8 @@ pub struct Sent {
     pub timestamp: u32,
     /// Payload type.
     pub pt: PayloadType,
+    /// It ends a picture at this receiver, whatever the publisher's marker says.
+    pub ends_picture: bool,
     /// When it leaves.
     pub now: Micros,
     /// Transport-wide number of this packet.
@@ -146,7 +148,7 @@ impl Template {
             ssrc: sent.ssrc,
             seq: sent.seq,
             timestamp: sent.timestamp,
-            marker: header.marker,
+            marker: header.marker || sent.ends_picture,
             pt: sent.pt,
             padding: false,
         };
@@ -246,6 +248,7 @@ mod tests {
             seq: Seq(1000),
             timestamp: 5_000,
             pt: mapped.pt,
+            ends_picture: false,
             now: Micros(500_000),
             transport_seq: Seq(0x0102),
             with_mid: true,

@@ -1,11 +1,14 @@
 //! A published track and its layers: what came in, what is remembered of it, and what its publisher should be asked for.
 
+use super::audio::Voice;
+use super::ladder::{Ladder, Rates};
 use super::layers::ActiveLayers;
 use super::order::Order;
 use super::speaker::Meter;
+use super::svc::{Marks, Svc};
 use crate::base::ids::{Mid, PayloadType, Rid, Ssrc, TrackId};
-use crate::base::limits::{KEYFRAME_INTERVAL_US, LAYER_SILENT_US};
-use crate::base::media::{Codec, ExtensionMap, Format, MediaKind};
+use crate::base::limits::{KEYFRAME_INTERVAL_US, LAYER_SILENT_US, QUALITIES_MAX};
+use crate::base::media::{Codec, Content, ExtensionMap, Format, MediaKind};
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::session::nack::NackTracker;
@@ -13,7 +16,7 @@ use crate::session::reports::ReceptionStats;
 use crate::session::rtx_cache::RtxCache;
 use crate::wire::rtcp::SenderInfo;
 use crate::wire::rtp::RtpHeader;
-use crate::wire::vp8::Vp8Descriptor;
+use crate::wire::vp8::{PictureId, Vp8Descriptor};
 
 /// A track of a publisher.
 pub struct Track {
@@ -45,8 +48,22 @@ pub struct Track {
     pub muted: bool,
     /// A packet came.
     pub started: bool,
-    /// Loudness, of an audio track.
+    /// What it shows, of a video track.
+    pub content: Content,
+    /// Decode targets, of a track whose codec can be scalable.
+    pub svc: Option<Box<Svc>>,
+    /// When each spatial layer of an SVC stream last sent.
+    pub heard: [Option<Micros>; QUALITIES_MAX],
+    /// What was counted of each quality.
+    pub rates: Rates,
+    /// What it offers; built anew a few times a second.
+    pub ladder: Ladder,
+    /// Loudness, of an audio track: who is told to be speaking.
     pub meter: Meter,
+    /// Loudness, of an audio track: whether it is forwarded.
+    pub voice: Voice,
+    /// Bits per second, of an audio track.
+    pub audio_bps: u32,
 }
 
 /// One layer: one SSRC with its retransmission SSRC.
@@ -65,6 +82,12 @@ pub struct Layer {
     pub clock: Option<SenderInfo>,
     /// Arrival of the last packet.
     pub last_packet: Option<Micros>,
+    /// Extended picture ids (VP8).
+    pub pictures: PictureIds,
+    /// Highest content number so far.
+    pub newest: Option<u64>,
+    /// Where the last keyframe began, and when.
+    pub keyframe_first: Option<(u64, Micros)>,
     /// How often the sequence began anew, and the first content number of the latest beginning.
     epoch: (u32, u64),
     keyframe: KeyframeWish,
@@ -85,6 +108,37 @@ pub struct CachedMeta {
     pub header: Option<RtpHeader>,
     /// Its VP8 descriptor.
     pub vp8: Option<Vp8Descriptor>,
+    /// Its VP8 picture id, extended.
+    pub picture: Option<u64>,
+    /// Its place among decode targets, or its temporal layer.
+    pub marks: Marks,
+}
+
+/// Picture ids without wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PictureIds {
+    highest: Option<u64>,
+}
+
+impl PictureIds {
+    /// The number of a picture: equal to its id modulo 2^15 (2^7 when it is short), nearest to the highest before.
+    pub fn extend(&mut self, id: PictureId) -> u64 {
+        let circle = if id.wide { 0x8000 } else { 0x80 };
+        let value = u64::from(id.value);
+        let Some(highest) = self.highest else {
+            // One round up, so that an earlier one has a number.
+            let first = 0x8000 + value;
+            self.highest = Some(first);
+            return first;
+        };
+        let ahead = value.wrapping_sub(highest) & (circle - 1);
+        if ahead < circle / 2 {
+            self.highest = Some(highest + ahead);
+            highest + ahead
+        } else {
+            highest.saturating_sub(circle - ahead)
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -133,8 +187,48 @@ impl Track {
         self.rids.iter().position(|known| *known == rid).map(|index| index as u8)
     }
 
+    /// Table indices of qualities: layers of their own, or spatial layers of one stream.
+    #[must_use]
+    pub fn is_scalable(&self) -> bool {
+        self.svc.is_some() && self.layers.len() == 1
+    }
+
+    /// Qualities its publisher could send, whether it does or not.
+    #[must_use]
+    pub fn quality_count(&self) -> u8 {
+        match self.svc.as_ref().filter(|_| self.is_scalable()) {
+            Some(svc) => svc.announced().map_or_else(|| self.active.count(), |(_, count)| count),
+            None => self.layers.len() as u8,
+        }
+    }
+
+    /// Ends an interval of rates and builds the ladder anew.
+    pub fn measure(&mut self, now: Micros) {
+        self.rates.close(now);
+        if self.kind == MediaKind::Audio {
+            let all = self.rates.ladder(|quality| quality == 0, |_, _| false);
+            self.audio_bps = all.rungs().last().map_or(0, |rung| rung.bitrate_bps);
+            return;
+        }
+        let svc = self.svc.as_ref().filter(|_| self.layers.len() == 1);
+        let active = self.active;
+        self.ladder = self.rates.ladder(
+            |quality| active.contains(quality),
+            |top, lower| svc.is_some_and(|svc| svc.is_made_of(top, lower)),
+        );
+    }
+
     /// Notes which layers send. A layer is silent when others went on without it; a track that pauses as a whole keeps its layers.
     pub fn judge_layers(&mut self) {
+        if let Some(svc) = self.svc.as_ref().filter(|_| self.layers.len() == 1) {
+            let Some(newest) = self.heard.iter().flatten().max().copied() else { return };
+            let announced = svc.announced().map_or(u8::MAX, |(sent, _)| sent);
+            for (index, heard) in self.heard.iter().enumerate() {
+                let sends = heard.is_some_and(|at| newest.since_us(at) <= LAYER_SILENT_US);
+                self.active.set(index as u8, sends && announced >> index & 1 != 0);
+            }
+            return;
+        }
         let Some(newest) = self.layers.iter().filter_map(|layer| layer.last_packet).max() else { return };
         for (index, layer) in self.layers.iter().enumerate() {
             let sends = layer.last_packet.is_some_and(|at| newest.since_us(at) <= LAYER_SILENT_US);
@@ -167,6 +261,9 @@ impl Layer {
                 .then(|| Video { gaps: NackTracker::new(), cache: RtxCache::new() }),
             clock: None,
             last_packet: None,
+            pictures: PictureIds::default(),
+            newest: None,
+            keyframe_first: None,
             epoch: (0, 0),
             keyframe: KeyframeWish::default(),
         }
@@ -176,6 +273,7 @@ impl Layer {
     pub fn restart(&mut self, kind: MediaKind, ssrc: Ssrc) {
         self.ssrc = Some(ssrc);
         self.order.restart();
+        self.keyframe_first = None;
         self.stats = ReceptionStats::new(clock_hz(kind));
         if let Some(video) = &mut self.video {
             video.gaps = NackTracker::new();
@@ -186,6 +284,7 @@ impl Layer {
     /// The sequence begins anew with this content number.
     pub const fn begin_epoch(&mut self, content: u64) {
         self.epoch = (self.epoch.0.wrapping_add(1), content);
+        self.keyframe_first = None;
     }
 
     /// The latest beginning of the sequence.

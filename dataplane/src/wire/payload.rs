@@ -17,6 +17,10 @@ pub struct PayloadInfo {
     pub keyframe_start: bool,
     /// The packet begins a frame (for H.264 only: a NAL unit).
     pub frame_start: bool,
+    /// The packet ends a frame of its spatial layer; false where only the RTP marker tells.
+    pub frame_end: bool,
+    /// The frame is no reference of the spatial layer above.
+    pub not_for_upper: bool,
     /// Spatial layer within the stream; 0 without SVC.
     pub spatial: u8,
     /// Temporal layer; 0 without temporal layers.
@@ -42,6 +46,8 @@ pub fn describe(codec: Codec, payload: &[u8], dependency: Option<&[u8]>) -> Resu
             Ok(PayloadInfo {
                 keyframe_start: descriptor.is_keyframe_start(payload),
                 frame_start: descriptor.is_frame_start(),
+                frame_end: false,
+                not_for_upper: false,
                 spatial: 0,
                 temporal: descriptor.layer.and_then(|layer| layer.temporal).unwrap_or(0),
                 switch_up: descriptor.layer.is_some_and(|layer| layer.sync),
@@ -54,6 +60,8 @@ pub fn describe(codec: Codec, payload: &[u8], dependency: Option<&[u8]>) -> Resu
             Ok(PayloadInfo {
                 keyframe_start: descriptor.is_keyframe_start(),
                 frame_start: descriptor.frame_start,
+                frame_end: descriptor.frame_end,
+                not_for_upper: descriptor.not_for_upper,
                 spatial: descriptor.spatial,
                 temporal: descriptor.temporal,
                 switch_up: descriptor.switch_up,
@@ -79,6 +87,7 @@ pub fn describe(codec: Codec, payload: &[u8], dependency: Option<&[u8]>) -> Resu
                 keyframe_start: header.new_sequence
                     || descriptor.is_some_and(|d| d.has_structure && d.frame_start),
                 frame_start: descriptor.map_or(!header.continues, |d| d.frame_start),
+                frame_end: descriptor.is_some_and(|d| d.frame_end),
                 ..PayloadInfo::default()
             })
         }

@@ -48,6 +48,8 @@ fn video_starts_at_a_keyframe_that_is_asked_for_at_once_and_not_too_often() {
         house.run(33);
     };
     frame(&mut house, true);
+    // Long enough for the keyframe to be too old to begin with.
+    house.run(4_000);
     house.subscribe(2, 200, 2, MediaKind::Video);
     house.flush();
     let plis = |house: &mut House| {
@@ -70,6 +72,34 @@ fn video_starts_at_a_keyframe_that_is_asked_for_at_once_and_not_too_often() {
     frame(&mut house, true);
     frame(&mut house, false);
     assert_eq!(house.client(2).payloads(200).len(), 2);
+}
+
+#[test]
+fn a_joiner_sees_the_last_keyframe_at_once_and_the_publisher_is_asked_for_nothing() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.join(3, 10);
+    house.publish(1, 2, MediaKind::Video, &[2]);
+    let frame = |house: &mut House, index: u64| {
+        let payload = vp8(index as u8, index == 1);
+        let timestamp = index as u32 * 3_000;
+        house.send_rtp(1, &Media { index, timestamp, ssrc: 2, pt: VP8, payload: &payload, ..MEDIA });
+        house.run(33);
+    };
+    (1..=20).for_each(|index| frame(&mut house, index));
+    for (id, stream) in [(2, 200), (3, 300)] {
+        house.subscribe(id, stream, 2, MediaKind::Video);
+        house.run(5);
+        let seen: Vec<u8> =
+            house.client(id).payloads(stream).iter().map(|(_, payload)| payload[11]).collect();
+        assert_eq!(seen, (1..=20).collect::<Vec<u8>>(), "everything since the keyframe");
+    }
+    frame(&mut house, 21);
+    let numbers: Vec<u16> = house.client(2).payloads(200).iter().map(|(seq, _)| *seq).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)));
+    assert_eq!(numbers.len(), 21);
+    assert_eq!(house.client(1).count_rtcp(|event| matches!(event, RtcpEvent::Pli { .. })), 0);
 }
 
 #[test]

@@ -50,6 +50,12 @@ pub struct Template {
 }
 
 impl Template {
+    /// What its frames mean to every decode target: two bits each as in [`Indication`], the first lowest.
+    #[must_use]
+    pub const fn indications(&self) -> u64 {
+        self.indications
+    }
+
     /// What its frames mean to this decode target.
     #[must_use]
     pub const fn indication(&self, target: usize) -> Indication {
@@ -96,8 +102,14 @@ impl Structure {
     /// The template with this identifier.
     #[must_use]
     pub fn template(&self, id: u8) -> Option<&Template> {
+        self.templates().get(self.index(id)?)
+    }
+
+    /// Where the template with this identifier stands among [`Structure::templates`].
+    #[must_use]
+    pub fn index(&self, id: u8) -> Option<usize> {
         let index = (id + TEMPLATES_MAX as u8 - self.id_offset) % TEMPLATES_MAX as u8;
-        self.templates().get(usize::from(index))
+        (index < self.template_count).then_some(usize::from(index))
     }
 }
 
@@ -177,6 +189,33 @@ impl Descriptor {
         }
         bits.read(3)?;
         Ok(Some(bits.read(structure.decode_target_count() as u32)? as u32))
+    }
+
+    /// What the frame means to each decode target, two bits each, the first lowest (see [`Template::indications`]), when the
+    /// descriptor says so itself instead of following its template. Only for descriptors without a structure.
+    ///
+    /// # Errors
+    /// `Truncated` when the value ends within them.
+    pub fn custom_indications(value: &[u8], structure: &Structure) -> Result<Option<u64>, DropReason> {
+        if value.len() <= 3 {
+            return Ok(None);
+        }
+        let mut bits = Bits { bytes: value, at: 24 };
+        let (structure_present, active_present) = (bits.read(1)? != 0, bits.read(1)? != 0);
+        let custom = bits.read(1)? != 0;
+        bits.read(2)?;
+        if structure_present || !custom {
+            return Ok(None);
+        }
+        let count = structure.decode_target_count() as u32;
+        if active_present {
+            bits.read(count)?;
+        }
+        let mut indications = 0;
+        for target in 0..count {
+            indications |= bits.read(2)? << (2 * target);
+        }
+        Ok(Some(indications))
     }
 }
 
@@ -394,6 +433,19 @@ mod tests {
         assert_eq!(Descriptor::active_targets_change(&change, &structure), Ok(Some(0b0011)));
         assert_eq!(Descriptor::active_targets_change(&change[..4], &structure), Err(DropReason::Truncated));
         assert_eq!(Descriptor::active_targets_change(&[0x45, 1, 2], &structure), Ok(None));
+    }
+
+    #[test]
+    fn a_frame_can_say_itself_what_it_means_to_each_target() {
+        let (_, structure) = Descriptor::parse_with_structure(&keyframe(0)).expect("valid");
+        let structure = structure.expect("it carries one");
+        // Active targets present, custom indications: 2 1 0 3.
+        let value =
+            Pen::default().put(0x45_0102, 24).put(0b01_100, 5).put(0b1111, 4).put(0b10_01_00_11, 8).bytes();
+        assert_eq!(Descriptor::custom_indications(&value, &structure), Ok(Some(0b11_00_01_10)));
+        assert_eq!(Descriptor::custom_indications(&value[..4], &structure), Err(DropReason::Truncated));
+        assert_eq!(Descriptor::custom_indications(&[0x45, 1, 2], &structure), Ok(None));
+        assert_eq!(Descriptor::custom_indications(&keyframe(0), &structure), Ok(None));
     }
 
     #[test]

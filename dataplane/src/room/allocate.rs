@@ -1,0 +1,293 @@
+//! How one receiver's link is shared among its video streams: a pure function of what each could be and what each is worth.
+//!
+//! Place: `budget` calls it a few times a second and when something changed. The caller has already taken audio off the budget:
+//! video pauses before audio suffers.
+//! Rule: in order of worth (shared screens, then the receiver's own priorities, then the active speaker, then the rest) everybody
+//! gets its lowest rung; then each group climbs, rung by rung and in turn, before the next group does. A camera climbs whole
+//! (smooth before sharp), a screen takes sharpness first. Going up needs a little more room than staying, so that nothing flaps.
+//! Promises: the sum of what is granted is within the budget; less is never granted without a reason; no allocation.
+
+use super::ladder::{Ladder, Rung};
+use crate::base::media::Content;
+use crate::base::reason::Reason;
+use crate::command::Wanted;
+
+/// Percent of the budget that must hold a rung above the present one.
+const CLIMB_PERCENT: u64 = 92;
+
+/// One stream that wants a share.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// What it shows.
+    pub content: Content,
+    /// What the receiver wants of it.
+    pub wanted: Wanted,
+    /// Its publisher speaks.
+    pub speaks: bool,
+    /// What its publisher offers; without rungs nothing comes and nothing is granted.
+    pub ladder: Ladder,
+    /// Qualities the publisher could offer, sending or not.
+    pub quality_count: u8,
+    /// Rung granted before, as quality and temporal layer; `None` when nothing was.
+    pub current: Option<(u8, u8)>,
+}
+
+/// What a stream gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Grant {
+    /// `None` pauses it.
+    pub rung: Option<Rung>,
+    /// Why it is not everything.
+    pub reason: Option<Reason>,
+    /// How many of its steps it holds: what `allocate` works with.
+    step: u8,
+}
+
+impl Demand {
+    /// What decides who comes first; larger is more.
+    #[must_use]
+    pub const fn worth(&self) -> (bool, u8, bool) {
+        (matches!(self.content, Content::Screen), self.wanted.priority, self.speaks)
+    }
+
+    /// The rungs it may stand on, from least to most.
+    fn steps(&self) -> impl Iterator<Item = &Rung> + '_ {
+        let rungs = self.ladder.rungs();
+        let lowest = rungs.first().map_or(0, |rung| rung.quality);
+        // When even the lowest quality is above what is wanted, it is better than nothing.
+        let top = self.wanted.layer_max.max(lowest);
+        let enabled = self.wanted.enabled;
+        rungs.iter().filter(move |rung| {
+            let slow_enough = self.wanted.fps_max == 0
+                || rung.temporal == 0
+                || rung.fps <= self.wanted.fps_max.saturating_add(self.wanted.fps_max / 8).saturating_add(1);
+            enabled && rung.quality <= top && slow_enough && self.is_step(rung, lowest)
+        })
+    }
+
+    /// A camera's upper qualities come with all their temporal layers or all but the last; a screen's, and the lowest, with any.
+    fn is_step(&self, rung: &Rung, lowest: u8) -> bool {
+        let above = |other: &&Rung| other.quality == rung.quality && other.temporal > rung.temporal;
+        match self.content {
+            Content::Screen => true,
+            Content::Camera => {
+                rung.quality == lowest || self.ladder.rungs().iter().filter(above).count() == 0
+            }
+        }
+    }
+
+    fn step(&self, index: u8) -> Option<Rung> {
+        self.steps().nth(usize::from(index).checked_sub(1)?).copied()
+    }
+
+    fn cost(&self, index: u8) -> u64 {
+        self.step(index).map_or(0, |rung| u64::from(rung.bitrate_bps))
+    }
+
+    /// The step it stands on now; 0 for none.
+    fn current_step(&self) -> u8 {
+        let Some(current) = self.current else { return 0 };
+        self.steps().filter(|rung| (rung.quality, rung.temporal) <= current).count() as u8
+    }
+
+    /// Bits per second of all that is wanted.
+    #[must_use]
+    pub fn cost_max(&self) -> u64 {
+        self.steps().map(|rung| u64::from(rung.bitrate_bps)).max().unwrap_or(0)
+    }
+}
+
+/// Shares `budget_bps` (`None` without a limit); `grants` has one entry per demand.
+pub fn allocate(budget_bps: Option<u64>, demands: &[Demand], grants: &mut [Grant]) {
+    grants.fill(Grant::default());
+    let mut spent = 0;
+    // First everybody's lowest rung, then each group climbs as far as it can.
+    for step_max in [1, u8::MAX] {
+        let mut group = demands.iter().map(Demand::worth).max();
+        while let Some(worth) = group {
+            climb(budget_bps, demands, grants, worth, step_max, &mut spent);
+            group = demands.iter().map(Demand::worth).filter(|other| *other < worth).max();
+        }
+    }
+    for index in 0..demands.len() {
+        grants[index].rung = demands[index].step(grants[index].step);
+        grants[index].reason = reason(budget_bps, demands, grants, index, spent);
+    }
+}
+
+/// Raises the streams of one worth in turn, one step each round, up to `step_max`.
+fn climb(
+    budget_bps: Option<u64>,
+    demands: &[Demand],
+    grants: &mut [Grant],
+    worth: (bool, u8, bool),
+    step_max: u8,
+    spent: &mut u64,
+) {
+    loop {
+        let mut raised = false;
+        for (demand, grant) in demands.iter().zip(grants.iter_mut()).filter(|(d, _)| d.worth() == worth) {
+            let next = grant.step + 1;
+            if next > step_max || demand.step(next).is_none() {
+                continue;
+            }
+            let (now, then) = (demand.cost(grant.step), demand.cost(next));
+            let total = *spent + then.saturating_sub(now);
+            let is_new = next > demand.current_step();
+            let fits = budget_bps.is_none_or(|budget| {
+                let limit = if is_new { budget * CLIMB_PERCENT / 100 } else { budget };
+                total <= limit
+            });
+            if fits {
+                grant.step = next;
+                *spent = total;
+                raised = true;
+            }
+        }
+        if !raised || step_max == 1 {
+            return;
+        }
+    }
+}
+
+/// Why a stream does not get everything.
+fn reason(
+    budget_bps: Option<u64>,
+    demands: &[Demand],
+    grants: &[Grant],
+    index: usize,
+    spent: u64,
+) -> Option<Reason> {
+    let (demand, grant) = (&demands[index], &grants[index]);
+    if !demand.wanted.enabled {
+        return Some(Reason::ClientAskedLess);
+    }
+    if demand.step(grant.step + 1).is_some() {
+        let missing = demand.cost(grant.step + 1).saturating_sub(demand.cost(grant.step));
+        let left = budget_bps.map_or(u64::MAX, |budget| (budget * CLIMB_PERCENT / 100).saturating_sub(spent));
+        // What more important streams take above their lowest rung.
+        let taken: u64 = demands
+            .iter()
+            .zip(grants)
+            .filter(|(other, _)| other.worth() > demand.worth())
+            .map(|(other, held)| other.cost(held.step).saturating_sub(other.cost(1.min(held.step))))
+            .sum();
+        return Some(if taken > 0 && left.saturating_add(taken) >= missing {
+            Reason::Priority
+        } else {
+            Reason::LinkEstimate
+        });
+    }
+    let top = demand.ladder.rungs().last()?;
+    let held = grant.rung.or(demand.step(grant.step));
+    if held.is_some_and(|rung| (rung.quality, rung.temporal) < (top.quality, top.temporal))
+        || demand.wanted.layer_max.saturating_add(1) < demand.quality_count
+    {
+        return Some(Reason::ClientAskedLess);
+    }
+    (top.quality + 1 < demand.quality_count).then_some(Reason::PublisherSendsLess)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three qualities at 100, 400 and 1,600 kbit/s; the lower of two temporal layers has 60 % of each.
+    fn camera() -> Demand {
+        let mut ladder = Ladder::default();
+        for (quality, kbps) in [(0, 100), (1, 400), (2, 1_600)] {
+            for (temporal, percent, fps) in [(0, 60, 15), (1, 100, 30)] {
+                ladder.push(Rung { quality, temporal, bitrate_bps: kbps * 10 * percent, fps });
+            }
+        }
+        Demand {
+            content: Content::Camera,
+            wanted: Wanted::ALL,
+            speaks: false,
+            ladder,
+            quality_count: 3,
+            current: None,
+        }
+    }
+
+    /// Quality and temporal layer granted, and why not more.
+    type Share = (Option<(u8, u8)>, Option<Reason>);
+
+    fn share(budget_kbps: u64, demands: &[Demand]) -> Vec<Share> {
+        let mut grants = vec![Grant::default(); demands.len()];
+        allocate(Some(budget_kbps * 1_000), demands, &mut grants);
+        let total: u64 = grants.iter().filter_map(|g| g.rung).map(|r| u64::from(r.bitrate_bps)).sum();
+        assert!(total <= budget_kbps * 1_000);
+        grants.iter().map(|g| (g.rung.map(|rung| (rung.quality, rung.temporal)), g.reason)).collect()
+    }
+
+    #[test]
+    fn a_stream_takes_what_the_link_carries_and_says_why_it_is_not_more() {
+        let link = Some(Reason::LinkEstimate);
+        assert_eq!(share(2_000, &[camera()]), [(Some((2, 1)), None)]);
+        assert_eq!(share(1_000, &[camera()]), [(Some((1, 1)), link)]);
+        assert_eq!(share(300, &[camera()]), [(Some((0, 1)), link)]);
+        assert_eq!(share(80, &[camera()]), [(Some((0, 0)), link)]);
+        assert_eq!(share(40, &[camera()]), [(None, link)]);
+    }
+
+    #[test]
+    fn everybody_gets_something_before_anybody_gets_more() {
+        let found = share(600, &[camera(); 5]);
+        assert!(found.iter().all(|(rung, _)| *rung == Some((0, 1))), "{found:?}");
+        let found = share(200, &[camera(); 5]);
+        assert_eq!(found.iter().filter(|(rung, _)| rung.is_none()).count(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn a_shared_screen_comes_first_and_is_sharp_before_smooth() {
+        let screen = Demand { content: Content::Screen, ..camera() };
+        let found = share(1_300, &[camera(), screen]);
+        assert_eq!(found[1].0, Some((2, 0)), "1,600 kbit/s do not fit, 960 do");
+        assert_eq!(found[0], (Some((0, 1)), Some(Reason::Priority)));
+    }
+
+    #[test]
+    fn pinned_and_speaking_streams_climb_before_the_rest() {
+        let pinned = Demand { wanted: Wanted { priority: 5, ..Wanted::ALL }, ..camera() };
+        let speaker = Demand { speaks: true, ..camera() };
+        let found = share(2_400, &[camera(), speaker, pinned]);
+        assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), [Some((0, 1)), Some((1, 1)), Some((2, 1))]);
+        assert_eq!(found[0].1, Some(Reason::Priority));
+    }
+
+    #[test]
+    fn what_the_client_asks_for_is_the_top() {
+        let small = Demand { wanted: Wanted { layer_max: 0, ..Wanted::ALL }, ..camera() };
+        assert_eq!(share(9_000, &[small]), [(Some((0, 1)), Some(Reason::ClientAskedLess))]);
+        let slow =
+            Demand { wanted: Wanted { fps_max: 15, ..Wanted::ALL }, content: Content::Screen, ..camera() };
+        assert_eq!(share(9_000, &[slow]), [(Some((2, 0)), Some(Reason::ClientAskedLess))]);
+        let off = Demand { wanted: Wanted::NOTHING, ..camera() };
+        assert_eq!(share(9_000, &[off]), [(None, Some(Reason::ClientAskedLess))]);
+    }
+
+    #[test]
+    fn a_publisher_that_sends_less_is_named() {
+        let mut ladder = Ladder::default();
+        ladder.push(Rung { quality: 0, temporal: 0, bitrate_bps: 100_000, fps: 15 });
+        let short = Demand { ladder, ..camera() };
+        assert_eq!(share(9_000, &[short]), [(Some((0, 0)), Some(Reason::PublisherSendsLess))]);
+        let silent = Demand { ladder: Ladder::default(), ..camera() };
+        assert_eq!(share(9_000, &[silent]), [(None, None)], "a camera that is off is not less than it is");
+    }
+
+    #[test]
+    fn going_up_needs_more_room_than_staying() {
+        let there = Demand { current: Some((1, 1)), ..camera() };
+        assert_eq!(share(410, &[there])[0].0, Some((1, 1)));
+        assert_eq!(share(410, &[camera()])[0].0, Some((0, 1)));
+    }
+
+    #[test]
+    fn without_a_limit_everything_is_granted() {
+        let mut grants = [Grant::default(); 2];
+        allocate(None, &[camera(), camera()], &mut grants);
+        assert!(grants.iter().all(|g| g.rung.is_some_and(|rung| rung.quality == 2) && g.reason.is_none()));
+    }
+}

@@ -1,0 +1,411 @@
+//! One receiver's link: what it is believed to carry, how fast packets leave for it, and what its streams get of it.
+//!
+//! Place: `release` tells it what was sent, `rtcp_in` what came back; a few times a second, and when the estimate falls or a wish
+//! changes, [`Rooms::share`] divides the link anew. `flush` asks the pacer.
+//! Promises: no allocation but for the first stream of a receiver; a receiver that sends no feedback of any kind is not limited.
+//! Not here: estimating (`session::bwe`), the rule of sharing (`allocate`).
+
+use super::allocate::{Demand, Grant, allocate};
+use super::queue::{Held, Item, Role};
+use super::stream::Stream;
+use super::track::Track;
+use super::{Member, Rooms, Turn};
+use crate::base::ids::Seq;
+use crate::base::limits::{
+    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, STREAMS_PER_PEER, TEMPORAL_LAYERS_MAX,
+};
+use crate::base::media::{Extension, MediaKind};
+use crate::base::reason::Reason;
+use crate::base::slab::Key;
+use crate::base::time::Micros;
+use crate::command::{Delivery, Report};
+use crate::session::bwe::{Estimator, Probe};
+use crate::session::pacer::Pacer;
+
+/// Part of the estimate that streams may use, percent: the rest is for repairs and RTCP.
+const USABLE_PERCENT: u64 = 95;
+/// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
+const PACING_PERCENT: (u64, u64) = (250, 110);
+/// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
+const DEMAND_PERCENT: u64 = 115;
+/// Packets looked back at for padding: the newest, again and again.
+const PADDING_PACKETS: u64 = 8;
+
+/// What is known of a receiver's link.
+#[derive(Default)]
+pub struct ReceiverLink {
+    /// From its first stream on.
+    estimator: Option<Box<Estimator>>,
+    /// The receiver negotiated transport-wide feedback, or has said something else about its link.
+    is_limited: bool,
+    pacer: Pacer,
+    /// Pacing rate outside of probes.
+    pace_bps: u64,
+    probe: Option<ActiveProbe>,
+    /// Estimate at the last sharing.
+    shared_bps: u64,
+    /// Which packet was padding last.
+    padding: u64,
+}
+
+struct ActiveProbe {
+    probe: Probe,
+    bytes_left: usize,
+    packets_left: u32,
+    until: Micros,
+}
+
+/// Scratch of one sharing.
+#[derive(Default)]
+pub struct Sharing {
+    streams: Vec<Key>,
+    demands: Vec<Demand>,
+    grants: Vec<Grant>,
+}
+
+impl Sharing {
+    /// Makes room for a receiver of that many streams.
+    fn reserve(&mut self, streams: usize) {
+        self.streams.reserve(streams.saturating_sub(self.streams.len()));
+        self.demands.reserve(streams.saturating_sub(self.demands.len()));
+        self.grants.reserve(streams.saturating_sub(self.grants.len()));
+    }
+}
+
+impl ReceiverLink {
+    /// A datagram of `bytes` left, with a transport-wide number or without.
+    pub fn handle_sent(&mut self, now: Micros, seq: Option<Seq>, bytes: usize) {
+        self.pacer.take(bytes);
+        let cluster = self.probe.as_ref().map(|active| active.probe.cluster);
+        if let (Some(estimator), Some(seq)) = (&mut self.estimator, seq) {
+            estimator.handle_sent(now, seq, bytes, cluster);
+        }
+        if let Some(active) = &mut self.probe {
+            active.bytes_left = active.bytes_left.saturating_sub(bytes);
+            active.packets_left = active.packets_left.saturating_sub(1);
+            if active.bytes_left == 0 && active.packets_left == 0 {
+                self.end_probe(now);
+            }
+        }
+    }
+
+    /// The estimator, once there is a stream.
+    pub fn estimator(&mut self) -> Option<&mut Estimator> {
+        self.estimator.as_deref_mut()
+    }
+
+    /// The receiver said something about its link: from now on what it is sent is limited.
+    pub const fn limit(&mut self) {
+        self.is_limited = true;
+    }
+
+    /// Bits per second the link is believed to carry; 0 when it is not limited.
+    #[must_use]
+    pub fn rate_bps(&self) -> u64 {
+        self.estimator.as_ref().filter(|_| self.is_limited).map_or(0, |estimator| estimator.estimate_bps())
+    }
+
+    /// Bits per second sent lately.
+    #[must_use]
+    pub fn sent_bps(&self, now: Micros) -> u64 {
+        self.estimator.as_ref().map_or(0, |estimator| estimator.sent_bps(now))
+    }
+
+    /// Whether the estimate has fallen so far since the last sharing that the next should come at once.
+    #[must_use]
+    pub fn has_fallen(&self) -> bool {
+        self.is_limited && self.rate_bps() < self.shared_bps / 100 * 92
+    }
+
+    /// Whether a probe runs that wants more packets.
+    #[must_use]
+    pub const fn is_probing(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    fn end_probe(&mut self, now: Micros) {
+        self.probe = None;
+        self.pacer.set_rate(now, self.pace_bps);
+    }
+}
+
+impl Rooms {
+    /// The receiver at `index` has its first stream: from now on its link is watched. Commands may allocate.
+    pub(super) fn begin_link(&mut self, index: usize) {
+        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return };
+        let with_feedback = member
+            .streams
+            .last()
+            .and_then(|key| self.streams.get(*key))
+            .is_some_and(|stream| stream.extensions.id(Extension::TransportCc).is_some());
+        member.link.is_limited |= with_feedback;
+        if member.link.estimator.is_none() {
+            member.link.estimator = Some(Box::new(Estimator::new()));
+        }
+        let streams = STREAMS_PER_PEER.min(member.streams.len());
+        self.sharing.reserve(streams);
+        self.mark_urgent(index);
+    }
+
+    /// Whether a packet that can wait may leave for the peer at `index`; else when it may.
+    pub fn paced_until(&mut self, now: Micros, index: usize) -> Option<Micros> {
+        let link = &mut self.members.get_mut(index)?.as_mut()?.link;
+        if link.probe.as_ref().is_some_and(|active| active.until <= now) {
+            link.end_probe(now);
+        }
+        if link.pacer.is_open(now) { None } else { Some(link.pacer.opens_at(now)) }
+    }
+
+    /// Whether a probe runs towards the peer at `index`.
+    #[must_use]
+    pub fn is_probing(&self, index: usize) -> bool {
+        self.member(index).is_some_and(|member| member.link.is_probing())
+    }
+
+    /// Whether an item is not to be sent any more: it waited too long, or follows one that did. Then its stream begins anew.
+    pub fn is_expired(&mut self, now: Micros, item: &Item) -> bool {
+        let Some(stream) = self.streams.get_mut(item.stream) else { return false };
+        if item.role == Role::RunStart {
+            stream.stale = false;
+        }
+        if stream.stale {
+            return true;
+        }
+        if now.since_us(item.received) <= PACED_US_MAX {
+            return false;
+        }
+        stream.stale = true;
+        stream.current = None;
+        self.want_keyframe_for(item.stream);
+        true
+    }
+
+    /// The next packet of a probe that media alone does not fill; `None` when none is wanted or nothing can be repeated.
+    pub fn padding(&mut self, now: Micros, index: usize) -> Option<Item> {
+        let member = self.members.get_mut(index)?.as_mut()?;
+        if !member.link.is_probing() || !member.link.pacer.is_open(now) {
+            return None;
+        }
+        let nth = member.link.padding;
+        member.link.padding = nth.wrapping_add(1);
+        let member = self.member(index)?;
+        let found = member.streams.iter().find_map(|key| {
+            let stream = self.streams.get(*key)?;
+            stream.rtx?;
+            let track = self.tracks.get(stream.track).filter(|track| track.kind == MediaKind::Video)?;
+            let (layer, epoch, newest) = stream.rewrite.newest()?;
+            let content = newest.checked_sub(nth % PADDING_PACKETS)?;
+            let of_layer = track.layers.get(usize::from(layer))?;
+            let known = of_layer.epoch_of(content) == epoch
+                && of_layer.video.as_ref().is_some_and(|video| video.cache.find(content).is_some());
+            known.then_some((*key, layer, content))
+        });
+        let Some((stream, layer, content)) = found else {
+            if nth % PADDING_PACKETS == PADDING_PACKETS - 1
+                && let Some(member) = self.member_mut(index)
+            {
+                // Nothing to repeat: the probe ends with what media gave it.
+                member.link.end_probe(now);
+            }
+            return None;
+        };
+        Some(Item { stream, content, received: now, held: Held::Cached, layer, role: Role::Padding })
+    }
+
+    /// Divides the link of the receiver at `index` among its streams. Answers when to do so again.
+    pub fn share(&mut self, turn: &mut Turn<'_>, index: usize) -> Micros {
+        let now = turn.now;
+        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return Micros::NEVER };
+        if member.streams.is_empty() {
+            return Micros::NEVER;
+        }
+        if let Some(estimator) = member.link.estimator.as_deref_mut().filter(|_| member.link.is_limited) {
+            estimator.handle_timeout(now);
+        }
+        let mut sharing = std::mem::take(&mut self.sharing);
+        let audio_bps = self.collect(index, &mut sharing);
+        let wanted_bps = sharing.demands.iter().map(Demand::cost_max).sum::<u64>() + audio_bps;
+        let rate_bps = self.member(index).map_or(0, |member| member.link.rate_bps());
+        let budget_bps = (rate_bps > 0).then(|| (rate_bps * USABLE_PERCENT / 100).saturating_sub(audio_bps));
+        allocate(budget_bps, &sharing.demands, &mut sharing.grants);
+        for nth in 0..sharing.streams.len() {
+            self.grant(turn, sharing.streams[nth], &sharing.demands[nth], &sharing.grants[nth]);
+        }
+        self.sharing = sharing;
+        self.tell_audio(turn, index);
+        self.pace(now, index, wanted_bps);
+        now.after_us(SHARE_INTERVAL_US)
+    }
+
+    /// Fills the scratch with the video streams of a receiver; answers what its audio takes.
+    fn collect(&self, index: usize, sharing: &mut Sharing) -> u64 {
+        sharing.streams.clear();
+        sharing.demands.clear();
+        let mut audio_bps = 0;
+        let Some(member) = self.member(index) else { return 0 };
+        for key in &member.streams {
+            let Some(stream) = self.streams.get(*key) else { continue };
+            let Some(track) = self.tracks.get(stream.track) else { continue };
+            if track.kind == MediaKind::Audio {
+                if stream.wanted.enabled && !track.muted && self.is_heard(track, member) {
+                    audio_bps += u64::from(track.audio_bps);
+                }
+                continue;
+            }
+            sharing.streams.push(*key);
+            sharing.demands.push(Demand {
+                content: track.content,
+                wanted: stream.wanted,
+                speaks: self.speaks(track),
+                ladder: if track.muted { Default::default() } else { track.ladder },
+                quality_count: track.quality_count(),
+                current: stream.granted,
+            });
+        }
+        sharing.grants.clear();
+        sharing.grants.resize(sharing.demands.len(), Grant::default());
+        audio_bps
+    }
+
+    fn is_heard(&self, track: &Track, member: &Member) -> bool {
+        let Some(meeting) = self.meetings.get(track.meeting).filter(|meeting| meeting.is_crowded()) else {
+            return true;
+        };
+        track.voice.place().is_some_and(|place| meeting.places.reaches(place, member.participant))
+    }
+
+    /// Whether the participant who publishes a track is the loudest speaker.
+    fn speaks(&self, track: &Track) -> bool {
+        let loudest = self.meetings.get(track.meeting).and_then(|meeting| meeting.speakers[0]);
+        let loudest = loudest.and_then(|id| self.tracks.get(*self.by_track.get(&id)?));
+        let participant = |track: &Track| self.member(track.member).map(|member| member.participant);
+        loudest.is_some_and(|loudest| participant(loudest) == participant(track))
+    }
+
+    fn grant(&mut self, turn: &mut Turn<'_>, key: Key, demand: &Demand, grant: &Grant) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        // Nothing is known of a track that sends nothing: it begins with whatever comes.
+        let unknown = demand.ladder.rungs().is_empty();
+        let granted = match grant.rung {
+            Some(rung) => {
+                let all = demand
+                    .ladder
+                    .rungs()
+                    .last()
+                    .is_some_and(|top| (top.quality, top.temporal) == (rung.quality, rung.temporal));
+                Some((
+                    if all { u8::MAX } else { rung.quality },
+                    temporal_limit(demand, rung.quality, rung.temporal),
+                ))
+            }
+            None if unknown => Some((u8::MAX, u8::MAX)),
+            None => None,
+        };
+        let was_paused = stream.granted.is_none();
+        if stream.granted != granted {
+            stream.granted = granted;
+            stream.relimit();
+        }
+        if was_paused && granted.is_some() {
+            self.begin_picture(turn.now, key);
+        }
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let highest = |quality: u8| {
+            let of_quality = demand.ladder.rungs().iter().filter(|rung| rung.quality == quality);
+            of_quality.map(|rung| rung.temporal + 1).max().unwrap_or(0)
+        };
+        let (layer, temporal, bitrate_bps) =
+            grant.rung.map_or((0, 0, 0), |rung| (rung.quality, rung.temporal, rung.bitrate_bps));
+        let delivery = Delivery {
+            paused: stream.wanted.enabled && granted.is_none(),
+            layer,
+            temporal,
+            layer_count: demand.ladder.rungs().last().map_or(0, |top| top.quality + 1),
+            temporal_count: highest(layer),
+            bitrate_bps,
+            reason: grant.reason,
+        };
+        tell(turn, stream, delivery);
+    }
+
+    /// What audio streams get: all, or nothing because others are louder.
+    fn tell_audio(&mut self, turn: &mut Turn<'_>, index: usize) {
+        let count = self.member(index).map_or(0, |member| member.streams.len());
+        for nth in 0..count {
+            let Some(member) = self.member(index) else { return };
+            let key = member.streams[nth];
+            let Some(stream) = self.streams.get(key) else { continue };
+            let Some(track) = self.tracks.get(stream.track).filter(|track| track.kind == MediaKind::Audio)
+            else {
+                continue;
+            };
+            let heard = self.is_heard(track, member);
+            let reason = match (stream.wanted.enabled, heard) {
+                (false, _) => Some(Reason::ClientAskedLess),
+                (true, false) => Some(Reason::Admission),
+                (true, true) => None,
+            };
+            let delivery = Delivery {
+                paused: false,
+                layer: 0,
+                temporal: 0,
+                layer_count: 1,
+                temporal_count: 1,
+                bitrate_bps: if reason.is_none() { track.audio_bps } else { 0 },
+                reason,
+            };
+            if let Some(stream) = self.streams.get_mut(key) {
+                tell(turn, stream, delivery);
+            }
+        }
+    }
+
+    /// Sets how fast packets leave, and begins a probe if one is due.
+    fn pace(&mut self, now: Micros, index: usize, wanted_bps: u64) {
+        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return };
+        let link = &mut member.link;
+        let rate_bps = link.rate_bps();
+        link.shared_bps = rate_bps;
+        let Some(estimator) = link.estimator.as_deref_mut().filter(|_| link.is_limited) else { return };
+        let demand_bps = wanted_bps * DEMAND_PERCENT / 100;
+        estimator.set_demand(now, demand_bps);
+        let percent = if rate_bps >= demand_bps { PACING_PERCENT.0 } else { PACING_PERCENT.1 };
+        link.pace_bps = rate_bps * percent / 100;
+        if link.probe.is_none()
+            && let Some(probe) = estimator.poll_probe(now)
+        {
+            link.probe = Some(ActiveProbe {
+                probe,
+                bytes_left: probe.bytes,
+                packets_left: probe.packets_min,
+                until: now.after_us(4 * probe.duration_us),
+            });
+        }
+        let probe_bps = link.probe.as_ref().map_or(0, |active| active.probe.rate_bps);
+        link.pacer.set_rate(now, link.pace_bps.max(probe_bps));
+        if probe_bps > 0 {
+            self.queue.list(index);
+        }
+    }
+}
+
+/// Tells the control plane what a stream gets, when that changed and was not told just now.
+fn tell(turn: &mut Turn<'_>, stream: &mut Stream, delivery: Delivery) {
+    // The rate alone is no news.
+    let news = |told: &Delivery| Delivery { bitrate_bps: delivery.bitrate_bps, ..*told } != delivery;
+    let due = stream.told.as_ref().is_none_or(|(told, at)| {
+        news(told) && turn.now.since_us(*at) >= DELIVERY_INTERVAL_US
+            || told.bitrate_bps.abs_diff(delivery.bitrate_bps) > told.bitrate_bps / 4
+                && turn.now.since_us(*at) >= 4 * DELIVERY_INTERVAL_US
+    });
+    if due {
+        stream.told = Some((delivery, turn.now));
+        turn.reports.state(Report::Delivery { stream: stream.id, delivery });
+    }
+}
+
+/// The highest temporal layer a grant lets through: without bound when it is the highest there is.
+fn temporal_limit(demand: &Demand, quality: u8, temporal: u8) -> u8 {
+    let more = demand.ladder.rungs().iter().any(|rung| rung.quality == quality && rung.temporal > temporal);
+    if more { temporal } else { TEMPORAL_LAYERS_MAX as u8 }
+}

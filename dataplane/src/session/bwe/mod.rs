@@ -1,0 +1,540 @@
+//! Send-side bandwidth estimation of one receiver: how many bits per second its link carries, from its feedback
+//! (Google congestion control, draft-ietf-rmcat-gcc-02 and what browsers made of it).
+//!
+//! Path: [`Estimator::handle_sent`] for every packet, a few stores; [`Estimator::handle_feedback`] ten times a second. The allocation
+//! reads [`Estimator::estimate_bps`] and says what it would send if it could ([`Estimator::set_demand`]); the pacer asks for
+//! [`Estimator::poll_probe`].
+//! Memory: 64 KiB of sent packets and ~2.5 KiB else per peer, taken at construction; nothing later.
+//! Promises: the rate stays within [`BWE_BPS_MIN`] and [`BWE_BPS_MAX`]; what a receiver says can only move its own rate; feedback that
+//! cannot be true changes nothing. Sending little neither lowers the estimate nor, without probes, raises it.
+//! Not here: pacing and padding (`session::pacer`), dividing the rate (`room`), parsing (`wire::rtcp`).
+
+mod acked;
+mod aimd;
+mod arrival;
+mod fallback;
+mod history;
+mod loss;
+mod probe;
+#[cfg(test)]
+mod traces;
+mod trend;
+
+use crate::base::ids::Seq;
+use crate::base::limits::BWE_BPS_MAX;
+use crate::base::time::Micros;
+use crate::wire::rtcp::twcc::{DELTA_TICK_US, REFERENCE_TICK_US, TwccFeedback};
+
+use acked::RateWindow;
+use aimd::Rate;
+use arrival::{Groups, QueueDelay};
+use fallback::{Fallback, Move};
+use history::{Absent, Fate, SentHistory};
+use loss::{Loss, Verdict};
+use probe::Probes;
+pub use probe::{ClusterId, Probe};
+use trend::Trend;
+
+/// The acknowledged rate is measured over this time, and not before a part of it has passed.
+const ACKED_WINDOW_US: u64 = 300_000;
+const ACKED_SPAN_US_MIN: u64 = 120_000;
+/// The sent rate is measured over this time.
+const SENT_WINDOW_US: u64 = 500_000;
+/// Without probes the rate grows to one and a half times what arrives, and a little.
+const UNPROVEN_BPS: u64 = 10_000;
+/// A slope without at least this much queue is noise.
+const QUEUE_US_MIN: u64 = 10_000;
+/// A queue this deep is emptied before the rate grows.
+const QUEUE_US_CALM: u64 = 100_000;
+/// A queue this deep soon after a probe raised the rate: the probe was wrong, and the slope need not be waited for.
+const QUEUE_US_DOUBT: u64 = 50_000;
+/// One that stands this long is congestion although delay does not grow any more.
+const STANDING_US: u64 = 1_000_000;
+/// After so many falls that changed nothing it is the route that became longer.
+const STANDING_FALLS: u8 = 3;
+/// Packets in flight and no feedback for this long: the link may be gone. Feedback a second late is still in time.
+const SILENCE_US: u64 = 1_500_000;
+/// The rate falls to three quarters then, and again this much later.
+const SILENCE_STEP_US: u64 = 500_000;
+const SILENCE_KEEP: u64 = 750;
+/// After this long without feedback the client counts as one that sends none.
+const FEEDBACK_LOST_US: u64 = 5_000_000;
+/// Transit time never changes by this much from one feedback to the next unless somebody lies or a clock was set.
+const TRANSIT_JUMP_US: u64 = 10_000_000;
+/// After so many in a row a clock was set.
+const JUMPS: u8 = 3;
+/// Round trip assumed before the first is measured.
+const RTT_US: u32 = 100_000;
+/// Round trips beyond this are not believed.
+const RTT_US_MAX: u32 = 5_000_000;
+/// The receiver's clock begins here, so that differences cannot go below zero.
+const ARRIVAL_ORIGIN_TICKS: i64 = 1 << 40;
+
+/// What delay says about the link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LinkState {
+    /// Delay stands.
+    #[default]
+    Normal,
+    /// Delay grows: more is sent than the link carries.
+    Overusing,
+    /// Delay shrinks: a queue empties.
+    Underusing,
+}
+
+/// Why feedback, or a part of it, was ignored. Each variant is worth a counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FeedbackFault {
+    /// It reports the arrival of a number that was never sent.
+    NeverSent,
+    /// All it reports was sent too long ago.
+    TooOld,
+    /// All it reports was reported before.
+    Repeated,
+    /// Its arrival times are impossible.
+    Absurd,
+}
+
+/// What one feedback packet told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FeedbackOutcome {
+    /// Packets newly known to have arrived.
+    pub received: u16,
+    /// Packets newly reported missing.
+    pub lost: u16,
+    /// Why nothing was learned of it.
+    pub fault: Option<FeedbackFault>,
+}
+
+impl FeedbackOutcome {
+    const fn ignored(fault: FeedbackFault) -> Self {
+        Self { received: 0, lost: 0, fault: Some(fault) }
+    }
+}
+
+/// The estimator of one peer. Rates in bits per second of the sizes given to [`Self::handle_sent`].
+#[derive(Debug)]
+pub struct Estimator {
+    history: SentHistory,
+    sent: RateWindow,
+    acked: RateWindow,
+    groups: Groups,
+    queue: QueueDelay,
+    trend: Trend,
+    loss: Loss,
+    rate: Rate,
+    probes: Probes,
+    fallback: Fallback,
+    /// Acknowledged rate of the last feedback that allowed to measure it.
+    acked_bps: Option<u64>,
+    wanted_bps: u64,
+    rtt_us: u32,
+    /// Reference time of the last feedback, 64 ms ticks, without wraps.
+    reference_ticks: Option<i64>,
+    /// Transit time of the newest packet; the origin is arbitrary.
+    transit_us: Option<i64>,
+    jumps: u8,
+    /// Since when the queue has been deep, and how often the rate fell for that.
+    deep: Option<Micros>,
+    deep_falls: u8,
+    /// Newest number, extended, that feedback reported.
+    reported: u64,
+    /// Since when packets wait for feedback.
+    waiting: Option<Micros>,
+    /// How often the rate fell for silence since the last feedback.
+    silences: u32,
+    has_feedback: bool,
+}
+
+impl Default for Estimator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Estimator {
+    /// An estimator that knows nothing: the rate is [`BWE_BPS_START`](crate::base::limits::BWE_BPS_START).
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            history: SentHistory::new(),
+            sent: RateWindow::default(),
+            acked: RateWindow::default(),
+            groups: Groups::default(),
+            queue: QueueDelay::new(),
+            trend: Trend::new(),
+            loss: Loss::default(),
+            rate: Rate::new(),
+            probes: Probes::new(),
+            fallback: Fallback::default(),
+            acked_bps: None,
+            wanted_bps: 0,
+            rtt_us: RTT_US,
+            reference_ticks: None,
+            transit_us: None,
+            jumps: 0,
+            deep: None,
+            deep_falls: 0,
+            reported: 0,
+            waiting: None,
+            silences: 0,
+            has_feedback: false,
+        }
+    }
+
+    /// A packet leaves with this transport-wide number. `bytes` counts what the link carries: the UDP payload and, if the caller wants
+    /// the estimate to include them, headers below. Numbers come in the order of sending. A few stores; no allocation.
+    pub fn handle_sent(&mut self, now: Micros, seq: Seq, bytes: usize, probe: Option<ClusterId>) {
+        self.history.insert(now, seq, bytes, probe.map_or(0, |cluster| cluster.0));
+        self.sent.add(now.0, bytes.min(usize::from(u16::MAX)) as u32);
+        if self.waiting.is_none() {
+            self.waiting = Some(now);
+        }
+        if let Some(cluster) = probe {
+            self.probes.handle_sent(cluster);
+        }
+    }
+
+    /// Takes transport-wide feedback. Costs as much as it lists packets; no allocation.
+    pub fn handle_feedback(&mut self, now: Micros, feedback: TwccFeedback<'_>) -> FeedbackOutcome {
+        let reference = self.unwrap_reference(feedback.reference_ticks());
+        if let Err(fault) = self.check(reference, feedback) {
+            return FeedbackOutcome::ignored(fault);
+        }
+        self.reference_ticks = Some(reference);
+        let outcome = self.absorb(now, reference, feedback);
+        self.waiting = match self.history.newest() {
+            Some(newest) if newest > self.reported => Some(now),
+            _ => None,
+        };
+        self.silences = 0;
+        if !self.has_feedback {
+            self.has_feedback = true;
+            self.rate.hold(now);
+        }
+        if outcome.received > 0 {
+            self.adapt(now);
+        }
+        outcome
+    }
+
+    /// Takes a receiver's own estimate (REMB). Ignored while transport-wide feedback comes.
+    pub fn handle_remb(&mut self, now: Micros, bps: u64) {
+        if self.has_feedback {
+            return;
+        }
+        if let Some(bps) = self.fallback.handle_remb(now, bps, self.rate.bps()) {
+            self.rate.set(bps);
+        }
+    }
+
+    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none. Moves the rate only
+    /// while there is no transport-wide feedback.
+    pub fn handle_report(&mut self, now: Micros, fraction_lost: u8, rtt_us: u32) {
+        if self.has_feedback {
+            return;
+        }
+        if rtt_us > 0 {
+            self.measure_rtt(u64::from(rtt_us));
+        }
+        let Some(Move(thousandths)) = self.fallback.handle_report(now, fraction_lost) else { return };
+        let bps = self.rate.bps();
+        if thousandths < 1_000 {
+            self.rate.scale(now, thousandths);
+        } else if bps < self.enough_bps() {
+            self.rate.set((bps * thousandths / 1_000).min(self.enough_bps()));
+        }
+    }
+
+    /// What would be sent if the link carried it. Growth and probing stop a quarter above; zero, as at the start, stops both.
+    pub fn set_demand(&mut self, _now: Micros, wanted_bps: u64) {
+        self.wanted_bps = wanted_bps;
+    }
+
+    /// Does what is due. Call when [`Self::next_timeout`] has come, then ask [`Self::poll_probe`].
+    pub fn handle_timeout(&mut self, now: Micros) {
+        self.probes.handle_timeout(now, self.rtt_us);
+        if now < self.silence_deadline() {
+            return;
+        }
+        self.silences += 1;
+        let before = self.rate.bps();
+        self.rate.scale(now, SILENCE_KEEP);
+        self.probes.handle_fall(now, before, self.rate.bps());
+        self.acked.clear();
+        self.groups.interrupt();
+        self.trend.restart();
+        self.loss.restart();
+        if self.waiting.is_some_and(|since| now.since_us(since) >= FEEDBACK_LOST_US) {
+            self.has_feedback = false;
+            self.acked_bps = None;
+        }
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::poll_probe`] want to be called next. May lie in the past.
+    #[must_use]
+    pub fn next_timeout(&self) -> Micros {
+        let probe = if self.has_feedback {
+            self.probes.next_timeout(self.rate.bps(), self.wanted_bps, self.rtt_us)
+        } else {
+            Micros::NEVER
+        };
+        probe.min(self.silence_deadline())
+    }
+
+    /// The next probe cluster, if one is due: the pacer sends it with retransmissions or padding, at its rate, and passes its id with
+    /// every packet it sends meanwhile.
+    pub fn poll_probe(&mut self, now: Micros) -> Option<Probe> {
+        let calm = self.trend.state() != LinkState::Overusing && self.queue.queue_us() < QUEUE_US_CALM;
+        if !self.has_feedback || !calm || self.silences > 0 {
+            return None;
+        }
+        self.probes.poll(now, self.rate.bps(), self.wanted_bps, self.groups.noise_us())
+    }
+
+    /// What the link carries, bits per second.
+    #[must_use]
+    pub const fn estimate_bps(&self) -> u64 {
+        self.rate.bps()
+    }
+
+    /// What delay says.
+    #[must_use]
+    pub const fn state(&self) -> LinkState {
+        self.trend.state()
+    }
+
+    /// Lately lost packets, 256ths.
+    #[must_use]
+    pub fn loss(&self) -> u8 {
+        if self.has_feedback { self.loss.fraction() } else { self.fallback.fraction() }
+    }
+
+    /// Round trip, smoothed, microseconds.
+    #[must_use]
+    pub const fn rtt_us(&self) -> u32 {
+        self.rtt_us
+    }
+
+    /// Microseconds that packets stand in the link's queue.
+    #[must_use]
+    pub fn queue_us(&self) -> u64 {
+        self.queue.queue_us()
+    }
+
+    /// Sent in the half second before `now`, bits per second.
+    #[must_use]
+    pub fn sent_bps(&self, now: Micros) -> u64 {
+        self.sent.bps_until(now.0, SENT_WINDOW_US)
+    }
+
+    /// What lately arrived, bits per second; 0 while unknown.
+    #[must_use]
+    pub fn acked_bps(&self) -> u64 {
+        self.acked_bps.unwrap_or(0)
+    }
+
+    /// Whether the client sends transport-wide feedback.
+    #[must_use]
+    pub const fn has_feedback(&self) -> bool {
+        self.has_feedback
+    }
+
+    fn silence_deadline(&self) -> Micros {
+        match self.waiting {
+            Some(since) if self.has_feedback => {
+                since.after_us(SILENCE_US + u64::from(self.silences) * SILENCE_STEP_US)
+            }
+            _ => Micros::NEVER,
+        }
+    }
+
+    /// Reference times wrap at 24 bits: the one nearest to the last is meant.
+    fn unwrap_reference(&self, raw: i32) -> i64 {
+        match self.reference_ticks {
+            None => ARRIVAL_ORIGIN_TICKS + i64::from(raw),
+            Some(last) => {
+                let steps = raw.wrapping_sub(last as i32) << 8 >> 8;
+                last + i64::from(steps)
+            }
+        }
+    }
+
+    /// Whether feedback can be true and says something new. Changes only the count of jumps.
+    fn check(&mut self, reference: i64, feedback: TwccFeedback<'_>) -> Result<(), FeedbackFault> {
+        let (mut known, mut fresh, mut jumped) = (false, false, false);
+        let mut arrival_us = reference * REFERENCE_TICK_US as i64;
+        for (seq, delta) in feedback.packets() {
+            let Some(delta) = delta else { continue };
+            arrival_us += i64::from(delta) * DELTA_TICK_US as i64;
+            match self.history.find(seq) {
+                Err(Absent::NeverSent) => return Err(FeedbackFault::NeverSent),
+                Err(Absent::TooOld) => {}
+                Ok((_, sent)) => {
+                    known = true;
+                    fresh |= sent.fate != Fate::Received;
+                    let transit_us = arrival_us - sent.at.0 as i64;
+                    let usual_us = self.transit_us.unwrap_or(transit_us);
+                    jumped |= transit_us.abs_diff(usual_us) > TRANSIT_JUMP_US;
+                }
+            }
+        }
+        match (known, fresh, jumped) {
+            (false, ..) => Err(FeedbackFault::TooOld),
+            (_, false, _) => Err(FeedbackFault::Repeated),
+            (.., true) => {
+                self.jumps += 1;
+                if self.jumps < JUMPS {
+                    return Err(FeedbackFault::Absurd);
+                }
+                self.restart_clock();
+                Ok(())
+            }
+            _ => {
+                self.jumps = 0;
+                Ok(())
+            }
+        }
+    }
+
+    /// The receiver's clock was set: nothing measured by it before can be compared.
+    fn restart_clock(&mut self) {
+        self.jumps = 0;
+        self.transit_us = None;
+        self.queue = QueueDelay::new();
+        self.acked.clear();
+        self.groups.interrupt();
+        self.trend.restart();
+    }
+
+    /// Takes every packet of checked feedback into the measurements.
+    fn absorb(&mut self, now: Micros, reference: i64, feedback: TwccFeedback<'_>) -> FeedbackOutcome {
+        let mut outcome = FeedbackOutcome::default();
+        let mut arrival_us = reference * REFERENCE_TICK_US as i64;
+        // The quickest way from sending to hearing of it, less what the packet waited at the receiver.
+        let mut transit_us_max = i64::MIN;
+        let mut arrival_us_max = i64::MIN;
+        self.queue.begin();
+        for (seq, delta) in feedback.packets() {
+            if let Some(delta) = delta {
+                arrival_us += i64::from(delta) * DELTA_TICK_US as i64;
+            }
+            let Ok((number, sent)) = self.history.find(seq) else { continue };
+            // Feedback between this and the last was lost: a hole in what is known, not in what arrived.
+            if number > self.reported + 1 && outcome == FeedbackOutcome::default() {
+                self.acked.clear();
+            }
+            self.reported = self.reported.max(number);
+            if delta.is_none() {
+                if sent.fate == Fate::InFlight {
+                    sent.fate = Fate::Lost;
+                    outcome.lost = outcome.lost.saturating_add(1);
+                    if sent.cluster == 0 {
+                        self.loss.handle_lost();
+                    }
+                }
+                continue;
+            }
+            if sent.fate == Fate::Received {
+                continue;
+            }
+            let late = sent.fate == Fate::Lost;
+            sent.fate = Fate::Received;
+            outcome.received = outcome.received.saturating_add(1);
+            let (sent_us, bytes, cluster) = (sent.at.0, sent.bytes, sent.cluster);
+            let (transit_us, at_us) = (arrival_us - sent_us as i64, arrival_us.max(0) as u64);
+            self.transit_us = Some(transit_us);
+            transit_us_max = transit_us_max.max(now.0 as i64 - sent_us as i64 - arrival_us);
+            arrival_us_max = arrival_us_max.max(arrival_us);
+            self.acked.add(at_us, u32::from(bytes));
+            if cluster != 0 {
+                // The queue that a probe makes says nothing about media.
+                self.groups.interrupt();
+                self.probes.handle_received(cluster, sent_us, at_us, u64::from(bytes));
+                continue;
+            }
+            self.loss.handle_received(late);
+            self.queue.handle_packet(sent_us, transit_us);
+            if let Some(variation) = self.groups.handle_packet(sent_us, at_us) {
+                self.trend.handle_variation(variation);
+            }
+        }
+        if outcome.received > 0 {
+            self.measure_rtt((transit_us_max + arrival_us_max).max(0) as u64);
+        }
+        outcome
+    }
+
+    /// Moves the rate as the measurements ask.
+    fn adapt(&mut self, now: Micros) {
+        self.acked_bps = self.acked.bps(ACKED_WINDOW_US, ACKED_SPAN_US_MIN).or(self.acked_bps);
+        let before = self.rate.bps();
+        let queue_us = self.queue.queue_us();
+        let verdict = self.loss.judge(now);
+        let grows = self.trend.state() == LinkState::Overusing
+            && queue_us > QUEUE_US_MIN.max(2 * self.groups.noise_us());
+        let doubtful = self.probes.is_unproven(now) && queue_us > QUEUE_US_DOUBT + 2 * self.groups.noise_us();
+        let over = self.stands(now, queue_us) || grows || doubtful;
+        match (over, self.acked_bps) {
+            (true, Some(acked_bps)) => {
+                self.rate.fall(now, acked_bps, queue_us, self.rtt_us);
+            }
+            (true, None) => self.rate.hold(now),
+            (false, _) => self.rate.restore(queue_us),
+        }
+        if let Some(Verdict::Congested(lost)) = verdict {
+            self.rate.scale(now, 1_000 - u64::from(lost.min(1_000)) / 2);
+        }
+        if self.rate.bps() < before {
+            self.probes.handle_fall(now, before, self.rate.bps());
+            return;
+        }
+        if let Some(proof) = self.probes.evaluate(now)
+            && proof.bps > before
+            && !over
+        {
+            self.rate.set(proof.bps);
+            self.probes.handle_raised(now, before);
+        }
+        let calm = self.trend.state() == LinkState::Normal && queue_us < QUEUE_US_CALM && self.loss.is_calm();
+        match self.acked_bps {
+            Some(acked_bps) if calm => {
+                let limit_bps = (acked_bps * 3 / 2 + UNPROVEN_BPS).min(self.enough_bps());
+                self.rate.grow(now, acked_bps, limit_bps, self.rtt_us);
+            }
+            _ => self.rate.hold(now),
+        }
+    }
+
+    /// Whether a deep queue has stood for long and does not empty.
+    fn stands(&mut self, now: Micros, queue_us: u64) -> bool {
+        if queue_us < QUEUE_US_CALM || self.trend.state() == LinkState::Underusing {
+            self.deep = None;
+            if queue_us < QUEUE_US_CALM {
+                self.deep_falls = 0;
+            }
+            return false;
+        }
+        if now.since_us(*self.deep.get_or_insert(now)) < STANDING_US {
+            return false;
+        }
+        self.deep = Some(now);
+        self.deep_falls += 1;
+        if self.deep_falls > STANDING_FALLS {
+            self.deep_falls = 0;
+            self.queue = QueueDelay::new();
+            return false;
+        }
+        true
+    }
+
+    /// More than this nobody would use.
+    fn enough_bps(&self) -> u64 {
+        self.wanted_bps.min(BWE_BPS_MAX) * 5 / 4
+    }
+
+    fn measure_rtt(&mut self, rtt_us: u64) {
+        let rtt_us = rtt_us.min(u64::from(RTT_US_MAX));
+        self.rtt_us = ((u64::from(self.rtt_us) * 7 + rtt_us) / 8) as u32;
+    }
+}
