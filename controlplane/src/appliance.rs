@@ -64,7 +64,8 @@ impl Appliance {
         let app = App { config: Arc::new(config), service, metrics, plane };
         let operator = OperatorSocket::open(&app)?;
         let (stop, stopped) = watch::channel(false);
-        let router = http::router(app.clone(), signal::router(app.clone(), Some(signal.clone())));
+        let doors = signal::router(app.clone(), Some(signal.clone()));
+        let router = http::router(app.clone(), signal::api(Some(signal.clone())), doors);
         let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
         Ok(Self { app, signal, tls, stop, server, operator })
     }

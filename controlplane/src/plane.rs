@@ -54,7 +54,7 @@ fn plane_config(config: &Config) -> PlaneConfig {
         },
         suite: None,
         seed: random_u64(),
-        audio_streams_max: 3,
+        audio_streams_max: config.audio_streams,
         bind: None,
     }
 }

@@ -69,6 +69,9 @@ pub struct ServeArgs {
     /// DTLS version for media: 1.2 or 1.3 [default: 1.2].
     #[arg(long, value_name = "VERSION")]
     pub dtls: Option<String>,
+    /// Audio tracks each participant is sent at a time, 1 to 8: the loudest of the others [default: 3].
+    #[arg(long, value_name = "N")]
+    pub audio_streams: Option<String>,
     /// Log format: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
@@ -94,6 +97,7 @@ impl ServeArgs {
             ("tls-cert", &self.tls_cert),
             ("tls-key", &self.tls_key),
             ("dtls", &self.dtls),
+            ("audio-streams", &self.audio_streams),
             ("log", &self.log),
             ("log-level", &self.log_level),
         ];

@@ -3,7 +3,7 @@
 use toml::Value;
 
 /// All keys, named like their flags.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "data",
     "listen",
     "udp-port",
@@ -15,6 +15,7 @@ const NAMES: [&str; 14] = [
     "tls-cert",
     "tls-key",
     "dtls",
+    "audio-streams",
     "log",
     "log-level",
     "demo",

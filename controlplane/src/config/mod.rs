@@ -16,6 +16,9 @@ pub use value::{Cores, Dtls, Io, LogFormat, LogLevel, PublicUrl};
 
 use keys::Keys;
 
+/// Audio tracks forwarded to one participant unless the operator says otherwise: two in dialogue and one that breaks in.
+const AUDIO_STREAMS: u8 = 3;
+
 /// Everything `kaigid serve` can be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -39,6 +42,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// DTLS version spoken to clients.
     pub dtls: Dtls,
+    /// Most audio tracks forwarded to one participant at a time.
+    pub audio_streams: u8,
     /// Log format.
     pub log: LogFormat,
     /// Least severe line that is logged.
@@ -64,6 +69,7 @@ impl Config {
             ("public-url", self.public_url != fresh.public_url),
             ("tls-cert and tls-key", self.tls != fresh.tls),
             ("dtls", self.dtls != fresh.dtls),
+            ("audio-streams", self.audio_streams != fresh.audio_streams),
             ("log", self.log != fresh.log),
             ("demo", self.demo != fresh.demo),
         ]
@@ -205,6 +211,7 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         public_url: pick(sources, "public-url", PublicUrl::parse)?,
         tls,
         dtls: pick(sources, "dtls", value::dtls)?.unwrap_or(Dtls::V1_2),
+        audio_streams: pick(sources, "audio-streams", value::audio_streams)?.unwrap_or(AUDIO_STREAMS),
         log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
         log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
         demo: pick(sources, "demo", value::switch)?.unwrap_or(false),
@@ -256,7 +263,7 @@ mod tests {
         assert_eq!(config.listen.to_string(), "0.0.0.0:7880");
         assert_eq!((config.udp_port, config.tcp_port), (7882, 7881));
         assert_eq!((config.dtls, config.log, config.io), (Dtls::V1_2, LogFormat::Text, Io::Auto));
-        assert_eq!((config.cores, config.demo), (None, false));
+        assert_eq!((config.cores, config.audio_streams, config.demo), (None, 3, false));
         assert_eq!(config.data, PathBuf::from("./data"));
     }
 
@@ -278,7 +285,7 @@ mod tests {
     fn every_key_works_in_the_file_and_as_a_variable() {
         let text = "data = '/d'\nlisten = '[::1]:8000'\nudp-port = 5000\ntcp_port = 5001\ncores = '0-1,3'\nio = 'epoll'\n\
                     node-ip = ['10.0.0.1', 'fd00::1']\npublic-url = 'https://meet.example'\ntls-cert = 'c'\ntls-key = 'k'\n\
-                    dtls = 1.3\nlog = 'json'\nlog-level = 'debug'\ndemo = true\n";
+                    dtls = 1.3\naudio_streams = 5\nlog = 'json'\nlog-level = 'debug'\ndemo = true\n";
         let file = TomlFile::new("all", text);
         let by_file = load(&flags(&["--config", file.path()]), []).expect("loads").config;
         let by_variables = load(
@@ -295,6 +302,7 @@ mod tests {
                 ("KAIGI_TLS_CERT", "c"),
                 ("KAIGI_TLS_KEY", "k"),
                 ("KAIGI_DTLS", "1.3"),
+                ("KAIGI_AUDIO_STREAMS", "5"),
                 ("KAIGI_LOG", "json"),
                 ("KAIGI_LOG_LEVEL", "debug"),
                 ("KAIGI_DEMO", "true"),
@@ -331,6 +339,8 @@ mod tests {
                 "k",
                 "--dtls",
                 "1.3",
+                "--audio-streams",
+                "5",
                 "--log",
                 "json",
                 "--log-level",
@@ -375,6 +385,9 @@ mod tests {
             ("node-ip", "here"),
             ("public-url", "ftp://x"),
             ("dtls", "1.1"),
+            ("audio-streams", "0"),
+            ("audio-streams", "9"),
+            ("audio-streams", "three"),
             ("log", "xml"),
             ("log-level", "loud"),
             ("demo", "maybe"),

@@ -69,6 +69,9 @@ pub struct Cores(pub Vec<u16>);
 /// Most workers: the core number is a byte.
 const CORES_MAX: usize = 255;
 
+/// Most audio tracks forwarded to one participant: nobody follows more voices, and each costs every receiver a decoder.
+const AUDIO_STREAMS_MAX: u8 = 8;
+
 /// Where clients reach this server: scheme and authority, no path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PublicUrl {
@@ -146,6 +149,11 @@ pub(super) fn dtls(text: &str) -> Result<Dtls, String> {
         "1.3" => Ok(Dtls::V1_3),
         _ => Err("one of 1.2, 1.3".to_owned()),
     }
+}
+
+pub(super) fn audio_streams(text: &str) -> Result<u8, String> {
+    let count = text.parse().ok().filter(|count| (1..=AUDIO_STREAMS_MAX).contains(count));
+    count.ok_or_else(|| format!("a number of audio tracks, 1 to {AUDIO_STREAMS_MAX}"))
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {

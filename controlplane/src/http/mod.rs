@@ -42,9 +42,10 @@ const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
 ))]
 struct ApiDocument;
 
-/// Everything this server answers: the API, pages and operator routes of this module, and the media doors given.
-pub fn router(app: App, doors: Router) -> Router {
-    let (api, document) = api();
+/// Everything this server answers: the API, pages and operator routes of this module, and what is given: the part of the API
+/// that rooms answer, and the media doors.
+pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
+    let (api, document) = api(rooms);
     let described = Router::new().route(
         "/api/v1/openapi.json",
         get(move || {
@@ -78,9 +79,9 @@ pub fn router(app: App, doors: Router) -> Router {
 }
 
 /// The API's routes and their document; one cannot change without the other.
-fn api() -> (Router<App>, utoipa::openapi::OpenApi) {
+fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
-        .nest("/api/v1", meetings::router())
+        .nest("/api/v1", meetings::router().merge(rooms))
         .split_for_parts();
     document::complete(&mut document);
     (router, document)

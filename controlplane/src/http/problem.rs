@@ -63,6 +63,8 @@ kinds! {
         "No resource has this address.";
     MeetingNotFound => 404, "meeting-not-found", "There is no such meeting",
         "The number is wrong or the meeting was deleted.";
+    ParticipantNotFound => 404, "participant-not-found", "There is no such participant",
+        "Nobody with this number ever joined the meeting.";
     UserNotFound => 404, "user-not-found", "There is no such user",
         "No account has this name.";
     MethodNotAllowed => 405, "method-not-allowed", "This method does nothing here",
@@ -160,6 +162,7 @@ impl From<ServiceError> for Problem {
             E::PasscodeRequired => Kind::PasscodeRequired,
             E::WrongPasscode => Kind::PasscodeWrong,
             E::NoSuchMeeting => Kind::MeetingNotFound,
+            E::NoSuchParticipant => Kind::ParticipantNotFound,
             E::NoSuchUser => Kind::UserNotFound,
             E::Ended => Kind::MeetingEnded,
             E::InProgress => Kind::MeetingInProgress,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use dataplane::base::counters::SharedCounters;
 use dataplane::base::handoff::{DtlsVersion, SrtpProfile};
+use dataplane::base::reason::Reason;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -19,6 +20,8 @@ use cores::CoreCollector;
 const JOIN_BOUNDS: [f64; 10] = [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0];
 /// Buckets of HTTP answers, seconds: the source's limit is 0.2.
 const HTTP_BOUNDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 1.0];
+/// Buckets of link estimates, bits per second: an audio call, a small video, a gallery, a link that limits nothing.
+const LINK_BOUNDS: [f64; 10] = [1e5, 2e5, 3e5, 5e5, 1e6, 2e6, 3e6, 5e6, 1e7, 5e7];
 /// Values of the label `state` of `kaigi_recordings_total` (the source's states).
 pub const RECORDING_STATES: [&str; 3] = ["processing", "completed", "failed"];
 
@@ -34,6 +37,9 @@ pub struct Metrics {
     pub join_seconds: Histogram,
     /// Media associations that finished their handshake, by DTLS version and SRTP profile.
     peers_ready: IntCounterVec,
+    /// What receivers' links are believed to carry, bits per second, one observation per report of a core.
+    pub link_estimate_bps: Histogram,
+    streams_reduced: IntGaugeVec,
     /// Recordings by the state they reached.
     pub recordings: IntCounterVec,
     /// HTTP answers by method and status class, seconds to the answer's head.
@@ -82,6 +88,20 @@ impl Metrics {
         {
             peers_ready.get_metric_with_label_values(&[dtls_name(dtls), profile_name(profile)])?;
         }
+        let link_estimate_bps = Histogram::with_opts(
+            HistogramOpts::new(
+                "kaigi_link_estimate_bps",
+                "What receivers' links are believed to carry, bits per second.",
+            )
+            .buckets(LINK_BOUNDS.to_vec()),
+        )?;
+        let streams_reduced = IntGaugeVec::new(
+            Opts::new("kaigi_streams_reduced", "Streams sent with less than there could be, by reason."),
+            &["reason"],
+        )?;
+        for reason in Reason::ALL {
+            streams_reduced.get_metric_with_label_values(&[reason.name()])?;
+        }
         for state in RECORDING_STATES {
             recordings.get_metric_with_label_values(&[state])?;
         }
@@ -99,6 +119,8 @@ impl Metrics {
         registry.register(Box::new(plane_info.clone()))?;
         registry.register(Box::new(join_seconds.clone()))?;
         registry.register(Box::new(peers_ready.clone()))?;
+        registry.register(Box::new(link_estimate_bps.clone()))?;
+        registry.register(Box::new(streams_reduced.clone()))?;
         registry.register(Box::new(recordings.clone()))?;
         registry.register(Box::new(http_seconds.clone()))?;
         Ok(Self {
@@ -110,6 +132,8 @@ impl Metrics {
             plane_info,
             join_seconds,
             peers_ready,
+            link_estimate_bps,
+            streams_reduced,
             recordings,
             http_seconds,
         })
@@ -118,6 +142,11 @@ impl Metrics {
     /// Counts one association whose media keys are in place.
     pub fn peer_ready(&self, dtls: DtlsVersion, profile: SrtpProfile) {
         self.peers_ready.with_label_values(&[dtls_name(dtls), profile_name(profile)]).inc();
+    }
+
+    /// This many streams more, or fewer, are reduced for this reason.
+    pub fn streams_reduced(&self, reason: Reason, change: i64) {
+        self.streams_reduced.with_label_values(&[reason.name()]).add(change);
     }
 
     /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
@@ -187,6 +216,9 @@ mod tests {
             "kaigi_cycles_total{core=\"0\",stage=\"seal\"} 0",
             "kaigi_forward_delay_seconds_bucket{core=\"0\",le=\"0.001\"} 0",
             "kaigi_forward_delay_seconds_count{core=\"0\"} 0",
+            "kaigi_link_estimate_bps_bucket{le=\"300000\"} 0",
+            "kaigi_streams_reduced{reason=\"link_estimate\"} 0",
+            "kaigi_streams_reduced{reason=\"codec_missing\"} 0",
             "kaigi_meetings 0",
             "kaigi_participants 0",
             "kaigi_join_seconds_count 0",

@@ -31,7 +31,7 @@ pub struct Accepted {
 #[derive(Clone, Copy, Default)]
 pub struct Preferences<'a> {
     /// Codec names as in MIME types without the kind, most wanted first: `vp9`, `vp8`.
-    pub codecs: &'a [String],
+    pub codecs: &'a [&'a str],
     /// Whether redundant audio may be used.
     pub red: bool,
     /// Whether the audio is stereo.
@@ -129,7 +129,7 @@ fn video_formats<'a>(section: &'a Section, preferences: &Preferences<'_>) -> Vec
         .codecs
         .iter()
         .find(|name| forwardable(section).any(|f| name.eq_ignore_ascii_case(codec_name(f.format.codec))))
-        .map(String::as_str)
+        .copied()
         .or_else(|| forwardable(section).next().map(|f| codec_name(f.format.codec)));
     let Some(wanted) = wanted else { return Vec::new() };
     forwardable(section).filter(|f| codec_name(f.format.codec).eq_ignore_ascii_case(wanted)).collect()
@@ -248,7 +248,7 @@ mod tests {
     use super::super::description::tests::{OFFERS, offer};
     use super::*;
 
-    fn answer_to(description: &Description, codecs: &[String]) -> Answer {
+    fn answer_to(description: &Description, codecs: &[&str]) -> Answer {
         let ice = IceCredentials {
             ufrag: "00000000010badcafe".into(),
             pwd: "0123456789abcdef0123456789abcdef".into(),
@@ -312,8 +312,7 @@ mod tests {
     fn the_preferred_codec_is_the_only_one_answered() {
         let description = offer("chromium");
         let names = |wanted: &[&str]| {
-            let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
-            let answer = answer_to(&description, &wanted);
+            let answer = answer_to(&description, wanted);
             let mut names: Vec<_> = answer.accepted[1].formats.iter().map(|f| codec_name(f.codec)).collect();
             names.dedup();
             names
@@ -322,6 +321,18 @@ mod tests {
         assert_eq!(names(&["vp9"]), ["VP9"]);
         assert_eq!(names(&["h265", "h264"]), ["H264"]);
         assert_eq!(names(&["h265"]), ["VP8"]);
+    }
+
+    #[test]
+    fn whoever_sends_several_layers_in_one_stream_describes_them() {
+        let description = offer("chromium");
+        for codec in ["vp9", "av1"] {
+            let answer = answer_to(&description, &[codec]);
+            for video in &answer.accepted[1..] {
+                assert!(video.extensions.id(Extension::DependencyDescriptor).is_some(), "{codec}");
+                assert!(video.formats.iter().all(|f| codec_name(f.codec).eq_ignore_ascii_case(codec)));
+            }
+        }
     }
 
     #[test]

@@ -122,24 +122,36 @@ pub fn check_answer(answer: &Description, sections: &[OfferSection]) -> Result<(
     if fits { Ok(()) } else { Err(SdpError::Mismatch) }
 }
 
-/// Formats for a stream: the publisher's codecs with the payload types and feedback that this answered section takes.
+/// Formats of our offer that an answered section takes, with its payload types and feedback; empty if it takes none.
 #[must_use]
-pub fn accepted_formats(publisher: &[Format], answered: &Section) -> Vec<Format> {
+pub fn taken_formats(answered: &Section) -> Vec<Format> {
     if answered.rejected || !answered.direction.receives() {
         return Vec::new();
     }
+    answered
+        .formats
+        .iter()
+        .filter_map(|f| {
+            let ours = table::format_of(f.format.pt)?;
+            Some(Format {
+                rtx_pt: ours.rtx_pt.filter(|pt| f.format.rtx_pt == Some(*pt)),
+                nack: ours.nack && f.format.nack,
+                pli: ours.pli && f.format.pli,
+                ..ours
+            })
+        })
+        .collect()
+}
+
+/// Formats for a stream: the publisher's codecs, as far as a receiver that takes these formats can decode them.
+#[must_use]
+pub fn accepted_formats(publisher: &[Format], taken: &[Format]) -> Vec<Format> {
     publisher
         .iter()
         .filter_map(|theirs| {
             let ours = table::format(theirs.codec)?;
-            let taken = answered.formats.iter().find(|f| f.format.pt == ours.pt)?.format;
-            Some(Format {
-                codec: theirs.codec,
-                pt: ours.pt,
-                rtx_pt: ours.rtx_pt.filter(|pt| taken.rtx_pt == Some(*pt)),
-                nack: ours.nack && taken.nack,
-                pli: ours.pli && taken.pli,
-            })
+            let taken = taken.iter().find(|taken| taken.pt == ours.pt)?;
+            Some(Format { codec: theirs.codec, ..*taken })
         })
         .collect()
 }
@@ -241,11 +253,11 @@ mod tests {
         }];
         let mut answered = Description::parse(&written()).expect("a description").sections.remove(2);
         answered.direction = Direction::RecvOnly;
-        let formats = accepted_formats(&publisher, &answered);
+        let formats = accepted_formats(&publisher, &taken_formats(&answered));
         assert_eq!(formats, [Format { pt: 108, rtx_pt: Some(109), ..publisher[0] }]);
         answered.formats[0].format.rtx_pt = None;
-        assert_eq!(accepted_formats(&publisher, &answered)[0].rtx_pt, None);
+        assert_eq!(accepted_formats(&publisher, &taken_formats(&answered))[0].rtx_pt, None);
         answered.direction = Direction::Inactive;
-        assert_eq!(accepted_formats(&publisher, &answered), []);
+        assert_eq!(accepted_formats(&publisher, &taken_formats(&answered)), []);
     }
 }

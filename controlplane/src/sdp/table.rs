@@ -7,6 +7,8 @@
 use dataplane::base::ids::Label;
 use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
 
+use super::answer::codec_name;
+
 /// One row: codec as offered, payload type, retransmission payload type, parameters.
 type Row = (Codec, u8, Option<u8>, &'static str);
 
@@ -112,9 +114,24 @@ fn same(row: Codec, codec: Codec) -> bool {
 /// Our format for a publisher's codec, with all feedback we take; `None` if we do not forward it.
 #[must_use]
 pub fn format(codec: Codec) -> Option<Format> {
-    let (codec, pt, rtx_pt, _) = ROWS.into_iter().find(|(row, ..)| same(*row, codec))?;
+    ROWS.into_iter().find(|(row, ..)| same(*row, codec)).map(of_row)
+}
+
+/// Our format with this payload type.
+#[must_use]
+pub fn format_of(pt: u8) -> Option<Format> {
+    ROWS.into_iter().find(|(_, row, ..)| *row == pt).map(of_row)
+}
+
+fn of_row((codec, pt, rtx_pt, _): Row) -> Format {
     let video = !matches!(codec, Codec::Opus | Codec::Red);
-    Some(Format { codec, pt, rtx_pt, nack: video, pli: video })
+    Format { codec, pt, rtx_pt, nack: video, pli: video }
+}
+
+/// Every codec of the table with this name, as in MIME types.
+pub fn codecs_named(name: &str) -> impl Iterator<Item = Codec> + use<'_> {
+    let named = move |codec: &Codec| codec_name(*codec).eq_ignore_ascii_case(name);
+    ROWS.into_iter().map(|(codec, ..)| codec).filter(named)
 }
 
 /// Format parameters of one of our payload types.
@@ -182,6 +199,16 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), EXTENSIONS.len());
         assert!(ids.iter().all(|id| (1..=14).contains(id)));
+    }
+
+    #[test]
+    fn video_sections_describe_layers_and_codecs_are_found_by_name() {
+        let described = |kind| extensions(kind).any(|(_, e)| e == Extension::DependencyDescriptor);
+        assert!(described(MediaKind::Video) && !described(MediaKind::Audio));
+        assert_eq!(codecs_named("av1").count(), 2);
+        assert!(codecs_named("H264").count() > 2 && codecs_named("h265").count() == 0);
+        assert_eq!(format_of(96).map(|format| format.codec), Some(Codec::Vp8));
+        assert_eq!(format_of(97), None, "a retransmission is no format of its own");
     }
 
     #[test]

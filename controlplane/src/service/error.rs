@@ -70,6 +70,9 @@ pub enum ServiceError {
     /// No account of this name.
     #[error("there is no user of this name")]
     NoSuchUser,
+    /// This person never joined the meeting.
+    #[error("there is no such participant in this meeting")]
+    NoSuchParticipant,
     /// The server goes away and takes nothing new.
     #[error("the server is draining")]
     Draining,

@@ -293,6 +293,24 @@ impl Service {
         Ok(views)
     }
 
+    /// Whether somebody may see what a participant is sent: its host and the participant itself.
+    ///
+    /// # Errors
+    /// `NoSuchMeeting`, `NoToken`, `OutOfScope` for a token of another meeting, `NotHost` for everybody else,
+    /// `NoSuchParticipant`.
+    pub fn may_see_media(&self, caller: Caller, id: MeetingId, person: UserId) -> Result<(), ServiceError> {
+        let meeting = self.meeting(id)?;
+        let asks = caller.person_in(id).ok_or(match caller {
+            Caller::Nobody => ServiceError::NoToken,
+            _ => ServiceError::OutOfScope,
+        })?;
+        if asks != meeting.host_id && asks != person {
+            return Err(ServiceError::NotHost);
+        }
+        let row = self.0.store.get(&records::participant_key(id, person))?;
+        row.map(drop).ok_or(ServiceError::NoSuchParticipant)
+    }
+
     /// Tells signalling to disconnect one person.
     pub fn disconnect(&self, meeting: MeetingId, user: UserId) {
         let _ = self.0.events.send(MeetingEvent::Removed(meeting, user));

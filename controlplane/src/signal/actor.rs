@@ -14,10 +14,12 @@ use dataplane::command::Report;
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_request::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Signal;
 use super::messages::{self, Farewell};
+use super::reduced::Reduced;
+use super::room::media::MediaView;
 use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
 use crate::dispatch::FromCore;
 use crate::ids::UserId;
@@ -70,6 +72,8 @@ pub enum Input {
     Request(ConnectionId, Box<Message>),
     /// A socket is gone.
     Gone(ConnectionId),
+    /// Somebody asks what one person receives and publishes; the answer is `None` if it is not in the room.
+    Media(UserId, oneshot::Sender<Option<MediaView>>),
     /// One person must go.
     Remove(UserId),
     /// The meeting is over.
@@ -91,6 +95,7 @@ pub struct RoomActor {
     reports: mpsc::Receiver<FromCore>,
     outboxes: HashMap<ConnectionId, Outbox>,
     notes: mpsc::Sender<Note>,
+    reduced: Reduced,
 }
 
 impl RoomActor {
@@ -114,6 +119,7 @@ impl RoomActor {
             reports,
             outboxes: HashMap::new(),
             notes,
+            reduced: Reduced::new(signal.0.metrics.clone()),
         })
     }
 
@@ -138,6 +144,7 @@ impl RoomActor {
                 }
             }
             self.carry_out(&signal).await;
+            self.reduced.show(self.room.reasons());
             if self.room.is_empty() && signal.retire(self.meeting, &inputs) {
                 break;
             }
@@ -201,6 +208,10 @@ impl RoomActor {
                 self.outboxes.remove(&connection);
                 self.room.disconnected(now_ms, connection);
             }
+            Input::Media(user, answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.room.media(user));
+            }
             Input::Remove(user) => self.room.remove_user(now_ms, user),
             Input::End => self.room.remove_all(Farewell::RoomDeleted),
             Input::Drain => self.room.remove_all(Farewell::ServerShutdown),
@@ -236,6 +247,7 @@ impl RoomActor {
                         }
                     }
                     Effect::Ready(took) => signal.0.metrics.join_seconds.observe(took.as_secs_f64()),
+                    Effect::LinkEstimate(bps) => signal.0.metrics.link_estimate_bps.observe(f64::from(bps)),
                     Effect::Keyed(dtls, profile) => signal.0.metrics.peer_ready(dtls, profile),
                     Effect::Media { admission, audio, video } => {
                         let _ = self.notes.send(Note::Media(admission, audio, video)).await;

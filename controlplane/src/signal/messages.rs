@@ -7,6 +7,8 @@ use std::time::Duration;
 use livekit_protocol as proto;
 use proto::signal_response::Message;
 
+use super::dynacast::Quality;
+
 /// How often clients are to ping, seconds.
 pub const PING_INTERVAL_S: i32 = 5;
 /// How long clients wait for an answer before they call the connection lost, seconds.
@@ -136,6 +138,50 @@ pub fn offer(sdp: String, id: u32, tracks: impl Iterator<Item = (String, String)
 #[must_use]
 pub fn mute(sid: &str, muted: bool) -> proto::SignalResponse {
     response(Message::Mute(proto::MuteTrackRequest { sid: sid.into(), muted }))
+}
+
+/// Which qualities of a track somebody wants, by codec, the primary first.
+#[must_use]
+#[expect(
+    deprecated,
+    reason = "older clients read the qualities of the primary codec in the deprecated field"
+)]
+pub fn subscribed_quality(track_sid: &str, codecs: &[(&str, Quality)]) -> proto::SignalResponse {
+    let qualities = |wanted: Quality| -> Vec<proto::SubscribedQuality> {
+        [
+            (proto::VideoQuality::Low, Quality::Low),
+            (proto::VideoQuality::Medium, Quality::Medium),
+            (proto::VideoQuality::High, Quality::High),
+        ]
+        .map(|(quality, of)| proto::SubscribedQuality { quality: quality.into(), enabled: wanted >= of })
+        .into()
+    };
+    response(Message::SubscribedQualityUpdate(proto::SubscribedQualityUpdate {
+        track_sid: track_sid.into(),
+        subscribed_qualities: codecs.first().map_or_else(Vec::new, |(_, wanted)| qualities(*wanted)),
+        subscribed_codecs: codecs
+            .iter()
+            .map(|(codec, wanted)| proto::SubscribedCodec {
+                codec: codec.to_ascii_lowercase(),
+                qualities: qualities(*wanted),
+            })
+            .collect(),
+    }))
+}
+
+/// Whether streams are held back: publisher, track, and true for a pause.
+#[must_use]
+pub fn stream_states<'a>(states: impl Iterator<Item = (&'a str, &'a str, bool)>) -> proto::SignalResponse {
+    let state = |paused| if paused { proto::StreamState::Paused } else { proto::StreamState::Active };
+    response(Message::StreamStateUpdate(proto::StreamStateUpdate {
+        stream_states: states
+            .map(|(participant, track, paused)| proto::StreamStateInfo {
+                participant_sid: participant.into(),
+                track_sid: track.into(),
+                state: state(paused).into(),
+            })
+            .collect(),
+    }))
 }
 
 /// Speakers whose state changed.

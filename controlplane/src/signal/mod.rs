@@ -7,28 +7,35 @@
 
 mod actor;
 mod door;
+pub mod dynacast;
 pub mod ids;
+mod media;
 pub mod messages;
 pub mod negotiation;
+mod reduced;
 pub mod room;
 pub mod sections;
+pub mod settings;
 mod socket;
 pub mod track;
+pub mod variant;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dataplane::base::ids::MeetingId;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::dispatch::Dispatch;
+use crate::ids::UserId;
 use crate::metrics::Metrics;
-use crate::service::{Admission, MeetingEvent, MeetingStatus, Service};
+use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
 use actor::{Input, RoomActor};
 use room::ConnectionId;
+use room::media::MediaView;
 
 /// Messages waiting for a room: a few per member of a large meeting.
 const ROOM_INBOX: usize = 2_048;
@@ -36,6 +43,11 @@ const ROOM_INBOX: usize = 2_048;
 /// The signalling routes. Without a packet plane (`signal` absent) the token is checked and nobody let in.
 pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
     door::router(door::Door { app, signal })
+}
+
+/// The routes of the API that rooms answer.
+pub fn api(signal: Option<Signal>) -> utoipa_axum::router::OpenApiRouter<App> {
+    media::router(signal)
 }
 
 /// All rooms of this server. Cheap to clone.
@@ -86,6 +98,20 @@ impl Signal {
             follower.abort();
         }
         self.0.dispatch.stop();
+    }
+
+    /// What one person receives and publishes; `None` if it is not in the meeting's room.
+    ///
+    /// # Errors
+    /// `Busy` when the room has too much to do.
+    async fn media(&self, meeting: MeetingId, user: UserId) -> Result<Option<MediaView>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        match self.tell(meeting, Input::Media(user, answer)) {
+            // A room that ends without answering has nobody in it.
+            Ok(_) => Ok(answered.await.unwrap_or(None)),
+            Err(RoomRefusal::NoRoom) => Ok(None),
+            Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
+        }
     }
 
     fn connection(&self) -> ConnectionId {

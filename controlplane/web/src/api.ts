@@ -69,6 +69,17 @@ export async function joinMeeting(
   return { mediaServerUrl: field(answer, 'media_server_url'), sessionToken };
 }
 
+/** What one participant of a meeting is sent, and why it is not more; as the server says it. */
+export async function readMedia(
+  number: MeetingNumber,
+  identity: string,
+  pass: string,
+  signal?: AbortSignal,
+): Promise<unknown> {
+  const path = `/meetings/${meetingId(number)}/participants/${encodeURIComponent(identity)}/media`;
+  return request('GET', path, undefined, { signal, pass });
+}
+
 async function request(
   method: 'GET' | 'POST',
   path: string,

@@ -78,7 +78,7 @@ impl Rooms {
             return None;
         }
         let target = track.active.target(stream.limit)?;
-        let layer_index = if track.is_scalable() { 0 } else { target };
+        let layer_index = if track.is_scalable { 0 } else { target };
         let layer = track.layers.get(usize::from(layer_index))?;
         let (first, at) = layer.keyframe_first?;
         let end = layer.newest?;

@@ -156,7 +156,7 @@ impl Rooms {
             timestamp: header.timestamp.wrapping_add(placed.offsets.timestamp),
             pt,
             // The picture ends with the highest spatial layer that this receiver gets.
-            ends_picture: track.is_scalable() && meta.marks.ends && meta.marks.spatial == placed.spatial,
+            ends_picture: track.is_scalable && meta.marks.ends && meta.marks.spatial == placed.spatial,
             now,
             transport_seq: member.transport_seq,
             with_mid: stream.unconfirmed,

@@ -12,7 +12,7 @@ use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{PayloadType, Ssrc};
 use crate::base::limits::QUALITIES_MAX;
-use crate::base::media::{Extension, MediaKind};
+use crate::base::media::{Codec, Extension, MediaKind};
 use crate::base::slab::{Key, Slab};
 use crate::command::Report;
 use crate::wire::ext::{AudioLevel, parse_label};
@@ -65,7 +65,7 @@ impl Rooms {
         let track = self.tracks.get_mut(source.track).ok_or(DropReason::UnknownSsrc)?;
         let codec = track.codec(header.pt).ok_or(DropReason::UnknownPayloadType)?;
         let kind = track.kind;
-        let single = track.layers.len() == 1;
+        track.is_scalable = track.layers.len() == 1 && matches!(codec, Codec::Vp9 { .. } | Codec::Av1 { .. });
         let layer = track.layers.get_mut(usize::from(source.layer)).ok_or(DropReason::UnknownSsrc)?;
         let padding_only = header.payload().is_empty();
         if !source.repair {
@@ -99,7 +99,7 @@ impl Rooms {
             // A payload that cannot be read is no keyframe; whether it can be shown is for the receivers to find out.
             info = describe(codec, &packet[header.payload()], dependency).unwrap_or_default();
             marks = match &mut track.svc {
-                Some(svc) if single => svc.read(&info, dependency),
+                Some(svc) if track.is_scalable => svc.read(&info, dependency),
                 _ => Marks { temporal: info.temporal, starts: info.frame_start, ..Marks::default() },
             };
             picture = info.vp8.and_then(|vp8| vp8.picture_id).map(|id| layer.pictures.extend(id));
@@ -114,7 +114,7 @@ impl Rooms {
         layer.last_packet = Some(turn.now);
         layer.newest = Some(layer.newest.map_or(content, |newest| newest.max(content)));
         let epoch = layer.epoch_of(content);
-        let quality = if single && track.svc.is_some() { marks.spatial } else { source.layer };
+        let quality = if track.is_scalable { marks.spatial } else { source.layer };
         if let Some(heard) = track.heard.get_mut(usize::from(quality)) {
             *heard = Some(turn.now);
         }

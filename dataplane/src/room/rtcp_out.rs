@@ -213,7 +213,7 @@ impl Rooms {
         let Some(member) = self.members.get(index).and_then(Option::as_ref) else { return false };
         for key in &member.tracks {
             if let Some(track) = self.tracks.get_mut(*key) {
-                if track.layers.len() > 1 || track.is_scalable() {
+                if track.layers.len() > 1 || track.is_scalable {
                     track.judge_layers();
                 }
                 track.measure(now);

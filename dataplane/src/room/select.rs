@@ -46,13 +46,21 @@ pub fn select(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected 
         return audio(track, stream, packet);
     }
     if !stream.limit.enabled {
+        // The frame that has begun is sent to its end: half of it would be of no use.
+        let of_layer = stream.current.is_some_and(|current| current.layer == packet.layer);
+        if of_layer && decided(stream, packet) == Some(Verdict::Forward) {
+            return only(Verdict::Forward);
+        }
+        if of_layer {
+            stream.current = None;
+        }
         return only(Verdict::Paused);
     }
     // A layer that began anew is another stream: it is shown from its next keyframe on.
     if stream.current.is_some_and(|current| current.layer == packet.layer && current.epoch != packet.epoch) {
         stream.current = None;
     }
-    if track.is_scalable() { scalable(track, stream, packet) } else { simulcast(track, stream, packet) }
+    if track.is_scalable { scalable(track, stream, packet) } else { simulcast(track, stream, packet) }
 }
 
 fn audio(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
@@ -118,11 +126,10 @@ fn temporal(track: &Track, stream: &mut Stream, packet: &Arrived) -> Verdict {
 }
 
 fn scalable(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
-    let (Some(svc), Some(top)) = (&track.svc, track.active.target(stream.limit)) else {
-        return only(Verdict::Paused);
-    };
-    let Limit { temporal_max, .. } = stream.limit;
-    let goal = svc.target(top, temporal_max);
+    let Some(svc) = track.scalable() else { return only(Verdict::Paused) };
+    let Limit { quality_max, temporal_max, .. } = stream.limit;
+    // Whether the layer is being sent does not matter: what is not sent is not missed, and comes by itself.
+    let goal = svc.target(quality_max, temporal_max);
     let marks = packet.marks;
     let Some(running) = stream.current else {
         if packet.info.keyframe_start {
@@ -173,8 +180,8 @@ fn scalable(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
 /// What begins when a stream begins with this packet.
 #[must_use]
 pub fn run_start(track: &Track, stream: &Stream, packet: &Arrived) -> RunStart {
-    let spatial = match (&track.svc, stream.current) {
-        (Some(svc), Some(running)) if track.is_scalable() => svc.layers(running.target).spatial,
+    let spatial = match (track.scalable(), stream.current) {
+        (Some(svc), Some(running)) => svc.layers(running.target).spatial,
         _ => 0,
     };
     RunStart {

@@ -107,12 +107,14 @@ impl Stream {
     /// Brings the limit in line with what is wanted and granted.
     pub fn relimit(&mut self) {
         let granted = self.granted.unwrap_or((0, 0));
+        let was_enabled = self.limit.enabled;
         self.limit = Limit {
             enabled: self.wanted.enabled && self.granted.is_some(),
             quality_max: self.wanted.layer_max.min(granted.0),
             temporal_max: granted.1,
         };
-        if !self.limit.enabled {
+        // What was paused begins anew; what is paused now ends with its frame.
+        if !was_enabled && self.limit.enabled {
             self.current = None;
         }
     }

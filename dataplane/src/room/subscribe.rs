@@ -97,6 +97,7 @@ impl Rooms {
             muted: false,
             started: false,
             svc: None,
+            is_scalable: false,
             heard: Default::default(),
             rates: Default::default(),
             ladder: Default::default(),
@@ -252,7 +253,7 @@ impl Rooms {
         }
         let Some(target) = track.active.target(limit) else { return };
         let publisher = track.member;
-        let layer = if track.is_scalable() { 0 } else { target };
+        let layer = if track.is_scalable { 0 } else { target };
         if let Some(layer) = track.layers.get_mut(usize::from(layer))
             && layer.want_keyframe()
         {

@@ -247,3 +247,120 @@ fn masks(indications: u64) -> (u32, u32) {
     }
     (present, switch)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Pen(Vec<bool>);
+
+    impl Pen {
+        fn put(&mut self, value: u64, count: u32) -> &mut Self {
+            self.0.extend((0..count).rev().map(|bit| value >> bit & 1 != 0));
+            self
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            let byte = |bits: &[bool]| {
+                bits.iter().enumerate().fold(0, |b, (at, bit)| b | u8::from(*bit) << (7 - at))
+            };
+            self.0.chunks(8).map(byte).collect()
+        }
+    }
+
+    /// Two spatial and two temporal layers, a keyframe and a delta template for each lowest temporal layer. Targets are
+    /// (0,0) (0,1) (1,0) (1,1). With `key_only` upper layers refer to the lower one in keyframes alone.
+    fn keyframe(key_only: bool) -> Vec<u8> {
+        let below = if key_only { [2, 2, 0, 0] } else { [2, 2, 3, 3] };
+        let below_upper = if key_only { [0, 1, 0, 0] } else { [0, 1, 0, 3] };
+        let rows = [[2, 2, 2, 2], below, below_upper, [0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 0, 1]];
+        let mut pen = Pen::default();
+        pen.put(0b11, 2).put(0, 6).put(1, 16).put(0b10_000, 5).put(0, 6).put(3, 5);
+        // The next template: same layer, temporal, spatial, same, temporal, none.
+        for step in [0, 1, 2, 0, 1, 3] {
+            pen.put(step, 2);
+        }
+        for indication in rows.iter().flatten() {
+            pen.put(*indication, 2);
+        }
+        // No frame differences, no chains, no sizes.
+        pen.put(0, 6).put(0, 2).put(0, 1);
+        pen.bytes()
+    }
+
+    fn read(svc: &mut Svc, value: &[u8]) -> Marks {
+        svc.read(&PayloadInfo::default(), Some(value))
+    }
+
+    /// A descriptor of three bytes.
+    fn short(template: u8) -> [u8; 3] {
+        [0xc0 | template, 0, 2]
+    }
+
+    #[test]
+    fn a_structure_tells_targets_and_what_they_share() {
+        let mut full = Svc::default();
+        let key = read(&mut full, &keyframe(false));
+        assert_eq!((key.present, key.switch, key.starts, key.ends), (0b1111, 0b1111, true, true));
+        assert_eq!([(0, 0), (0, 7), (7, 0), (7, 7)].map(|(s, t)| full.target(s, t)), [0, 1, 2, 3]);
+        assert_eq!((full.layers(3).spatial, full.layers(3).temporal), (1, 1));
+        assert!(
+            full.is_within(0, 3) && full.is_within(1, 3) && full.is_within(2, 3) && !full.is_within(3, 1)
+        );
+        assert!(full.is_made_of(1, 0), "the lower layer is part of every picture of the upper");
+        assert_eq!(full.announced(), Some((0b11, 2)));
+
+        let mut key_only = Svc::default();
+        read(&mut key_only, &keyframe(true));
+        assert!(!key_only.is_within(1, 3), "going down needs frames that were not sent");
+        assert!(key_only.is_within(2, 3) && key_only.is_within(0, 1));
+        assert!(!key_only.is_made_of(1, 0));
+        let delta = read(&mut key_only, &short(1));
+        assert_eq!((delta.spatial, delta.present), (0, 0b0011));
+    }
+
+    #[test]
+    fn more_frames_are_joined_where_the_descriptor_says_so() {
+        let mut svc = Svc::default();
+        read(&mut svc, &keyframe(false));
+        let base_of_upper = read(&mut svc, &short(4));
+        assert_eq!(svc.join(2, 3, &base_of_upper), Some(3));
+        assert_eq!(svc.join(0, 1, &base_of_upper), None, "another size");
+        let upper_temporal = read(&mut svc, &short(5));
+        assert_eq!(svc.join(2, 3, &upper_temporal), None, "what it refers to was left out");
+    }
+
+    #[test]
+    fn without_descriptors_layers_are_a_grid() {
+        let mut svc = Svc::default();
+        let mut info = PayloadInfo { spatial: 1, temporal: 1, ..PayloadInfo::default() };
+        let marks = svc.read(&info, None);
+        let within = |target: u8| marks.present >> target & 1 != 0;
+        assert!(within(svc.target(1, 1)) && within(svc.target(3, 3)));
+        assert!(!within(svc.target(0, 3)) && !within(svc.target(3, 0)));
+        assert!(svc.is_within(svc.target(0, 1), svc.target(1, 1)));
+        // A temporal layer that may be joined here.
+        info.switch_up = true;
+        let marks = svc.read(&info, None);
+        let (running, goal) = (svc.target(1, 0), svc.target(1, 2));
+        assert_eq!(svc.join(running, goal, &marks), Some(svc.target(1, 1)));
+        // No reference of the layer above.
+        let alone = PayloadInfo { not_for_upper: true, ..PayloadInfo::default() };
+        let marks = svc.read(&alone, None);
+        assert!(marks.present >> svc.target(0, 0) & 1 != 0 && marks.present >> svc.target(1, 0) & 1 == 0);
+        assert_eq!(svc.announced(), None);
+    }
+
+    #[test]
+    fn descriptors_that_cannot_be_read_count_as_none() {
+        let mut rng = crate::base::rng::Rng::new(31);
+        let mut svc = Svc::default();
+        for _ in 0..20_000 {
+            let value: Vec<u8> = (0..rng.below(40)).map(|_| rng.next_u64() as u8).collect();
+            let marks = read(&mut svc, &value);
+            let (target, other) = (svc.target(marks.spatial, marks.temporal), rng.below(40) as u8);
+            let _ = (svc.is_within(target, other), svc.join(target, other, &marks), svc.announced());
+        }
+    }
+}

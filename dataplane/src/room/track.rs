@@ -50,8 +50,10 @@ pub struct Track {
     pub started: bool,
     /// What it shows, of a video track.
     pub content: Content,
-    /// Decode targets, of a track whose codec can be scalable.
+    /// Decode targets, of a track that has a codec that can be scalable.
     pub svc: Option<Box<Svc>>,
+    /// Such a codec is being sent, in one stream: qualities are its spatial layers.
+    pub is_scalable: bool,
     /// When each spatial layer of an SVC stream last sent.
     pub heard: [Option<Micros>; QUALITIES_MAX],
     /// What was counted of each quality.
@@ -187,16 +189,16 @@ impl Track {
         self.rids.iter().position(|known| *known == rid).map(|index| index as u8)
     }
 
-    /// Table indices of qualities: layers of their own, or spatial layers of one stream.
+    /// Decode targets, when qualities are spatial layers of one stream.
     #[must_use]
-    pub fn is_scalable(&self) -> bool {
-        self.svc.is_some() && self.layers.len() == 1
+    pub fn scalable(&self) -> Option<&Svc> {
+        self.svc.as_deref().filter(|_| self.is_scalable)
     }
 
     /// Qualities its publisher could send, whether it does or not.
     #[must_use]
     pub fn quality_count(&self) -> u8 {
-        match self.svc.as_ref().filter(|_| self.is_scalable()) {
+        match self.scalable() {
             Some(svc) => svc.announced().map_or_else(|| self.active.count(), |(_, count)| count),
             None => self.layers.len() as u8,
         }
@@ -210,7 +212,7 @@ impl Track {
             self.audio_bps = all.rungs().last().map_or(0, |rung| rung.bitrate_bps);
             return;
         }
-        let svc = self.svc.as_ref().filter(|_| self.layers.len() == 1);
+        let svc = self.svc.as_deref().filter(|_| self.is_scalable);
         let active = self.active;
         self.ladder = self.rates.ladder(
             |quality| active.contains(quality),
@@ -220,7 +222,7 @@ impl Track {
 
     /// Notes which layers send. A layer is silent when others went on without it; a track that pauses as a whole keeps its layers.
     pub fn judge_layers(&mut self) {
-        if let Some(svc) = self.svc.as_ref().filter(|_| self.layers.len() == 1) {
+        if let Some(svc) = self.svc.as_deref().filter(|_| self.is_scalable) {
             let Some(newest) = self.heard.iter().flatten().max().copied() else { return };
             let announced = svc.announced().map_or(u8::MAX, |(sent, _)| sent);
             for (index, heard) in self.heard.iter().enumerate() {

@@ -1,11 +1,13 @@
 //! One participant of a room and its two connections to the packet plane.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dataplane::base::handoff::Fingerprint;
-use dataplane::base::ids::{ParticipantId, PeerId, Ssrc, StreamId, TrackId};
-use dataplane::command::{IceCredentials, Wanted};
+use dataplane::base::ids::{Mid, ParticipantId, PeerId, Ssrc, StreamId, TrackId};
+use dataplane::base::media::{ExtensionMap, Format};
+use dataplane::base::reason::Reason;
+use dataplane::command::{Delivery, IceCredentials, Wanted};
 use livekit_protocol as proto;
 use proto::participant_info::State;
 
@@ -16,6 +18,7 @@ use crate::sdp::offer::OfferSection;
 use crate::service::Admission;
 use crate::signal::negotiation::Negotiation;
 use crate::signal::sections::Sections;
+use crate::signal::settings::Settings;
 use crate::signal::track::Track;
 
 /// A participant in one room; never used twice.
@@ -73,11 +76,32 @@ pub struct Peer {
     pub ready: bool,
 }
 
+/// What feeds a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Supply {
+    /// The client has not answered yet.
+    Offered,
+    /// The client decodes only a backup codec, which the publisher was asked for and does not send yet.
+    Waiting(TrackId),
+    /// This codec of the track.
+    Sent(TrackId),
+}
+
+/// What an answer took of a stream's media section.
+pub struct Taken {
+    /// The section.
+    pub mid: Mid,
+    /// Formats, ours.
+    pub formats: Vec<Format>,
+    /// Extension identifiers.
+    pub extensions: ExtensionMap,
+}
+
 /// A track on its way to a subscriber.
 pub struct Stream {
     /// Its number on the packet plane.
     pub id: StreamId,
-    /// What is sent.
+    /// The track, by its primary's number.
     pub track: TrackId,
     /// The SSRC the client sees.
     pub ssrc: Ssrc,
@@ -85,8 +109,35 @@ pub struct Stream {
     pub rtx: Option<Ssrc>,
     /// Its place among the sections.
     pub place: usize,
-    /// Whether the packet plane was told to send.
-    pub sent: bool,
+    /// What feeds it.
+    pub supply: Supply,
+    /// What the client's answer took.
+    pub taken: Option<Taken>,
+    /// What the packet plane was told that is wanted.
+    pub wanted: Wanted,
+    /// What the packet plane said that is sent.
+    pub delivery: Option<Delivery>,
+}
+
+impl Stream {
+    /// The codec of the track that is sent, if one is.
+    #[must_use]
+    pub const fn sent(&self) -> Option<TrackId> {
+        match self.supply {
+            Supply::Sent(id) => Some(id),
+            Supply::Offered | Supply::Waiting(_) => None,
+        }
+    }
+
+    /// Why it is less than there could be.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self.supply {
+            Supply::Offered => None,
+            Supply::Waiting(_) => Some(Reason::CodecMissing),
+            Supply::Sent(_) => self.delivery.and_then(|delivery| delivery.reason),
+        }
+    }
 }
 
 /// The subscriber connection.
@@ -103,8 +154,10 @@ pub struct Subscriber {
     pub streams: BTreeMap<String, Stream>,
     /// Explicit wishes by track id: true to receive.
     pub wishes: HashMap<String, bool>,
-    /// What was wanted of a track, if ever said.
-    pub wanted: HashMap<String, Wanted>,
+    /// Tracks of which it decodes no codec.
+    pub undecodable: BTreeSet<String>,
+    /// What the client last said about a track, by track id.
+    pub settings: HashMap<String, Settings>,
 }
 
 /// How good a link was over the last interval.
@@ -114,6 +167,21 @@ pub struct Link {
     pub loss: u8,
     /// Round-trip time, microseconds.
     pub rtt_us: u32,
+}
+
+/// What was last reported of a member's connections, each figure by the side that it is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Latest {
+    /// Loss of what it sends, parts per 256.
+    pub loss_up: u8,
+    /// Loss of what it is sent, parts per 256.
+    pub loss_down: u8,
+    /// Round-trip time, microseconds; 0 if unknown.
+    pub rtt_us: u32,
+    /// What its link is believed to carry to it, bits per second; 0 if unknown.
+    pub estimate_bps: u32,
+    /// What it is sent, bits per second.
+    pub sent_bps: u32,
 }
 
 /// A participant.
@@ -160,6 +228,8 @@ pub struct Member {
     pub speaking: Option<u8>,
     /// Link figures since the last tick.
     pub link: Option<Link>,
+    /// What was last reported of its connections.
+    pub latest: Latest,
     /// Quality last told.
     pub quality: Option<proto::ConnectionQuality>,
 }
@@ -167,7 +237,7 @@ pub struct Member {
 impl Member {
     /// Whether it publishes anything.
     pub fn is_publisher(&self) -> bool {
-        self.tracks.iter().any(|track| track.published.is_some())
+        self.tracks.iter().any(|track| track.is_published())
     }
 
     /// When it must be removed if nothing changes.
@@ -184,7 +254,7 @@ impl Member {
             identity: self.admission.identity.clone(),
             name: self.name.clone(),
             state: self.state.into(),
-            tracks: self.tracks.iter().filter(|t| t.published.is_some()).map(|t| t.info.clone()).collect(),
+            tracks: self.tracks.iter().filter(|t| t.is_published()).map(|t| t.info.clone()).collect(),
             metadata: self.metadata.clone(),
             joined_at: self.joined_ms / 1000,
             joined_at_ms: self.joined_ms,

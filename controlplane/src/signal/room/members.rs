@@ -1,14 +1,15 @@
 //! Coming, going, dropping and coming back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use dataplane::base::reason::Reason;
 use dataplane::command::{Command, OpenPeer};
 use livekit_protocol as proto;
 use proto::participant_info::State;
-use proto::request_response::Reason;
+use proto::request_response;
 
-use super::member::{Member, MemberKey, Peer, Side, Subscriber};
+use super::member::{Latest, Member, MemberKey, Peer, Side, Subscriber};
 use super::{ConnectionId, Effect, Hangup, Joining, Room};
 use crate::ids::UserId;
 use crate::signal::ids;
@@ -57,13 +58,15 @@ impl Room {
                 offered: Vec::new(),
                 streams: BTreeMap::new(),
                 wishes: HashMap::new(),
-                wanted: HashMap::new(),
+                undecodable: BTreeSet::new(),
+                settings: HashMap::new(),
             },
             tracks: Vec::new(),
             unclaimed: Vec::new(),
             media: (false, false),
             speaking: None,
             link: None,
+            latest: Latest::default(),
             quality: None,
         };
         let info = member.info();
@@ -103,6 +106,8 @@ impl Room {
         self.effects.push(Effect::Command(restart));
         self.send(key, messages::reconnect());
         self.send(key, messages::update(others));
+        self.repeat_qualities(key);
+        self.repeat_stream_states(key);
         self.handle_time(now_ms);
         true
     }
@@ -140,9 +145,16 @@ impl Room {
         for track in std::mem::take(&mut member.tracks) {
             self.retire(&track);
         }
+        for _ in &member.subscriber.undecodable {
+            self.reasons.replace(Some(Reason::CodecMissing), None);
+        }
         for stream in member.subscriber.streams.values() {
             self.streams.remove(&stream.id);
-            self.effects.push(Effect::Command(Command::Unsubscribe { stream: stream.id }));
+            self.reasons.replace(stream.reason(), None);
+            self.touched.insert(stream.track);
+            if stream.sent().is_some() {
+                self.effects.push(Effect::Command(Command::Unsubscribe { stream: stream.id }));
+            }
         }
         for peer in [member.publisher.as_ref(), Some(&member.subscriber.peer)].into_iter().flatten() {
             self.peers.remove(&peer.id);
@@ -194,7 +206,11 @@ impl Room {
         }
         let bytes: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes + request.metadata.len() + request.name.len() > METADATA_BYTES_MAX {
-            let message = messages::request_response(request.request_id, Reason::LimitExceeded, "too long");
+            let message = messages::request_response(
+                request.request_id,
+                request_response::Reason::LimitExceeded,
+                "too long",
+            );
             self.send(key, message);
             return;
         }
@@ -207,7 +223,7 @@ impl Room {
         member.attributes = attributes;
         self.announce(key);
         if request.request_id != 0 {
-            self.send(key, messages::request_response(request.request_id, Reason::Ok, ""));
+            self.send(key, messages::request_response(request.request_id, request_response::Reason::Ok, ""));
         }
     }
 

@@ -4,8 +4,14 @@
 //! and come back ([`GRACE_MS`]) while their media goes on.
 //! Promises: no socket, task or clock in here; time is an argument in milliseconds; effects come out in an order that clients
 //! need (an update before the offer that carries its tracks, a command before the message that relies on it).
-//! Split by topic: `members` (coming, going, resuming), `publishing`, `subscribing`, `watching` (reports).
+//! Split by topic: `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
+//! publishers are asked to send), `watching` and `deliveries` (reports), `media` (what all of it looks like from outside).
 
+mod codecs;
+mod deliveries;
+mod dynacast;
+mod matching;
+pub mod media;
 mod member;
 mod members;
 mod publishing;
@@ -14,7 +20,7 @@ mod subscribing;
 mod tests;
 mod watching;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +31,8 @@ use dataplane::command::{Command, Report};
 use livekit_protocol as proto;
 use proto::signal_request::Message;
 
-pub use self::member::{Client, MemberKey};
+pub use self::deliveries::Tally;
+pub use self::member::{Client, Latest, MemberKey};
 use self::member::{Member, Side};
 use super::messages::{self, Farewell};
 use super::negotiation::Next;
@@ -65,6 +72,8 @@ pub enum Effect {
     Close(ConnectionId, Hangup),
     /// Somebody's media became ready this long after the socket was accepted.
     Ready(Duration),
+    /// A receiver's link is believed to carry this much, bits per second.
+    LinkEstimate(u32),
     /// One association has its media keys.
     Keyed(DtlsVersion, SrtpProfile),
     /// Which media a member sends.
@@ -119,7 +128,12 @@ pub struct Room {
     connections: HashMap<ConnectionId, MemberKey>,
     peers: HashMap<PeerId, (MemberKey, Side)>,
     tracks: HashMap<TrackId, MemberKey>,
-    streams: HashMap<StreamId, MemberKey>,
+    /// Who receives each stream, and of which track.
+    streams: HashMap<StreamId, (MemberKey, TrackId)>,
+    /// Tracks of which more or less may be wanted than their publishers were told.
+    touched: BTreeSet<TrackId>,
+    /// Why streams are reduced.
+    reasons: Tally,
     created_ms: i64,
     /// People and publishers as last told.
     told: (usize, usize),
@@ -143,6 +157,8 @@ impl Room {
             peers: HashMap::new(),
             tracks: HashMap::new(),
             streams: HashMap::new(),
+            touched: BTreeSet::new(),
+            reasons: Tally::default(),
             created_ms,
             told: (0, 0),
             quality_at: QUALITY_MS,
@@ -165,6 +181,7 @@ impl Room {
                 if let Some(subscription) = state.subscription {
                     self.update_subscription(key, &subscription);
                 }
+                self.pause_tracks(key, &state.track_sids_disabled);
             }
             Message::UpdateMetadata(request) => self.update_metadata(key, request),
             Message::UpdateAudioTrack(request) => self.update_audio_track(key, request),
@@ -190,6 +207,7 @@ impl Room {
                 }
             }
         }
+        self.tell_qualities(now_ms);
         self.send_offers(now_ms);
     }
 
@@ -199,6 +217,8 @@ impl Room {
         let mut next = self.quality_at.min(self.token_at);
         for member in self.members.values() {
             next = next.min(member.overdue_at().unwrap_or(u64::MAX));
+            let variants = member.tracks.iter().flat_map(Track::variants);
+            next = variants.filter_map(|variant| variant.dynacast.next()).fold(next, u64::min);
             if member.connection.is_none() {
                 continue;
             }
@@ -232,6 +252,12 @@ impl Room {
     pub fn handle_report(&mut self, now_ms: u64, report: Report) {
         self.watch(now_ms, report);
         self.handle_time(now_ms);
+    }
+
+    /// How many streams are sent with less than there could be, by reason.
+    #[must_use]
+    pub const fn reasons(&self) -> Tally {
+        self.reasons
     }
 
     fn info(&self) -> proto::Room {
@@ -287,7 +313,7 @@ impl Room {
 
     fn track_by_id(&self, id: TrackId) -> Option<(MemberKey, &Track)> {
         let key = *self.tracks.get(&id)?;
-        let track = self.members.get(&key)?.tracks.iter().find(|track| track.id == id)?;
+        let track = self.members.get(&key)?.tracks.iter().find(|track| track.variant(id).is_some())?;
         Some((key, track))
     }
 }

@@ -2,11 +2,12 @@
 
 use dataplane::base::ids::{Ssrc, TrackId};
 use dataplane::base::media::MediaKind;
-use dataplane::command::{Command, RemotePeer, Subscribe, Wanted};
+use dataplane::command::{Command, RemotePeer, Wanted};
 use livekit_protocol as proto;
 
-use super::Room;
-use super::member::{MemberKey, Remote, Stream};
+use super::codecs::offered_codecs;
+use super::member::{MemberKey, Remote, Stream, Supply, Taken};
+use super::{Effect, Room};
 use crate::sdp::SdpError;
 use crate::sdp::description::Description;
 use crate::sdp::lines::LocalTransport;
@@ -15,7 +16,8 @@ use crate::sdp::table;
 use crate::signal::ids;
 use crate::signal::messages;
 use crate::signal::negotiation::Next;
-use crate::signal::track::LAYER_ANY;
+use crate::signal::settings::Settings;
+use crate::signal::track::Track;
 
 /// Most wishes kept of one member; tracks come and go, so twice what it can receive at a time.
 const WISHES_MAX: usize = 1_024;
@@ -27,7 +29,7 @@ impl Room {
             .members
             .iter()
             .filter(|(other, _)| **other != key)
-            .flat_map(|(_, m)| m.tracks.iter().filter(|t| t.published.is_some()).map(|t| t.id))
+            .flat_map(|(_, m)| m.tracks.iter().filter(|t| t.is_published()).map(Track::id))
             .collect();
         for track in tracks {
             self.reconcile(key, track);
@@ -42,21 +44,21 @@ impl Room {
         }
     }
 
-    /// Begins or ends the stream of one track to one member, as that member wishes.
-    fn reconcile(&mut self, key: MemberKey, id: TrackId) {
+    /// Begins or ends the stream of one track to one member, as that member wishes and can.
+    pub(super) fn reconcile(&mut self, key: MemberKey, id: TrackId) {
         let Some((publisher, track)) = self.track_by_id(id) else { return };
-        if publisher == key || track.published.is_none() {
+        if publisher == key || !track.is_published() {
             return;
         }
-        let sid = track.info.sid.clone();
-        let kind = track.kind;
-        let codecs = track.formats().iter().map(|f| f.codec).collect();
-        let stereo = track.preferences().stereo;
+        let (id, sid, kind) = (track.id(), track.info.sid.clone(), track.kind);
+        let codecs = offered_codecs(track);
+        let stereo = track.preferences(id).stereo;
         let Some(participant) = self.members.get(&publisher).map(|m| m.sid.clone()) else { return };
         let Some(member) = self.members.get_mut(&key) else { return };
-        let wish = member.subscriber.wishes.get(&sid).copied().unwrap_or(member.client.auto_subscribe);
-        let has = member.subscriber.streams.contains_key(&sid);
-        if wish == has {
+        let subscriber = &mut member.subscriber;
+        let wish = subscriber.wishes.get(&sid).copied().unwrap_or(member.client.auto_subscribe);
+        let has = subscriber.streams.contains_key(&sid);
+        if wish == has || subscriber.undecodable.contains(&sid) {
             return;
         }
         if !wish {
@@ -67,48 +69,57 @@ impl Room {
         let rtx = (kind == MediaKind::Video).then(|| Ssrc(ids::number()));
         let ssrc = Ssrc(ids::number());
         let sending = Sending { participant, track: sid.clone(), ssrc, rtx, stereo };
-        let subscriber = &mut member.subscriber;
         let Some(place) = subscriber.sections.assign(stream, kind, codecs, sending) else {
             let message = messages::subscription_refused(&sid, proto::SubscriptionError::SeUnknown);
             self.send(key, message);
             return;
         };
-        subscriber.streams.insert(sid, Stream { id: stream, track: id, ssrc, rtx, place, sent: false });
+        let new = Stream {
+            id: stream,
+            track: id,
+            ssrc,
+            rtx,
+            place,
+            supply: Supply::Offered,
+            taken: None,
+            wanted: Wanted::ALL,
+            delivery: None,
+        };
+        subscriber.streams.insert(sid, new);
         subscriber.negotiation.request();
-        self.streams.insert(stream, key);
+        self.streams.insert(stream, (key, id));
+        self.touched.insert(id);
     }
 
-    fn end_stream(&mut self, key: MemberKey, sid: &str) {
+    pub(super) fn end_stream(&mut self, key: MemberKey, sid: &str) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let Some(stream) = member.subscriber.streams.remove(sid) else { return };
         member.subscriber.sections.release(stream.id);
         member.subscriber.negotiation.request();
         self.streams.remove(&stream.id);
-        if stream.sent {
+        self.reasons.replace(stream.reason(), None);
+        self.touched.insert(stream.track);
+        if stream.sent().is_some() {
             self.command(Command::Unsubscribe { stream: stream.id });
         }
     }
 
-    /// Ends every stream of a track.
-    pub(super) fn drop_streams_of(&mut self, track: TrackId) {
-        let streams: Vec<(MemberKey, String)> = self
-            .members
-            .iter()
-            .flat_map(|(key, m)| {
-                m.subscriber.streams.iter().map(move |(sid, stream)| (*key, sid, stream.track))
-            })
-            .filter(|(_, _, of)| *of == track)
-            .map(|(key, sid, _)| (key, sid.clone()))
-            .collect();
-        for (key, sid) in streams {
-            self.end_stream(key, &sid);
+    /// Ends every stream of a track, and forgets who could not decode it.
+    pub(super) fn drop_streams_of(&mut self, sid: &str) {
+        self.forget_undecodable(sid, None);
+        let keys: Vec<MemberKey> = self.members.keys().copied().collect();
+        for key in keys {
+            self.end_stream(key, sid);
         }
     }
 
     pub(super) fn update_subscription(&mut self, key: MemberKey, request: &proto::UpdateSubscription) {
         let grouped = request.participant_tracks.iter().flat_map(|p| &p.track_sids);
         for sid in request.track_sids.iter().chain(grouped).take(WISHES_MAX) {
-            let Some(track) = self.track(sid).map(|(_, track)| track.id) else { continue };
+            let Some(track) = self.track(sid).map(|(_, track)| track.id()) else { continue };
+            if request.subscribe {
+                self.forget_undecodable(sid, Some(key));
+            }
             let Some(member) = self.members.get_mut(&key) else { return };
             let wishes = &mut member.subscriber.wishes;
             if wishes.len() < WISHES_MAX || wishes.contains_key(sid) {
@@ -118,16 +129,38 @@ impl Room {
         }
     }
 
-    pub(super) fn track_settings(&mut self, key: MemberKey, settings: &proto::UpdateTrackSettings) {
-        for sid in settings.track_sids.iter().take(WISHES_MAX) {
-            let Some((_, track)) = self.track(sid) else { continue };
-            let wanted = track.wanted(settings);
-            let Some(member) = self.members.get_mut(&key) else { return };
-            let before = member.subscriber.wanted.insert(sid.clone(), wanted);
-            let stream = member.subscriber.streams.get(sid).filter(|s| s.sent).map(|s| s.id);
-            if let Some(stream) = stream.filter(|_| before != Some(wanted)) {
-                self.command(Command::Want { stream, wanted });
-            }
+    pub(super) fn track_settings(&mut self, key: MemberKey, message: &proto::UpdateTrackSettings) {
+        let settings = Settings::read(message);
+        for sid in message.track_sids.iter().take(WISHES_MAX) {
+            self.settle(key, sid, settings);
+        }
+    }
+
+    /// Pauses the tracks that a client which comes back says it had paused.
+    pub(super) fn pause_tracks(&mut self, key: MemberKey, sids: &[String]) {
+        for sid in sids.iter().take(WISHES_MAX) {
+            let said = self.members.get(&key).and_then(|m| m.subscriber.settings.get(sid)).copied();
+            self.settle(key, sid, said.unwrap_or(Settings::unsaid()).paused());
+        }
+    }
+
+    /// Keeps one member's settings for a track and tells the packet plane what they mean.
+    fn settle(&mut self, key: MemberKey, sid: &str, settings: Settings) {
+        let Some((publisher, track)) = self.track(sid) else { return };
+        if publisher == key {
+            return;
+        }
+        let id = track.id();
+        let stream = self.members.get(&key).and_then(|m| m.subscriber.streams.get(sid));
+        let sent = stream.and_then(Stream::sent);
+        let wanted = track.wanted(sent.unwrap_or(id), &settings);
+        let Some(member) = self.members.get_mut(&key) else { return };
+        member.subscriber.settings.insert(sid.to_owned(), settings);
+        self.touched.insert(id);
+        let Some(stream) = member.subscriber.streams.get_mut(sid).filter(|_| sent.is_some()) else { return };
+        if std::mem::replace(&mut stream.wanted, wanted) != wanted {
+            let stream = stream.id;
+            self.command(Command::Want { stream, wanted });
         }
     }
 
@@ -177,90 +210,43 @@ impl Room {
             return Ok(());
         }
         offer::check_answer(answer, &subscriber.offered)?;
-        let mut commands = Vec::new();
         let theirs =
             Remote { ufrag: answer.transport.ufrag.clone(), fingerprint: answer.transport.fingerprint };
         if subscriber.peer.remote.as_ref() != Some(&theirs) {
             if subscriber.peer.remote.as_ref().is_some_and(|r| r.fingerprint != theirs.fingerprint) {
                 return Err(SdpError::Fingerprint);
             }
-            commands.push(Command::RemotePeer(Box::new(RemotePeer {
+            let command = Command::RemotePeer(Box::new(RemotePeer {
                 peer: subscriber.peer.id,
                 ufrag: theirs.ufrag.clone(),
                 fingerprint: theirs.fingerprint,
-            })));
+            }));
             subscriber.peer.remote = Some(theirs);
+            self.effects.push(Effect::Command(command));
         }
         subscriber.sections.answered(&subscriber.offered);
-        let peer = subscriber.peer.id;
-        let mut begin: Vec<(String, TrackId, Subscribe)> = Vec::new();
-        let mut refused = Vec::new();
+        let mut answered = Vec::new();
         for (sid, stream) in &mut subscriber.streams {
-            if stream.sent {
+            if stream.supply != Supply::Offered {
                 continue;
             }
             // An answer to an offer from before this stream says nothing about it.
-            let offered = subscriber.offered.get(stream.place).and_then(|s| s.sending.as_ref());
-            if offered.is_none_or(|sending| sending.ssrc != stream.ssrc) {
+            let offered = subscriber.offered.get(stream.place);
+            let Some(offered) =
+                offered.filter(|o| o.sending.as_ref().is_some_and(|sending| sending.ssrc == stream.ssrc))
+            else {
                 continue;
-            }
+            };
             let Some(section) = answer.sections.get(stream.place + 1) else { continue };
-            let kind = subscriber.offered[stream.place].kind;
-            begin.push((
-                sid.clone(),
-                stream.track,
-                Subscribe {
-                    stream: stream.id,
-                    peer,
-                    track: stream.track,
-                    mid: section.mid,
-                    ssrc: stream.ssrc,
-                    rtx: stream.rtx,
-                    formats: Vec::new(),
-                    extensions: table::accepted_extensions(kind, &section.extensions),
-                },
-            ));
+            stream.taken = Some(Taken {
+                mid: section.mid,
+                formats: offer::taken_formats(section),
+                extensions: table::accepted_extensions(offered.kind, &section.extensions),
+            });
+            answered.push(sid.clone());
         }
-        for (sid, track, mut subscribe) in begin {
-            let Some((publisher, published)) = self.track_by_id(track) else { continue };
-            let place = answer.sections.iter().find(|s| s.mid == subscribe.mid);
-            subscribe.formats =
-                place.map_or_else(Vec::new, |s| offer::accepted_formats(published.formats(), s));
-            let tell_publisher = !published.subscribed;
-            if subscribe.formats.is_empty() {
-                refused.push(sid);
-                continue;
-            }
-            if subscribe.formats.iter().all(|f| f.rtx_pt.is_none()) {
-                subscribe.rtx = None;
-            }
-            let Some(member) = self.members.get_mut(&key) else { continue };
-            if let Some(stream) = member.subscriber.streams.get_mut(&sid) {
-                stream.sent = true;
-            }
-            let wanted = member.subscriber.wanted.get(&sid).copied();
-            let stream = subscribe.stream;
-            commands.push(Command::Subscribe(Box::new(subscribe)));
-            let usual = Wanted { layer_max: LAYER_ANY, ..Wanted::ALL };
-            commands.extend(wanted.filter(|w| *w != usual).map(|wanted| Command::Want { stream, wanted }));
-            if tell_publisher {
-                self.send(publisher, messages::track_subscribed(&sid));
-                let tracks = self.members.get_mut(&publisher).map(|m| &mut m.tracks);
-                if let Some(track) = tracks.and_then(|t| t.iter_mut().find(|t| t.id == track)) {
-                    track.subscribed = true;
-                }
-            }
-        }
-        for command in commands {
-            self.command(command);
-        }
-        for sid in refused {
-            let message = messages::subscription_refused(&sid, proto::SubscriptionError::SeCodecUnsupported);
-            self.send(key, message);
-            if let Some(member) = self.members.get_mut(&key) {
-                member.subscriber.wishes.insert(sid.clone(), false);
-            }
-            self.end_stream(key, &sid);
+        for sid in answered {
+            self.supply(key, &sid);
         }
         Ok(())
     }

@@ -1,7 +1,14 @@
+mod codecs;
+mod deliveries;
+mod dynacast;
+mod settings;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use dataplane::base::handoff::SrtpProfile;
-use dataplane::command::{PeerEnd, SPEAKERS_MAX, SpeakerLevel, Subscribe, Wanted};
+use dataplane::base::media::Codec;
+use dataplane::base::reason::Reason;
+use dataplane::command::{Delivery, PeerEnd, SPEAKERS_MAX, SpeakerLevel, Subscribe, Wanted};
 use proto::signal_response::Message as Reply;
 
 use super::*;
@@ -12,6 +19,8 @@ const CHROMIUM: &str = include_str!("../../../tests/data/clients/chromium_offer.
 const FIREFOX: &str = include_str!("../../../tests/data/clients/firefox_offer.sdp");
 const MICROPHONE: &str = "0fbc0238-b60d-4f76-99c1-d690e6e3c84b";
 const CAMERA: &str = "7f2e8c92-b97f-4143-b3d7-83fb40ff0fb4";
+/// The track of the offer's third section, which stands for the copy of the camera that a backup codec is made of.
+const COPY: &str = "d73ed8e4-fc00-425a-aa76-a7a5f84594eb";
 
 /// A room with clients that answer offers as browsers do.
 struct Stage {
@@ -61,7 +70,7 @@ impl Stage {
                 Effect::Keyed(dtls, _) => assert_eq!(dtls, DtlsVersion::V12),
                 Effect::Media { audio, video, .. } => self.media.push((audio, video)),
                 Effect::Left(_) => self.left += 1,
-                Effect::Renew(..) => {}
+                Effect::Renew(..) | Effect::LinkEstimate(_) => {}
             }
         }
     }
@@ -142,6 +151,69 @@ impl Stage {
         self.request(connection, Message::Offer(description));
     }
 
+    /// Answers every offer a client got as one that lacks these codecs would; the rest of its messages are handed back.
+    fn answer_without(&mut self, connection: u64, codecs: &[&str]) -> Vec<Reply> {
+        let mut rest = Vec::new();
+        for reply in self.take(connection) {
+            match reply {
+                Reply::Offer(offer) => {
+                    let mut answer = answer_to(&offer, connection);
+                    answer.sdp = without_codecs(&answer.sdp, codecs);
+                    self.request(connection, Message::Answer(answer));
+                }
+                other => rest.push(other),
+            }
+        }
+        rest
+    }
+
+    /// Announces and offers a camera that can be sent as these codecs.
+    fn publish_camera(&mut self, connection: u64, codecs: &[&str]) {
+        let layers = [(0, 320, 180), (1, 640, 360), (2, 1280, 720)];
+        let request = proto::AddTrackRequest {
+            cid: CAMERA.into(),
+            r#type: proto::TrackType::Video.into(),
+            source: proto::TrackSource::Camera.into(),
+            layers: layers
+                .map(|(quality, width, height)| proto::VideoLayer {
+                    quality,
+                    width,
+                    height,
+                    ..Default::default()
+                })
+                .into(),
+            simulcast_codecs: codecs.iter().map(|codec| codec_wish(codec, "")).collect(),
+            ..Default::default()
+        };
+        self.request(connection, Message::AddTrack(request));
+        self.publish(connection, CHROMIUM, &[]);
+    }
+
+    /// The id of the camera that a member publishes.
+    fn camera_sid(&self, connection: u64) -> String {
+        let member = self.room.members.values().find(|m| m.connection == Some(ConnectionId(connection)));
+        let camera = member.and_then(|m| m.tracks.iter().find(|t| t.primary.is_called(CAMERA)));
+        camera.map(|track| track.info.sid.clone()).expect("it publishes a camera")
+    }
+
+    /// What a client says about the size it shows a camera at.
+    fn show(&mut self, connection: u64, sid: &str, width: u32, height: u32) {
+        let track_sids = vec![sid.to_owned()];
+        let settings = proto::UpdateTrackSettings { track_sids, width, height, ..Default::default() };
+        self.request(connection, Message::TrackSetting(settings));
+    }
+
+    /// The codecs of tracks published to the packet plane, by their numbers there.
+    fn published(&self) -> Vec<(TrackId, Codec)> {
+        self.commands
+            .iter()
+            .filter_map(|c| match c {
+                Command::Publish(publish) => Some((publish.track, publish.formats.first()?.codec)),
+                _ => None,
+            })
+            .collect()
+    }
+
     fn subscribes(&self) -> Vec<&Subscribe> {
         self.commands
             .iter()
@@ -181,6 +253,62 @@ fn answer_to(offer: &proto::SessionDescription, user: u64) -> proto::SessionDesc
         })
         .collect();
     proto::SessionDescription { r#type: "answer".into(), sdp, id: offer.id, ..Default::default() }
+}
+
+fn codec_wish(codec: &str, cid: &str) -> proto::SimulcastCodec {
+    proto::SimulcastCodec { codec: codec.into(), cid: cid.into(), ..Default::default() }
+}
+
+/// An answer of a browser that lacks these codecs: their payload types are gone, with those of their retransmissions.
+fn without_codecs(sdp: &str, codecs: &[&str]) -> String {
+    let lacks = |line: &str| codecs.iter().any(|codec| line.contains(&format!(" {codec}/90000")));
+    let number = |line: &str| line.split([':', ' ']).nth(1).unwrap_or_default().to_owned();
+    let mut gone: Vec<String> =
+        sdp.lines().filter(|l| l.starts_with("a=rtpmap:") && lacks(l)).map(number).collect();
+    let of_gone = |line: &&str| gone.iter().any(|pt| line.ends_with(&format!("apt={pt}")));
+    let repairs: Vec<String> = sdp.lines().filter(of_gone).map(number).collect();
+    gone.extend(repairs);
+    let stays = |line: &&str| {
+        let about = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"].iter().any(|prefix| line.starts_with(prefix));
+        !about || !gone.contains(&number(line))
+    };
+    let mut written = String::new();
+    for line in sdp.lines().filter(stays) {
+        if line.starts_with("m=video") {
+            let kept: Vec<&str> = line.split(' ').filter(|word| !gone.iter().any(|pt| pt == word)).collect();
+            // A section without formats is rejected and names one all the same.
+            let line =
+                if kept.len() > 3 { kept.join(" ") } else { "m=video 0 UDP/TLS/RTP/SAVPF 0".to_owned() };
+            written.push_str(&line);
+        } else {
+            written.push_str(line);
+        }
+        written.push_str("\r\n");
+    }
+    written
+}
+
+/// What publishers were told: per codec whether low, medium and high are wanted.
+fn qualities(replies: &[Reply]) -> Vec<Vec<(String, [bool; 3])>> {
+    let told = |update: &proto::SubscribedQualityUpdate| {
+        let codecs = update.subscribed_codecs.iter();
+        codecs
+            .map(|codec| {
+                let mut wanted = [false; 3];
+                for quality in &codec.qualities {
+                    wanted[usize::try_from(quality.quality).expect("low, medium or high")] = quality.enabled;
+                }
+                (codec.codec.clone(), wanted)
+            })
+            .collect()
+    };
+    replies
+        .iter()
+        .filter_map(|reply| match reply {
+            Reply::SubscribedQualityUpdate(update) => Some(told(update)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn both() -> [(&'static str, proto::TrackType); 2] {

@@ -50,14 +50,26 @@ impl Room {
                 }
             }
             Report::Speakers { levels, count, .. } => self.speakers(&levels, count),
-            Report::Quality { peer, loss_up, loss_down, rtt_us, .. } => {
-                let Some((key, _)) = self.peers.get(&peer).copied() else { return };
-                if let Some(member) = self.members.get_mut(&key) {
-                    let link = member.link.get_or_insert_default();
-                    link.loss = link.loss.max(loss_up).max(loss_down);
-                    link.rtt_us = link.rtt_us.max(rtt_us);
+            Report::Quality { peer, loss_up, loss_down, rtt_us, estimate_bps, sent_bps } => {
+                let Some((key, side)) = self.peers.get(&peer).copied() else { return };
+                let Some(member) = self.members.get_mut(&key) else { return };
+                let link = member.link.get_or_insert_default();
+                link.loss = link.loss.max(loss_up).max(loss_down);
+                link.rtt_us = link.rtt_us.max(rtt_us);
+                member.latest.rtt_us = rtt_us;
+                match side {
+                    super::Side::Publisher => member.latest.loss_up = loss_up,
+                    super::Side::Subscriber => {
+                        member.latest.loss_down = loss_down;
+                        member.latest.estimate_bps = estimate_bps;
+                        member.latest.sent_bps = sent_bps;
+                        if estimate_bps > 0 {
+                            self.effects.push(Effect::LinkEstimate(estimate_bps));
+                        }
+                    }
                 }
             }
+            Report::Delivery { stream, delivery } => self.delivered(stream, delivery),
             Report::TrackStarted { track } => {
                 // Subscribers that were there first wait for a picture.
                 if self
@@ -69,7 +81,6 @@ impl Room {
             }
             Report::PeerPath { .. }
             | Report::StreamStarted { .. }
-            | Report::Delivery { .. }
             | Report::ChannelOpen { .. }
             | Report::Message { .. }
             | Report::Stopped => {}

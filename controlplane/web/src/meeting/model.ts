@@ -36,6 +36,8 @@ export interface TileView {
   readonly person: Person;
   /** Undefined while there is nothing to show. */
   readonly video: Track | undefined;
+  /** The id of the remote video that there is to show, whether or not it arrives. */
+  readonly trackId: string | undefined;
   /** The server holds the video back. */
   readonly paused: boolean;
 }
@@ -158,9 +160,11 @@ function tile(
   person: Person,
   publication: TrackPublication | undefined,
 ): TileView {
-  const track = publication && !publication.isMuted ? publication.track : undefined;
+  const shown = publication && !publication.isMuted ? publication : undefined;
+  const track = shown?.track;
+  const trackId = person.local ? undefined : shown?.trackSid;
   const paused = track !== undefined && !person.local && track.streamState === Track.StreamState.Paused;
-  return { key, kind, person, video: track, paused };
+  return { key, kind, person, video: track, trackId, paused };
 }
 
 function audioOf(participant: RemoteParticipant): Track[] {

@@ -43,7 +43,7 @@ export class MeetingSession {
   ): Promise<MeetingSession> {
     const room = await connectRoom(admission, preferences);
     markOnce('kaigi:connected');
-    const session = new MeetingSession(room, visit, preferences);
+    const session = new MeetingSession(room, visit, preferences, admission.sessionToken);
     void devices.then((acquired) => session.#publish(acquired));
     return session;
   }
@@ -52,6 +52,8 @@ export class MeetingSession {
     readonly room: Room,
     visit: Visit,
     preferences: Preferences,
+    /** The Bearer for what the server says about oneself. */
+    readonly pass: string,
   ) {
     const { opened: _, ...lasting } = visit;
     this.#visit = lasting;

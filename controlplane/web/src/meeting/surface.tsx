@@ -7,13 +7,19 @@ import { Icon } from '../ui/icon';
 import { type Arrangement, arrangeGrid, arrangeStage, type Rect } from './layout';
 import type { TileView } from './model';
 import { orderTiles } from './order';
+import type { Reductions } from './reduction';
 import { Tile } from './tile';
 
 const GAP = 10;
 /** The pager below a grid, with its distance. */
 const PAGER_HEIGHT = 52;
 
-export function Surface({ tiles }: { tiles: readonly TileView[] }) {
+interface SurfaceProps {
+  readonly tiles: readonly TileView[];
+  readonly reductions: Reductions;
+}
+
+export function Surface({ tiles, reductions }: SurfaceProps) {
   const element = useRef<HTMLDivElement>(null);
   const size = useSize(element);
   const [pinned, setPinned] = useState<string>();
@@ -56,6 +62,7 @@ export function Surface({ tiles }: { tiles: readonly TileView[] }) {
             view={view}
             rect={rects[index] as Rect}
             staged={view === stage}
+            reduction={view.trackId ? reductions.get(view.trackId) : undefined}
             pinnable={tiles.length > 1}
             pinned={pinned === view.key}
             onPin={setPinned}

@@ -8,22 +8,25 @@ import { Icon } from '../ui/icon';
 import { hue, initials } from './face';
 import type { Rect } from './layout';
 import type { Quality, TileView } from './model';
+import { type Badge, badgeOf, type Reduction } from './reduction';
 
 interface TileProps {
   readonly view: TileView;
   readonly rect: Rect;
   readonly staged: boolean;
+  readonly reduction: Reduction | undefined;
   /** Whether pinning makes sense: there is more than one tile. */
   readonly pinnable: boolean;
   readonly pinned: boolean;
   readonly onPin: (key: string | undefined) => void;
 }
 
-export function Tile({ view, rect, staged, pinnable, pinned, onPin }: TileProps) {
+export function Tile({ view, rect, staged, reduction, pinnable, pinned, onPin }: TileProps) {
   const { person, kind, video } = view;
   const name = displayName(view);
   const [showing, setShowing] = useState(false);
   const small = rect.width < 180 || rect.height < 150;
+  const badge = badgeOf(reduction, { width: rect.width, kind });
   return (
     // biome-ignore lint/a11y/useSemanticElements: a fieldset groups form controls; this groups a picture and its name.
     <div
@@ -37,7 +40,7 @@ export function Tile({ view, rect, staged, pinnable, pinned, onPin }: TileProps)
       data-video={video ? (showing ? 'on' : 'starting') : 'off'}
       data-speaking={person.speaking ? 'true' : 'false'}
       role="group"
-      aria-label={describe(view, name)}
+      aria-label={describe(view, name, badge)}
       style={{
         transform: `translate(${rect.x}px, ${rect.y}px)`,
         width: `${rect.width}px`,
@@ -56,7 +59,13 @@ export function Tile({ view, rect, staged, pinnable, pinned, onPin }: TileProps)
         />
       )}
       {kind === 'screen' && person.local && <OwnScreen />}
-      {view.paused && <p class="tile-paused">{t.meeting.paused}</p>}
+      {view.paused ? (
+        <p class="tile-paused" data-testid="tile-reason" data-reason={reduction?.reason ?? 'link_estimate'}>
+          {t.meeting.paused}
+        </p>
+      ) : (
+        badge && <Why badge={badge} />
+      )}
       <div class="tile-label">
         {kind === 'camera' && !person.microphoneOn && (
           <span class="tile-muted" title={t.meeting.muted} data-testid="muted-indicator">
@@ -82,6 +91,22 @@ export function Tile({ view, rect, staged, pinnable, pinned, onPin }: TileProps)
       )}
       <span class="tile-ring" aria-hidden="true" />
     </div>
+  );
+}
+
+/** Why the picture is less than it could be. The tile's own label says it to screen readers. */
+function Why({ badge }: { badge: Badge }) {
+  return (
+    <p
+      class="tile-reason"
+      title={`${badge.text}. ${badge.advice}`}
+      aria-hidden="true"
+      data-testid="tile-reason"
+      data-reason={badge.reason}
+    >
+      <Icon name={badge.reason === 'codec_missing' ? 'warning' : 'info'} size={14} />
+      <span class="tile-reason-text">{badge.text}</span>
+    </p>
   );
 }
 
@@ -173,10 +198,13 @@ function displayName({ person, kind }: TileView): string {
   return person.local ? `${name} ${t.meeting.youSuffix}` : name;
 }
 
-function describe({ person, kind, video }: TileView, name: string): string {
-  if (kind === 'screen') return name;
+function describe({ person, kind, video, paused }: TileView, name: string, badge: Badge | undefined): string {
   const facts = [name];
-  if (!person.microphoneOn) facts.push(t.meeting.muted);
-  if (!video) facts.push(t.meeting.cameraIsOff);
+  if (kind === 'camera') {
+    if (!person.microphoneOn) facts.push(t.meeting.muted);
+    if (!video && !badge) facts.push(t.meeting.cameraIsOff);
+  }
+  if (paused) facts.push(t.meeting.paused);
+  else if (badge) facts.push(badge.text);
   return facts.join(', ');
 }

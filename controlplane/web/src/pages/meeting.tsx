@@ -8,6 +8,7 @@ import type { GoneReason } from '../gone';
 import { meetingPath } from '../links';
 import type { Acquired } from '../media/acquire';
 import { ControlBar } from '../meeting/control-bar';
+import { useReductions } from '../meeting/media-watch';
 import type { Snapshot } from '../meeting/model';
 import { useArrivals, useNotices } from '../meeting/notices';
 import { PeoplePanel } from '../meeting/people-panel';
@@ -46,6 +47,7 @@ interface MeetingPageProps {
 export function MeetingPage({ session, onGone, onState }: MeetingPageProps) {
   const snapshot = useSnapshot(session);
   const topic = useTopic(session);
+  const reductions = useReductions(session);
   const { notices, notify } = useNotices();
   const [panel, setPanel] = useState(false);
   const [settings, setSettings] = useState(false);
@@ -92,7 +94,7 @@ export function MeetingPage({ session, onGone, onState }: MeetingPageProps) {
         </span>
       </header>
       <main class="meeting-main">
-        <Surface tiles={snapshot.tiles} />
+        <Surface tiles={snapshot.tiles} reductions={reductions} />
         {alone && <Alone url={url} />}
         {panel && <PeoplePanel people={snapshot.people} url={url} onClose={() => setPanel(false)} />}
       </main>

@@ -89,6 +89,22 @@ export const ja: Strings = {
     speaking: '発言中',
     cameraIsOff: 'カメラはオフ',
     paused: '音声を優先して映像を一時停止しています',
+    reduced: {
+      link: 'お使いの回線が遅いため画質を下げています',
+      linkAdvice: '回復すると自動的に戻ります。速い回線や空いている回線をお試しください。',
+      camera: '送信側のカメラの画質が低くなっています',
+      screen: '送信側の画面の画質が低くなっています',
+      cameraAdvice: '送信側のカメラ、コンピューター、または回線が原因です。',
+      priority: 'ほかの映像を優先して画質を下げています',
+      priorityAdvice: 'この映像をピン留めすると優先されます。',
+      asked: '表示サイズに合わせて画質を下げています',
+      askedAdvice: 'ウィンドウを広げると鮮明になります。',
+      codec: (codecs) =>
+        codecs
+          ? `このブラウザーが対応していないコーデックです: ${codecs}`
+          : 'このブラウザーが対応していないコーデックです',
+      codecAdvice: '別のブラウザーなら表示できます。',
+    },
     screenOf: (name) => `${name}さんの画面`,
     yourScreen: 'あなたの画面',
     youShare: '画面を共有しています',

@@ -3,6 +3,7 @@
 mod abuse;
 mod faults;
 mod joining;
+mod layers;
 mod media;
 mod repair;
 
@@ -26,6 +27,8 @@ const PWD: &str = "a password of 22 bytes";
 const OPUS: u8 = 111;
 const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
+const VP9: u8 = 98;
+const VP9_RTX: u8 = 99;
 
 /// Everything an engine sent, in order; takes at most `room` datagrams per turn.
 struct Wire {
@@ -99,7 +102,11 @@ fn formats(kind: MediaKind) -> Vec<Format> {
             vec![Format { codec: Codec::Opus, pt: OPUS, rtx_pt: None, nack: false, pli: false }]
         }
         MediaKind::Video => {
-            vec![Format { codec: Codec::Vp8, pt: VP8, rtx_pt: Some(VP8_RTX), nack: true, pli: true }]
+            let vp9 = Codec::Vp9 { profile: 0 };
+            vec![
+                Format { codec: Codec::Vp8, pt: VP8, rtx_pt: Some(VP8_RTX), nack: true, pli: true },
+                Format { codec: vp9, pt: VP9, rtx_pt: Some(VP9_RTX), nack: true, pli: true },
+            ]
         }
     }
 }
@@ -298,7 +305,7 @@ impl House {
     fn seal_rtp(&mut self, id: u32, packet: &Media<'_>) -> (Path, Vec<u8>) {
         let client = self.client(id);
         let mut header = [0; 256];
-        let level = AudioLevel { voice: true, level: 30 }.to_value();
+        let level = AudioLevel { voice: true, level: packet.level }.to_value();
         let transport = transport_cc_value(Seq(packet.index as u16));
         let mut elements = vec![Element { id: 1, value: &level }, Element { id: 3, value: &transport }];
         elements.extend(packet.labels.iter().map(|(id, value)| Element { id: *id, value: value.as_bytes() }));
@@ -362,6 +369,8 @@ struct Media<'a> {
     marker: bool,
     padding: bool,
     labels: &'a [(u8, &'a str)],
+    /// Audio level, RFC 6464.
+    level: u8,
 }
 
 const MEDIA: Media<'static> = Media {
@@ -373,6 +382,7 @@ const MEDIA: Media<'static> = Media {
     marker: false,
     padding: false,
     labels: &[],
+    level: 30,
 };
 
 /// First packet of a VP8 frame with picture id and TL0PICIDX.

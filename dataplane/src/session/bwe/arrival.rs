@@ -85,7 +85,7 @@ impl Groups {
         let ended = *group;
         self.current = Some(Group::new(sent_us, arrival_us));
         let previous = self.previous.replace(ended)?;
-        let send_us = ended.sent_last_us - previous.sent_last_us;
+        let send_us = ended.sent_last_us.checked_sub(previous.sent_last_us)?;
         let arrival_us = ended.arrived_last_us.checked_sub(previous.arrived_last_us)?;
         if send_us > PAUSE_US || arrival_us > 2 * PAUSE_US {
             return None;

@@ -1,7 +1,7 @@
 //! What was sent to one peer lately, found by transport-wide sequence number.
 //!
 //! Path: one store per sent packet, one look-up per packet that feedback names. Memory: 4,096 x 16 B = 64 KiB, touched as it fills.
-//! Promises: O(1); the oldest is overwritten; a number that was never sent is told from one that was sent too long ago.
+//! Promises: O(1) and no allocation after construction; the oldest is overwritten; a number that was never sent is told from one that was sent too long ago.
 //! Not here: reading feedback (the estimator).
 
 use crate::base::ids::Seq;
@@ -39,6 +39,8 @@ pub(super) struct Sent {
 
 const _: () = assert!(size_of::<Sent>() == 16, "the arithmetic of the module header");
 
+const EMPTY: Sent = Sent { at: Micros(0), number: 0, bytes: 0, cluster: 0, fate: Fate::Empty };
+
 /// Why a number finds no packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Absent {
@@ -51,15 +53,15 @@ pub(super) enum Absent {
 /// The last packets sent.
 #[derive(Debug)]
 pub(super) struct SentHistory {
-    slots: Box<[Sent]>,
+    /// Capacity for all, filled as packets are sent: who only publishes costs nothing.
+    slots: Vec<Sent>,
     /// First and newest number, extended; `None` before the first packet.
     range: Option<(u64, u64)>,
 }
 
 impl SentHistory {
     pub(super) fn new() -> Self {
-        let empty = Sent { at: Micros(0), number: 0, bytes: 0, cluster: 0, fate: Fate::Empty };
-        Self { slots: vec![empty; WINDOW].into_boxed_slice(), range: None }
+        Self { slots: Vec::with_capacity(WINDOW), range: None }
     }
 
     /// Keeps a packet. Numbers only grow: one that does not is not kept.
@@ -81,7 +83,11 @@ impl SentHistory {
                 number
             }
         };
-        self.slots[place(number)] = Sent {
+        let at = place(number - self.range.map_or(number, |(first, _)| first));
+        if at >= self.slots.len() {
+            self.slots.resize(at + 1, EMPTY);
+        }
+        self.slots[at] = Sent {
             at: now,
             number: number as u32,
             bytes: bytes.min(usize::from(u16::MAX)) as u16,
@@ -101,7 +107,7 @@ impl SentHistory {
         if back >= WINDOW as u64 {
             return Err(Absent::TooOld);
         }
-        let sent = &mut self.slots[place(number)];
+        let sent = self.slots.get_mut(place(number - first)).ok_or(Absent::NeverSent)?;
         if sent.fate == Fate::Empty || sent.number != number as u32 {
             return Err(Absent::NeverSent);
         }
@@ -112,10 +118,17 @@ impl SentHistory {
     pub(super) fn newest(&self) -> Option<u64> {
         self.range.map(|(_, newest)| newest)
     }
+
+    /// When the newest packet left.
+    pub(super) fn newest_at(&self) -> Option<Micros> {
+        let (first, newest) = self.range?;
+        self.slots.get(place(newest - first)).map(|sent| sent.at)
+    }
 }
 
-const fn place(number: u64) -> usize {
-    number as usize & (WINDOW - 1)
+/// Slot of the packet so many numbers after the first.
+const fn place(distance: u64) -> usize {
+    distance as usize & (WINDOW - 1)
 }
 
 #[cfg(test)]
@@ -138,6 +151,7 @@ mod tests {
         assert_eq!(history.find(oldest.plus(u16::MAX)).err(), Some(Absent::TooOld));
         assert_eq!(history.find(first.plus(u16::MAX)).err(), Some(Absent::NeverSent));
         assert_eq!(history.newest(), Some(0x1_0000 + 60_000 + 19_999));
+        assert_eq!(history.newest_at(), Some(Micros(19_999)));
     }
 
     #[test]

@@ -15,8 +15,14 @@ const WINDOW_US_MAX: u64 = 3_000_000;
 const CONGESTION: u32 = 100;
 /// What a link is believed to lose anyway, at most.
 const USUAL_MAX: u32 = 50;
-/// So much at once needs no second window.
+/// So much counts for two windows, and so much is beyond doubt at once.
+const LARGE: u32 = 300;
 const OBVIOUS: u32 = 500;
+/// Windows in a row that are enough: a burst touches two.
+const WINDOWS: u32 = 3;
+/// If too high a rate made the loss, a rate lower by as much ends it; what is still lost then is not lost for the rate. For this long
+/// loss takes no more than that.
+const EPISODE_US: u64 = 10_000_000;
 /// Loss below this lets the rate grow whatever came before.
 const CALM: u32 = 20;
 
@@ -25,8 +31,8 @@ const CALM: u32 = 20;
 pub(super) enum Verdict {
     /// Nothing.
     Fine,
-    /// The rate falls by half of this loss, thousandths.
-    Congested(u32),
+    /// The rate falls to this, bits per second.
+    Congested(u64),
 }
 
 /// Loss of one peer's link.
@@ -37,10 +43,20 @@ pub(super) struct Loss {
     begun: Option<Micros>,
     /// Loss of the last window, thousandths.
     last: u32,
-    /// Windows in a row that were congested.
+    /// Windows in a row that were congested, the bad ones twice.
     congested: u32,
     /// Mean over windows, 16 x thousandths.
     mean_16: u32,
+    episode: Option<Episode>,
+}
+
+/// What loss may take from the rate until it ends.
+#[derive(Clone, Copy, Debug)]
+struct Episode {
+    begun: Micros,
+    rate_bps: u64,
+    /// Largest loss of a window, thousandths.
+    worst: u32,
 }
 
 impl Loss {
@@ -58,7 +74,7 @@ impl Loss {
     }
 
     /// Ends the window if it is full.
-    pub(super) fn judge(&mut self, now: Micros) -> Option<Verdict> {
+    pub(super) fn judge(&mut self, now: Micros, rate_bps: u64) -> Option<Verdict> {
         let passed_us = now.since_us(*self.begun.get_or_insert(now));
         let total = self.received + self.lost;
         let full = (total >= PACKETS && passed_us >= WINDOW_US)
@@ -74,9 +90,21 @@ impl Loss {
             self.congested = 0;
             return Some(Verdict::Fine);
         }
-        self.congested += 1;
-        let certain = self.congested > 1 || self.last >= OBVIOUS;
-        Some(if certain { Verdict::Congested(self.last) } else { Verdict::Fine })
+        self.congested = self.congested.saturating_add(if self.last >= LARGE { 2 } else { 1 });
+        let certain = self.congested >= WINDOWS || self.last >= OBVIOUS;
+        Some(if certain { Verdict::Congested(self.target_bps(now, rate_bps)) } else { Verdict::Fine })
+    }
+
+    /// Half of the loss less, but not below what the episode leaves.
+    fn target_bps(&mut self, now: Micros, rate_bps: u64) -> u64 {
+        let fresh = Episode { begun: now, rate_bps, worst: 0 };
+        let episode = match &mut self.episode {
+            Some(episode) if now.since_us(episode.begun) < EPISODE_US => episode,
+            other => other.insert(fresh),
+        };
+        episode.worst = episode.worst.max(self.last);
+        let left_bps = episode.rate_bps * u64::from(1_000 - episode.worst.min(1_000)) / 1_000;
+        (rate_bps * u64::from(2_000 - self.last.min(1_000)) / 2_000).max(left_bps).min(rate_bps)
     }
 
     /// Whether the rate may grow.
@@ -103,11 +131,16 @@ mod tests {
     /// Windows of 100 packets every 500 ms; answers the verdicts.
     fn run(loss: &mut Loss, windows: u64, mut lost: impl FnMut() -> bool) -> Vec<Verdict> {
         let from = Micros(1_000_000);
+        let mut rate_bps = 1_000_000;
         loss.begun = Some(from);
         (1..=windows)
             .filter_map(|window| {
                 (0..100).for_each(|_| if lost() { loss.handle_lost() } else { loss.handle_received(false) });
-                loss.judge(from.after_ms(500 * window))
+                let verdict = loss.judge(from.after_ms(500 * window), rate_bps);
+                if let Some(Verdict::Congested(bps)) = verdict {
+                    rate_bps = bps;
+                }
+                verdict
             })
             .collect()
     }
@@ -134,24 +167,28 @@ mod tests {
     }
 
     #[test]
-    fn a_policer_is_congestion_at_once_and_lasting_loss_in_the_second_window() {
+    fn a_policer_is_congestion_at_once_and_lasting_loss_in_the_third_window() {
         let mut loss = Loss::default();
-        assert!(matches!(run(&mut loss, 1, || true)[..], [Verdict::Congested(1_000)]));
+        assert!(matches!(run(&mut loss, 1, || true)[..], [Verdict::Congested(500_000)]));
         let mut rng = Rng::new(4);
         let mut loss = Loss::default();
-        let verdicts = run(&mut loss, 10, || rng.chance_ppm(250_000));
+        let verdicts = run(&mut loss, 12, || rng.chance_ppm(250_000));
         assert_eq!(verdicts[0], Verdict::Fine);
-        assert!(verdicts[1..].iter().all(|verdict| matches!(verdict, Verdict::Congested(_))));
+        assert!(verdicts[2..].iter().all(|verdict| matches!(verdict, Verdict::Congested(_))), "{verdicts:?}");
+        assert!(
+            matches!(verdicts[11], Verdict::Congested(600_000..750_000)),
+            "no more than was lost: {verdicts:?}"
+        );
         assert!(!loss.is_calm());
     }
 
     #[test]
     fn a_packet_that_comes_late_was_not_lost() {
         let mut loss = Loss::default();
-        loss.judge(Micros(0));
+        loss.judge(Micros(0), 0);
         (0..100).for_each(|_| loss.handle_lost());
         (0..100).for_each(|_| loss.handle_received(true));
-        assert_eq!(loss.judge(Micros(1_000_000)), Some(Verdict::Fine));
+        assert_eq!(loss.judge(Micros(1_000_000), 0), Some(Verdict::Fine));
         assert_eq!(loss.fraction(), 0);
     }
 }

@@ -4,7 +4,7 @@
 //! Path: [`Estimator::handle_sent`] for every packet, a few stores; [`Estimator::handle_feedback`] ten times a second. The allocation
 //! reads [`Estimator::estimate_bps`] and says what it would send if it could ([`Estimator::set_demand`]); the pacer asks for
 //! [`Estimator::poll_probe`].
-//! Memory: 64 KiB of sent packets and ~2.5 KiB else per peer, taken at construction; nothing later.
+//! Memory: 64 KiB of sent packets, taken at construction and touched as packets are sent, and 2.5 KiB else per peer; nothing later.
 //! Promises: the rate stays within [`BWE_BPS_MIN`] and [`BWE_BPS_MAX`]; what a receiver says can only move its own rate; feedback that
 //! cannot be true changes nothing. Sending little neither lowers the estimate nor, without probes, raises it.
 //! Not here: pacing and padding (`session::pacer`), dividing the rate (`room`), parsing (`wire::rtcp`).
@@ -13,6 +13,7 @@ mod acked;
 mod aimd;
 mod arrival;
 mod fallback;
+mod feedback;
 mod history;
 mod loss;
 mod probe;
@@ -23,13 +24,14 @@ mod trend;
 use crate::base::ids::Seq;
 use crate::base::limits::BWE_BPS_MAX;
 use crate::base::time::Micros;
-use crate::wire::rtcp::twcc::{DELTA_TICK_US, REFERENCE_TICK_US, TwccFeedback};
+use crate::wire::rtcp::twcc::TwccFeedback;
 
 use acked::RateWindow;
 use aimd::Rate;
 use arrival::{Groups, QueueDelay};
 use fallback::{Fallback, Move};
-use history::{Absent, Fate, SentHistory};
+pub use feedback::{FeedbackFault, FeedbackOutcome};
+use history::SentHistory;
 use loss::{Loss, Verdict};
 use probe::Probes;
 pub use probe::{ClusterId, Probe};
@@ -47,28 +49,26 @@ const QUEUE_US_MIN: u64 = 10_000;
 /// A queue this deep is emptied before the rate grows.
 const QUEUE_US_CALM: u64 = 100_000;
 /// A queue this deep soon after a probe raised the rate: the probe was wrong, and the slope need not be waited for.
-const QUEUE_US_DOUBT: u64 = 50_000;
+const QUEUE_US_DOUBT: u64 = 30_000;
 /// One that stands this long is congestion although delay does not grow any more.
 const STANDING_US: u64 = 1_000_000;
 /// After so many falls that changed nothing it is the route that became longer.
 const STANDING_FALLS: u8 = 3;
 /// Packets in flight and no feedback for this long: the link may be gone. Feedback a second late is still in time.
 const SILENCE_US: u64 = 1_500_000;
+/// Unless nothing was sent for this long: then there is nothing to hear of.
+const PAUSE_US: u64 = 1_000_000;
 /// The rate falls to three quarters then, and again this much later.
 const SILENCE_STEP_US: u64 = 500_000;
 const SILENCE_KEEP: u64 = 750;
+/// After this long without packets the last ones say nothing about the link.
+const QUIET_US: u64 = 2_000_000;
 /// After this long without feedback the client counts as one that sends none.
 const FEEDBACK_LOST_US: u64 = 5_000_000;
-/// Transit time never changes by this much from one feedback to the next unless somebody lies or a clock was set.
-const TRANSIT_JUMP_US: u64 = 10_000_000;
-/// After so many in a row a clock was set.
-const JUMPS: u8 = 3;
 /// Round trip assumed before the first is measured.
 const RTT_US: u32 = 100_000;
 /// Round trips beyond this are not believed.
 const RTT_US_MAX: u32 = 5_000_000;
-/// The receiver's clock begins here, so that differences cannot go below zero.
-const ARRIVAL_ORIGIN_TICKS: i64 = 1 << 40;
 
 /// What delay says about the link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -80,36 +80,6 @@ pub enum LinkState {
     Overusing,
     /// Delay shrinks: a queue empties.
     Underusing,
-}
-
-/// Why feedback, or a part of it, was ignored. Each variant is worth a counter.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FeedbackFault {
-    /// It reports the arrival of a number that was never sent.
-    NeverSent,
-    /// All it reports was sent too long ago.
-    TooOld,
-    /// All it reports was reported before.
-    Repeated,
-    /// Its arrival times are impossible.
-    Absurd,
-}
-
-/// What one feedback packet told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FeedbackOutcome {
-    /// Packets newly known to have arrived.
-    pub received: u16,
-    /// Packets newly reported missing.
-    pub lost: u16,
-    /// Why nothing was learned of it.
-    pub fault: Option<FeedbackFault>,
-}
-
-impl FeedbackOutcome {
-    const fn ignored(fault: FeedbackFault) -> Self {
-        Self { received: 0, lost: 0, fault: Some(fault) }
-    }
 }
 
 /// The estimator of one peer. Rates in bits per second of the sizes given to [`Self::handle_sent`].
@@ -139,12 +109,16 @@ pub struct Estimator {
     deep_falls: u8,
     /// Newest number, extended, that feedback reported.
     reported: u64,
+    /// When feedback last came.
+    heard: Micros,
     /// Since when packets wait for feedback.
     waiting: Option<Micros>,
     /// How often the rate fell for silence since the last feedback.
     silences: u32,
     has_feedback: bool,
 }
+
+const _: () = assert!(size_of::<Estimator>() <= 2_560, "the arithmetic of the module header");
 
 impl Default for Estimator {
     fn default() -> Self {
@@ -176,6 +150,7 @@ impl Estimator {
             deep: None,
             deep_falls: 0,
             reported: 0,
+            heard: Micros(0),
             waiting: None,
             silences: 0,
             has_feedback: false,
@@ -208,6 +183,7 @@ impl Estimator {
             _ => None,
         };
         self.silences = 0;
+        self.heard = now;
         if !self.has_feedback {
             self.has_feedback = true;
             self.rate.hold(now);
@@ -257,6 +233,11 @@ impl Estimator {
         if now < self.silence_deadline() {
             return;
         }
+        // Nothing followed the last packets, so a receiver that lost them cannot know.
+        if self.history.newest_at().is_none_or(|at| now.since_us(at) >= PAUSE_US) {
+            (self.waiting, self.silences) = (None, 0);
+            return;
+        }
         self.silences += 1;
         let before = self.rate.bps();
         self.rate.scale(now, SILENCE_KEEP);
@@ -271,22 +252,18 @@ impl Estimator {
         }
     }
 
-    /// When [`Self::handle_timeout`] and [`Self::poll_probe`] want to be called next. May lie in the past.
+    /// When [`Self::handle_timeout`] and then [`Self::poll_probe`] want to be called; after both it lies in the future.
     #[must_use]
     pub fn next_timeout(&self) -> Micros {
-        let probe = if self.has_feedback {
-            self.probes.next_timeout(self.rate.bps(), self.wanted_bps, self.rtt_us)
-        } else {
-            Micros::NEVER
-        };
+        let probe = self.probes.next_timeout(self.rate.bps(), self.wanted_bps, self.rtt_us);
+        let probe = if self.probes.is_active() { probe } else { probe.max(self.probing_from()) };
         probe.min(self.silence_deadline())
     }
 
     /// The next probe cluster, if one is due: the pacer sends it with retransmissions or padding, at its rate, and passes its id with
     /// every packet it sends meanwhile.
     pub fn poll_probe(&mut self, now: Micros) -> Option<Probe> {
-        let calm = self.trend.state() != LinkState::Overusing && self.queue.queue_us() < QUEUE_US_CALM;
-        if !self.has_feedback || !calm || self.silences > 0 {
+        if now < self.probing_from() {
             return None;
         }
         self.probes.poll(now, self.rate.bps(), self.wanted_bps, self.groups.noise_us())
@@ -340,6 +317,18 @@ impl Estimator {
         self.has_feedback
     }
 
+    /// Since when probing is no harm: at once on a calm link, never on one that is not. What was seen of a link says nothing any more
+    /// once nothing is on it.
+    fn probing_from(&self) -> Micros {
+        let calm = self.trend.state() != LinkState::Overusing && self.queue.queue_us() < QUEUE_US_CALM;
+        match self.waiting {
+            _ if !self.has_feedback || self.silences > 0 => Micros::NEVER,
+            _ if calm => Micros(0),
+            None => self.heard.after_us(QUIET_US),
+            Some(_) => Micros::NEVER,
+        }
+    }
+
     fn silence_deadline(&self) -> Micros {
         match self.waiting {
             Some(since) if self.has_feedback => {
@@ -349,128 +338,12 @@ impl Estimator {
         }
     }
 
-    /// Reference times wrap at 24 bits: the one nearest to the last is meant.
-    fn unwrap_reference(&self, raw: i32) -> i64 {
-        match self.reference_ticks {
-            None => ARRIVAL_ORIGIN_TICKS + i64::from(raw),
-            Some(last) => {
-                let steps = raw.wrapping_sub(last as i32) << 8 >> 8;
-                last + i64::from(steps)
-            }
-        }
-    }
-
-    /// Whether feedback can be true and says something new. Changes only the count of jumps.
-    fn check(&mut self, reference: i64, feedback: TwccFeedback<'_>) -> Result<(), FeedbackFault> {
-        let (mut known, mut fresh, mut jumped) = (false, false, false);
-        let mut arrival_us = reference * REFERENCE_TICK_US as i64;
-        for (seq, delta) in feedback.packets() {
-            let Some(delta) = delta else { continue };
-            arrival_us += i64::from(delta) * DELTA_TICK_US as i64;
-            match self.history.find(seq) {
-                Err(Absent::NeverSent) => return Err(FeedbackFault::NeverSent),
-                Err(Absent::TooOld) => {}
-                Ok((_, sent)) => {
-                    known = true;
-                    fresh |= sent.fate != Fate::Received;
-                    let transit_us = arrival_us - sent.at.0 as i64;
-                    let usual_us = self.transit_us.unwrap_or(transit_us);
-                    jumped |= transit_us.abs_diff(usual_us) > TRANSIT_JUMP_US;
-                }
-            }
-        }
-        match (known, fresh, jumped) {
-            (false, ..) => Err(FeedbackFault::TooOld),
-            (_, false, _) => Err(FeedbackFault::Repeated),
-            (.., true) => {
-                self.jumps += 1;
-                if self.jumps < JUMPS {
-                    return Err(FeedbackFault::Absurd);
-                }
-                self.restart_clock();
-                Ok(())
-            }
-            _ => {
-                self.jumps = 0;
-                Ok(())
-            }
-        }
-    }
-
-    /// The receiver's clock was set: nothing measured by it before can be compared.
-    fn restart_clock(&mut self) {
-        self.jumps = 0;
-        self.transit_us = None;
-        self.queue = QueueDelay::new();
-        self.acked.clear();
-        self.groups.interrupt();
-        self.trend.restart();
-    }
-
-    /// Takes every packet of checked feedback into the measurements.
-    fn absorb(&mut self, now: Micros, reference: i64, feedback: TwccFeedback<'_>) -> FeedbackOutcome {
-        let mut outcome = FeedbackOutcome::default();
-        let mut arrival_us = reference * REFERENCE_TICK_US as i64;
-        // The quickest way from sending to hearing of it, less what the packet waited at the receiver.
-        let mut transit_us_max = i64::MIN;
-        let mut arrival_us_max = i64::MIN;
-        self.queue.begin();
-        for (seq, delta) in feedback.packets() {
-            if let Some(delta) = delta {
-                arrival_us += i64::from(delta) * DELTA_TICK_US as i64;
-            }
-            let Ok((number, sent)) = self.history.find(seq) else { continue };
-            // Feedback between this and the last was lost: a hole in what is known, not in what arrived.
-            if number > self.reported + 1 && outcome == FeedbackOutcome::default() {
-                self.acked.clear();
-            }
-            self.reported = self.reported.max(number);
-            if delta.is_none() {
-                if sent.fate == Fate::InFlight {
-                    sent.fate = Fate::Lost;
-                    outcome.lost = outcome.lost.saturating_add(1);
-                    if sent.cluster == 0 {
-                        self.loss.handle_lost();
-                    }
-                }
-                continue;
-            }
-            if sent.fate == Fate::Received {
-                continue;
-            }
-            let late = sent.fate == Fate::Lost;
-            sent.fate = Fate::Received;
-            outcome.received = outcome.received.saturating_add(1);
-            let (sent_us, bytes, cluster) = (sent.at.0, sent.bytes, sent.cluster);
-            let (transit_us, at_us) = (arrival_us - sent_us as i64, arrival_us.max(0) as u64);
-            self.transit_us = Some(transit_us);
-            transit_us_max = transit_us_max.max(now.0 as i64 - sent_us as i64 - arrival_us);
-            arrival_us_max = arrival_us_max.max(arrival_us);
-            self.acked.add(at_us, u32::from(bytes));
-            if cluster != 0 {
-                // The queue that a probe makes says nothing about media.
-                self.groups.interrupt();
-                self.probes.handle_received(cluster, sent_us, at_us, u64::from(bytes));
-                continue;
-            }
-            self.loss.handle_received(late);
-            self.queue.handle_packet(sent_us, transit_us);
-            if let Some(variation) = self.groups.handle_packet(sent_us, at_us) {
-                self.trend.handle_variation(variation);
-            }
-        }
-        if outcome.received > 0 {
-            self.measure_rtt((transit_us_max + arrival_us_max).max(0) as u64);
-        }
-        outcome
-    }
-
     /// Moves the rate as the measurements ask.
     fn adapt(&mut self, now: Micros) {
         self.acked_bps = self.acked.bps(ACKED_WINDOW_US, ACKED_SPAN_US_MIN).or(self.acked_bps);
         let before = self.rate.bps();
         let queue_us = self.queue.queue_us();
-        let verdict = self.loss.judge(now);
+        let verdict = self.loss.judge(now, before);
         let grows = self.trend.state() == LinkState::Overusing
             && queue_us > QUEUE_US_MIN.max(2 * self.groups.noise_us());
         let doubtful = self.probes.is_unproven(now) && queue_us > QUEUE_US_DOUBT + 2 * self.groups.noise_us();
@@ -482,14 +355,14 @@ impl Estimator {
             (true, None) => self.rate.hold(now),
             (false, _) => self.rate.restore(queue_us),
         }
-        if let Some(Verdict::Congested(lost)) = verdict {
-            self.rate.scale(now, 1_000 - u64::from(lost.min(1_000)) / 2);
+        if let Some(Verdict::Congested(bps)) = verdict {
+            self.rate.set(bps.min(self.rate.bps()));
         }
         if self.rate.bps() < before {
             self.probes.handle_fall(now, before, self.rate.bps());
             return;
         }
-        if let Some(proof) = self.probes.evaluate(now)
+        if let Some(proof) = self.probes.evaluate(now, self.groups.noise_us())
             && proof.bps > before
             && !over
         {

@@ -16,9 +16,11 @@ const DURATION_US: u64 = 15_000;
 const DURATION_US_MAX: u64 = 60_000;
 /// First wait after a probe that found nothing, and its limit: each failure waits half as long again.
 const INTERVAL_US: u64 = 2_000_000;
-const INTERVAL_US_MAX: u64 = 5_000_000;
-/// Limit for links that let a short burst through and nothing more: each lie waits twice as long.
-const DISTRUST_US_MAX: u64 = 20_000_000;
+const INTERVAL_US_MAX: u64 = 4_000_000;
+/// Links that let a short burst through and nothing more: each lie waits twice as long, up to this, and then the second rung waits for
+/// media to prove the first.
+const DISTRUST_US_MAX: u64 = 5_000_000;
+const DISTRUST_RUNG_US: u64 = 800_000;
 /// A rate that probing raised and that falls back within this time was no rate.
 const PROOF_US: u64 = 3_000_000;
 /// Wait after the rate fell.
@@ -81,6 +83,10 @@ pub(super) struct Probes {
     factor: u64,
     /// The rate before the last great fall: below it rungs are wider.
     good_bps: u64,
+    /// Whether the last cluster was the rung of a ladder.
+    climbing: bool,
+    /// Whether probes lied about this link.
+    distrusted: bool,
     /// When probing last raised the rate, and from which.
     raised: Option<(Micros, u64)>,
 }
@@ -94,6 +100,8 @@ impl Probes {
             interval_us: INTERVAL_US,
             factor: 3,
             good_bps: 0,
+            climbing: false,
+            distrusted: false,
             raised: None,
         }
     }
@@ -166,8 +174,9 @@ impl Probes {
         cluster.arrived_last_us = cluster.arrived_last_us.max(arrival_us);
     }
 
-    /// Evaluates the cluster once enough of it was reported.
-    pub(super) fn evaluate(&mut self, now: Micros) -> Option<Proof> {
+    /// Evaluates the cluster once enough of it was reported. What jitter may have taken from the time between its ends counts for
+    /// the link.
+    pub(super) fn evaluate(&mut self, now: Micros, noise_us: u64) -> Option<Proof> {
         let cluster = self.cluster?;
         let complete = cluster.sent_packets >= PACKETS_MIN
             && cluster.packets * 5 >= cluster.sent_packets * 4
@@ -179,17 +188,22 @@ impl Probes {
         let rate = |bytes: u64, us: u64| (bytes * 8_000_000).checked_div(us).unwrap_or(u64::MAX);
         let sent_bps =
             rate(cluster.received_bytes - cluster.sent_last.1, cluster.sent_last.0 - cluster.sent_first_us);
-        let arrived_bps = rate(
-            cluster.received_bytes - cluster.arrived_first.1,
-            cluster.arrived_last_us - cluster.arrived_first.0,
-        );
-        let full = arrived_bps < sent_bps / 10 * 9;
+        let arrived_bytes = cluster.received_bytes - cluster.arrived_first.1;
+        let arrived_us = cluster.arrived_last_us - cluster.arrived_first.0;
+        let arrived_bps = rate(arrived_bytes, arrived_us);
         // A link that is full is not filled to the brim.
-        let bps = if full { arrived_bps / 20 * 19 } else { arrived_bps.min(sent_bps) }.min(cluster.rate_bps);
+        let bps = if arrived_bps < sent_bps / 10 * 9 {
+            rate(arrived_bytes, arrived_us + noise_us) / 20 * 19
+        } else {
+            arrived_bps.min(sent_bps)
+        };
+        let bps = bps.min(cluster.rate_bps);
         let more = bps * 10 >= cluster.rate_bps * 7;
         if more {
             self.factor = if bps * 2 < self.good_bps { 3 } else { 2 };
-            self.next_at = now;
+            let doubted = self.distrusted && !self.climbing;
+            self.next_at = if doubted { now.after_us(DISTRUST_RUNG_US) } else { now };
+            self.climbing = true;
         } else {
             self.fail(now);
         }
@@ -208,18 +222,20 @@ impl Probes {
 
     /// The rate fell: what was known about the link is old.
     pub(super) fn handle_fall(&mut self, now: Micros, before_bps: u64, after_bps: u64) {
-        self.cluster = None;
+        (self.cluster, self.climbing) = (None, false);
         self.factor = 2;
         self.next_at = self.next_at.max(now.after_us(SETTLE_US));
         match self.raised {
             Some((at, raised_from_bps)) if now.since_us(at) < PROOF_US => {
                 if after_bps * 4 < raised_from_bps * 5 {
                     self.raised = None;
+                    self.distrusted = true;
                     self.interval_us = (self.interval_us * 2).min(DISTRUST_US_MAX);
                     self.next_at = now.after_us(self.interval_us);
                 }
             }
             _ => {
+                self.distrusted &= self.raised.is_none();
                 self.good_bps = self.good_bps.max(before_bps);
                 if after_bps * 3 < before_bps * 2 {
                     self.interval_us = INTERVAL_US;
@@ -237,6 +253,11 @@ impl Probes {
         }
     }
 
+    /// Whether a cluster is on its way.
+    pub(super) const fn is_active(&self) -> bool {
+        self.cluster.is_some()
+    }
+
     /// When something is due.
     pub(super) fn next_timeout(&self, estimate_bps: u64, wanted_bps: u64, rtt_us: u32) -> Micros {
         match self.deadline(rtt_us) {
@@ -251,7 +272,7 @@ impl Probes {
     }
 
     fn fail(&mut self, now: Micros) {
-        self.factor = 2;
+        (self.factor, self.climbing) = (2, false);
         self.next_at = now.after_us(self.interval_us);
         if self.interval_us < INTERVAL_US_MAX {
             self.interval_us = (self.interval_us * 3 / 2).min(INTERVAL_US_MAX);
@@ -274,7 +295,7 @@ mod tests {
             free_us = sent_us.max(free_us) + bytes * 8_000_000 / link_bps;
             probes.handle_received(probe.cluster.0, sent_us, free_us, bytes);
         }
-        probes.evaluate(now.after_ms(100))
+        probes.evaluate(now.after_ms(100), 0)
     }
 
     #[test]
@@ -321,7 +342,7 @@ mod tests {
         let deadline = probes.next_timeout(600_000, 5_000_000, 50_000);
         assert_eq!(deadline, Micros(1_550_000));
         probes.handle_timeout(deadline, 50_000);
-        assert_eq!(probes.evaluate(deadline), None);
+        assert_eq!(probes.evaluate(deadline, 0), None);
         assert!(probes.poll(deadline.after_ms(2_000), 600_000, 5_000_000, 0).is_some());
     }
 
@@ -340,6 +361,6 @@ mod tests {
             waits.push(next.since_us(now) / 1_000_000);
             now = next;
         }
-        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[5] == 20, "{waits:?}");
+        assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]) && waits[5] == 5, "{waits:?}");
     }
 }
