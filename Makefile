@@ -27,8 +27,13 @@ $(WEB)/dist/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
 web: $(WEB)/dist/index.html
 
 $(BIN)/kaigid: FORCE | web
-	cargo build --release $(CARGO_FLAGS) --bins
+	cargo build --release $(CARGO_FLAGS) --workspace --exclude tests --bins
 FORCE:
+
+# In the profile of the tests: their dependencies are compiled there already.
+RELAY := $(TARGET)/debug/kaigi-relay
+$(RELAY): FORCE
+	cargo build $(CARGO_FLAGS) -p tests --bin kaigi-relay
 
 run: setup-run web $(BIN)/kaigid ## builds and starts the appliance in demo mode on http://localhost:7880
 	exec $(BIN)/kaigid serve --demo --data ./data
@@ -45,8 +50,8 @@ tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json
 	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-test-e2e: $(BIN)/kaigid tests/e2e/node_modules/.package-lock.json
-	KAIGI_BIN=$(abspath $(BIN)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
+test-e2e: $(BIN)/kaigid $(RELAY) tests/e2e/node_modules/.package-lock.json
+	KAIGI_BIN=$(abspath $(BIN)) KAIGI_RELAY=$(abspath $(RELAY)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
 
 check: web ## the quick gate: format, lints as errors, unit tests, architecture
 	cargo fmt --all --check

@@ -10,7 +10,8 @@ const CHROMIUM_ARGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--dis
   '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding'];
 
 /**
- * A browser with `page(url)` and `close()`; its pages answer `evaluate`, `click`, `reload`, `close`.
+ * A browser with `page(url, scripts)` and `close()`; its pages answer `evaluate`, `click`, `reload`, `close`. Scripts are source text that
+ * runs in the page before its own.
  * Without `fakePermission` the browser asks for devices as it asks a person.
  */
 export async function chromium(extra = [], { permissions = ['camera', 'microphone'], fakePermission = true, ...options } = {}) {
@@ -23,9 +24,10 @@ export async function chromium(extra = [], { permissions = ['camera', 'microphon
   return {
     name: 'chromium',
     context,
-    async page(url) {
+    async page(url, scripts = []) {
       const page = await context.newPage();
       watch(page);
+      for (const content of scripts) await page.addInitScript({ content });
       await page.goto(url, { waitUntil: 'domcontentloaded' });
       return page;
     },
@@ -72,9 +74,11 @@ export async function firefox(prefs = {}) {
   });
   return {
     name: 'firefox',
-    async page(url) {
+    async page(url, scripts = []) {
       const page = await browser.newPage();
       watch(page);
+      // A preload script is a function; each of ours is an expression.
+      for (const source of scripts) await page.evaluateOnNewDocument(source);
       await page.goto(url, { waitUntil: 'domcontentloaded' });
       return page;
     },
