@@ -8,5 +8,5 @@ pub mod daemon;
 pub mod fuzzing;
 pub mod http;
 pub mod livekit;
-pub mod world;
 pub mod relay;
+pub mod world;

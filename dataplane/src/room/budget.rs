@@ -28,8 +28,10 @@ const USABLE_PERCENT: u64 = 95;
 const PACING_PERCENT: (u64, u64) = (250, 110);
 /// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
 const DEMAND_PERCENT: u64 = 115;
-/// Packets looked back at for padding: the newest, again and again.
+/// Packets looked back at for padding: the smallest of the newest, so that a probe of a slow link is not all one packet.
 const PADDING_PACKETS: u64 = 8;
+/// The estimator is not asked more often than this by a timer.
+const PACE_INTERVAL_US_MIN: u64 = 5_000;
 
 /// What is known of a receiver's link.
 #[derive(Default)]
@@ -44,8 +46,8 @@ pub struct ReceiverLink {
     probe: Option<ActiveProbe>,
     /// Estimate at the last sharing.
     shared_bps: u64,
-    /// Which packet was padding last.
-    padding: u64,
+    /// What its streams would take if the link carried everything, at the last sharing.
+    wanted_bps: u64,
 }
 
 struct ActiveProbe {
@@ -186,27 +188,24 @@ impl Rooms {
         if !member.link.is_probing() || !member.link.pacer.is_open(now) {
             return None;
         }
-        let nth = member.link.padding;
-        member.link.padding = nth.wrapping_add(1);
         let member = self.member(index)?;
         let found = member.streams.iter().find_map(|key| {
             let stream = self.streams.get(*key)?;
             stream.rtx?;
             let track = self.tracks.get(stream.track).filter(|track| track.kind == MediaKind::Video)?;
             let (layer, epoch, newest) = stream.rewrite.newest()?;
-            let content = newest.checked_sub(nth % PADDING_PACKETS)?;
             let of_layer = track.layers.get(usize::from(layer))?;
-            let known = of_layer.epoch_of(content) == epoch
-                && of_layer.video.as_ref().is_some_and(|video| video.cache.find(content).is_some());
-            known.then_some((*key, layer, content))
+            let cache = &of_layer.video.as_ref()?.cache;
+            let size = |content: &u64| Some((cache.find(*content)?.0.len(), *content));
+            let known = (newest.saturating_sub(PADDING_PACKETS - 1)..=newest)
+                .filter(|content| of_layer.epoch_of(*content) == epoch)
+                .filter(|content| stream.rewrite.was_sent(layer, epoch, *content));
+            let (_, content) = known.filter_map(|content| size(&content)).min()?;
+            Some((*key, layer, content))
         });
         let Some((stream, layer, content)) = found else {
-            if nth % PADDING_PACKETS == PADDING_PACKETS - 1
-                && let Some(member) = self.member_mut(index)
-            {
-                // Nothing to repeat: the probe ends with what media gave it.
-                member.link.end_probe(now);
-            }
+            // Nothing to repeat: the probe ends with what media gave it.
+            self.member_mut(index)?.link.end_probe(now);
             return None;
         };
         Some(Item { stream, content, received: now, held: Held::Cached, layer, role: Role::Padding })
@@ -233,8 +232,11 @@ impl Rooms {
         }
         self.sharing = sharing;
         self.tell_audio(turn, index);
-        self.pace(now, index, wanted_bps);
-        now.after_us(SHARE_INTERVAL_US)
+        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return Micros::NEVER };
+        member.link.shared_bps = rate_bps;
+        member.link.wanted_bps = wanted_bps;
+        let due = self.pace(now, index);
+        now.after_us(SHARE_INTERVAL_US).min(due)
     }
 
     /// Fills the scratch with the video streams of a receiver; answers what its audio takes.
@@ -360,14 +362,15 @@ impl Rooms {
         }
     }
 
-    /// Sets how fast packets leave, and begins a probe if one is due.
-    fn pace(&mut self, now: Micros, index: usize, wanted_bps: u64) {
-        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return };
+    /// Sets how fast packets leave, and begins a probe if one is due. Answers when the estimator wants to be asked again.
+    pub(super) fn pace(&mut self, now: Micros, index: usize) -> Micros {
+        let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return Micros::NEVER };
         let link = &mut member.link;
         let rate_bps = link.rate_bps();
-        link.shared_bps = rate_bps;
-        let Some(estimator) = link.estimator.as_deref_mut().filter(|_| link.is_limited) else { return };
-        let demand_bps = wanted_bps * DEMAND_PERCENT / 100;
+        let Some(estimator) = link.estimator.as_deref_mut().filter(|_| link.is_limited) else {
+            return Micros::NEVER;
+        };
+        let demand_bps = link.wanted_bps * DEMAND_PERCENT / 100;
         estimator.set_demand(now, demand_bps);
         let percent = if rate_bps >= demand_bps { PACING_PERCENT.0 } else { PACING_PERCENT.1 };
         link.pace_bps = rate_bps * percent / 100;
@@ -383,9 +386,11 @@ impl Rooms {
         }
         let probe_bps = link.probe.as_ref().map_or(0, |active| active.probe.rate_bps);
         link.pacer.set_rate(now, link.pace_bps.max(probe_bps));
+        let due = estimator.next_timeout().max(now.after_us(PACE_INTERVAL_US_MIN));
         if probe_bps > 0 {
             self.queue.list(index);
         }
+        due
     }
 }
 

@@ -308,6 +308,16 @@ impl Rewrite {
         self.live().map(|run| (run.start.layer, run.start.epoch, run.content_end - 1))
     }
 
+    /// Whether a packet of the newest stretch was, or could have been, sent.
+    #[must_use]
+    pub fn was_sent(&self, layer: u8, epoch: u32, content: u64) -> bool {
+        self.live().is_some_and(|run| {
+            (run.start.layer, run.start.epoch) == (layer, epoch)
+                && (run.start.content..run.content_end).contains(&content)
+                && run.packets.before(content).is_some()
+        })
+    }
+
     /// Layer, clock and timestamp offset of the running stretch, for sender reports.
     #[must_use]
     pub fn clock(&self) -> Option<(u8, u32, u32)> {

@@ -88,6 +88,8 @@ impl Rooms {
             turn.counters.feedback_refused += 1;
         }
         self.share_if_fallen(index);
+        // A probe may be due, and the pacer follows the estimate.
+        self.pace(turn.now, index);
         Ok(())
     }
 

@@ -49,7 +49,7 @@ fn temporal_layers_are_left_out_without_gaps_and_come_back_at_a_sync() {
             // T0 T2 T1 T2: the first T2 and the T1 refer to T0 alone.
             let (temporal, sync) = [(0, false), (2, true), (1, true), (2, false)][(index % 4) as usize];
             tl0 = tl0.wrapping_add(u8::from(temporal == 0));
-            let payload = vp8_temporal(0x7ff0 + index as u16 & 0x7fff, tl0, temporal, sync, index == 0);
+            let payload = vp8_temporal((0x7ff0 + index as u16) & 0x7fff, tl0, temporal, sync, index == 0);
             index += 1;
             let timestamp = index as u32 * 3_000;
             house.send_rtp(
