@@ -166,9 +166,7 @@ impl Track {
             return None;
         }
         let variant = self.backups.iter_mut().find(|backup| backup.codec() == Some(name))?;
-        for cid in [&request.cid, &codec.cid].into_iter().filter(|cid| !cid.is_empty()) {
-            variant.comes_as(cid);
-        }
+        variant.comes_as([&request.cid, &codec.cid].into_iter());
         let id = variant.id;
         let mime_type = mime(self.kind, name);
         if let Some(info) = self.info.codecs.iter_mut().find(|info| info.mime_type == mime_type) {

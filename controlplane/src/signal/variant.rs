@@ -58,11 +58,9 @@ impl Variant {
         !self.cids.is_empty()
     }
 
-    /// The client is about to offer it as this track.
-    pub fn comes_as(&mut self, cid: &str) {
-        if !self.is_called(cid) {
-            self.cids.push(cid.to_owned());
-        }
+    /// The client is about to offer it as a track of one of these ids; they take the place of what it said before.
+    pub fn comes_as<'a>(&mut self, cids: impl Iterator<Item = &'a String>) {
+        self.cids = cids.filter(|cid| !cid.is_empty()).cloned().collect();
     }
 
     /// The codec as the client named it, or as negotiated if it named none.
