@@ -337,6 +337,10 @@ fn judge_streams(world: &World, peer: u32, verdict: &mut Verdict, hash: &mut u64
                 verdict.faults.push(format!("{count} {what} in {kind:?} of {publisher}"));
             }
         }
+        // The link may have lost the first packet; else a stream begins with a keyframe.
+        if reception.began_without_keyframe && world.lost_down(peer, ssrc.0) == 0 {
+            verdict.faults.push(format!("{kind:?} of {publisher} began without a keyframe"));
+        }
         verdict.unexplained += reception.unexplained_frames;
         *hash = hash.rotate_left(5) ^ reception.order_hash ^ reception.content_hash;
     }

@@ -49,7 +49,6 @@ struct Picture {
 }
 
 /// What the decoder of one stream holds.
-#[derive(Default)]
 pub(super) struct Decoder {
     /// By the number of their first packet.
     waiting: BTreeMap<u64, Assembly>,
@@ -60,10 +59,24 @@ pub(super) struct Decoder {
     /// Encoding, frame number and spatial layer of what was decoded since the last keyframe.
     decoded: VecDeque<(u8, u32, u8)>,
     picture: Option<Picture>,
-    /// Packets were lost since the last keyframe.
+    /// Packets were lost since the last keyframe, or may have been before the first.
     lossy: bool,
     /// Mean time between pictures, microseconds.
     interval_us: u64,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            next: None,
+            blocked: None,
+            decoded: VecDeque::with_capacity(DECODED_MAX),
+            picture: None,
+            lossy: true,
+            interval_us: 0,
+        }
+    }
 }
 
 impl Decoder {
