@@ -19,6 +19,8 @@ use dataplane::command::{
 };
 use dataplane::engine::{Engine, EngineConfig};
 use kernels::Suite;
+use tools::client::codec::VideoCodec;
+use tools::client::codec::scalability::Scalability;
 use tools::client::receiver::ReceiveConfig;
 use tools::client::source::{AudioConfig, Encoding, TrackConfig, VideoConfig};
 use tools::client::{Client, ClientConfig, Remote, Security, TRANSMIT_BYTES_MIN};
@@ -195,7 +197,10 @@ fn publish(engine: &mut Engine, client: &mut Client, peer: u32, kind: MediaKind)
     if kind == MediaKind::Audio {
         let ssrc = Ssrc(1_000 + track);
         ssrcs.push(SignalledSsrc { ssrc, rtx: None, rid: None });
-        client.publish_audio(Micros(0), AudioConfig { track: config, ssrc, payload_bytes: 80, level: 30 });
+        client.publish_audio(
+            Micros(0),
+            AudioConfig { track: config, ssrc, payload_bytes: 80, level: 30, red_pt: None, nack: false },
+        );
     } else {
         let encoding = |(layer, rid): (usize, &&str)| Encoding {
             ssrc: Ssrc(2_000 + 10 * track + 2 * layer as u32),
@@ -208,6 +213,10 @@ fn publish(engine: &mut Engine, client: &mut Client, peer: u32, kind: MediaKind)
             Micros(0),
             VideoConfig {
                 track: config,
+                codec: VideoCodec::Vp8,
+                scalability: Scalability::L1T1,
+                size: (640, 360),
+                ramp_us: 0,
                 encodings: rids.iter().enumerate().map(encoding).collect(),
                 frame_interval_us: 33_333,
                 payload_bytes_max: 1_100,
@@ -251,9 +260,13 @@ fn subscribe(engine: &mut Engine, client: &mut Client, receiver: u32, publisher:
         ssrc: Ssrc(number),
         rtx,
         kind,
+        codec: VideoCodec::Vp8,
         pt: formats(kind)[0].pt,
         rtx_pt: formats(kind)[0].rtx_pt,
+        red_pt: None,
         transport_cc: Some(3),
+        abs_send_time: None,
+        dependency: None,
         nack: rtx.is_some(),
         expected: Some((publisher, track(publisher, kind))),
     });

@@ -3,65 +3,25 @@
 //! Two rooms live in one engine. Every payload is stamped with room, publisher and track, so a packet that strays is seen. What the
 //! links lose is recorded, so a gap that no link made is seen too. `SIMULATION_SEEDS` sets how many seeds run (50 unless set).
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-
 use dataplane::base::counters::Counters;
 use dataplane::base::drops::DropReason;
-use dataplane::base::handoff::{
-    AssistReply, AssistRequest, DtlsVersion, Fingerprint, MasterKey, SrtpKeys, SrtpProfile,
-};
-use dataplane::base::ids::{
-    CoreId, Label, MeetingId, Mid, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag,
-};
-use dataplane::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
-use dataplane::base::net::Path;
+use dataplane::base::ids::Ssrc;
+use dataplane::base::media::MediaKind;
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
-use dataplane::command::{
-    Command, IceCredentials, OpenPeer, Publish, RemotePeer, Report, SignalledSsrc, Subscribe,
-};
-use dataplane::engine::{Engine, EngineConfig, EngineSizes};
-use dataplane::io::sim::{LinkConfig, Network};
-use dataplane::wire::demux::{Protocol, classify};
-use dataplane::wire::rtp;
-use kernels::Suite;
-use tools::client::receiver::{ReceiveConfig, Reception};
-use tools::client::source::{AudioConfig, Encoding, TrackConfig, VideoConfig};
-use tools::client::{Client, ClientConfig, ClientState, Remote, Security, SourceId, TRANSMIT_BYTES_MIN};
+use dataplane::engine::EngineSizes;
+use dataplane::io::sim::LinkConfig;
+use tests::world::{Camera, Microphone, Terms, World};
+use tools::client::codec::VideoCodec;
+use tools::client::codec::scalability::Scalability;
+use tools::client::receiver::Reception;
+use tools::client::{ClientState, Feedback};
 
-const CORE: CoreId = CoreId(0);
-const OPUS: u8 = 111;
-const VP8: u8 = 96;
-const VP8_RTX: u8 = 97;
 /// Media plays until here; then what is missing has time to be repaired.
 const PLAY_US: u64 = 4_000_000;
 const REPAIR_US: u64 = 1_500_000;
 /// The last of the room joins here, and must see everybody soon.
 const LATE_JOIN_US: u64 = 1_500_000;
-
-/// A participant: one association that sends and receives.
-struct Guest {
-    client: Client,
-    path: Path,
-    meeting: u64,
-    keys: SrtpKeys,
-    sources: Vec<SourceId>,
-    /// Stamped publisher of each stream it receives.
-    streams: BTreeMap<u32, (u32, MediaKind)>,
-}
-
-struct World {
-    engine: Engine,
-    network: Network,
-    /// By peer number.
-    guests: BTreeMap<u32, Guest>,
-    engine_due: Micros,
-    /// Packets lost on their way, by SSRC: to the server with the sender's number, from it with the receiver's.
-    lost: BTreeMap<(bool, u32, u32), u64>,
-    ended: Vec<u32>,
-    speakers: u64,
-}
 
 /// What a run comes to: equal only for equal runs.
 #[derive(PartialEq, Eq, Debug)]
@@ -73,56 +33,25 @@ struct Outcome {
     counters: Counters,
 }
 
-fn label(text: &str) -> Mid {
-    Label::new(text.as_bytes()).expect("short")
-}
-
-fn extensions() -> ExtensionMap {
-    let mut map = ExtensionMap::default();
-    for (id, extension) in [
-        (1, Extension::AudioLevel),
-        (2, Extension::AbsSendTime),
-        (3, Extension::TransportCc),
-        (4, Extension::Mid),
-        (10, Extension::Rid),
-        (11, Extension::RepairedRid),
-    ] {
-        map.set(extension, id);
+/// Everybody has a camera and a microphone. Every other guest sends two simulcast layers that only mid and rid tell apart; the rest
+/// signal their SSRCs.
+fn terms(peer: u32) -> Terms {
+    let simulcast = peer.is_multiple_of(2);
+    let encodings = if simulcast { vec![(900, 4_000), (1_800, 8_000)] } else { vec![(900, 4_000)] };
+    Terms {
+        microphone: Some(Microphone { frame_bytes: 80, level: 20 + peer as u8 }),
+        camera: Some(Camera {
+            codec: VideoCodec::Vp8,
+            scalability: Scalability::L1T1,
+            encodings,
+            rids: simulcast,
+            interval_us: 66_667,
+            ramp_us: 0,
+        }),
+        red: false,
+        audio_nack: false,
+        feedback: Feedback::TransportWide,
     }
-    map
-}
-
-fn formats(kind: MediaKind) -> Vec<Format> {
-    match kind {
-        MediaKind::Audio => {
-            vec![Format { codec: Codec::Opus, pt: OPUS, rtx_pt: None, nack: false, pli: false }]
-        }
-        MediaKind::Video => {
-            vec![Format { codec: Codec::Vp8, pt: VP8, rtx_pt: Some(VP8_RTX), nack: true, pli: true }]
-        }
-    }
-}
-
-fn keys(rng: &mut Rng, peer: u32) -> SrtpKeys {
-    let mut master = || MasterKey {
-        key: std::array::from_fn(|_| rng.next_u64() as u8),
-        salt: std::array::from_fn(|_| rng.next_u64() as u8),
-    };
-    let profile = [SrtpProfile::AeadAes256Gcm, SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmSha1_80];
-    SrtpKeys { profile: profile[peer as usize % 3], remote: master(), local: master() }
-}
-
-fn swapped(keys: &SrtpKeys) -> SrtpKeys {
-    SrtpKeys { profile: keys.profile, remote: keys.local.clone(), local: keys.remote.clone() }
-}
-
-/// Media SSRC of a publisher's layer; its retransmissions are one above.
-fn published_ssrc(peer: u32, kind: MediaKind, layer: u32) -> u32 {
-    100_000 + peer * 1_000 + layer * 10 + if kind == MediaKind::Video { 500 } else { 0 }
-}
-
-fn track_number(peer: u32, kind: MediaKind) -> u32 {
-    2 * peer + u32::from(kind == MediaKind::Video)
 }
 
 fn faulty(rng: &mut Rng) -> LinkConfig {
@@ -137,272 +66,6 @@ fn faulty(rng: &mut Rng) -> LinkConfig {
         reorder_ppm: rng.below(20_000) as u32,
         reorder_us: 1_000 + rng.below(15_000),
         duplicate_ppm: rng.below(10_000) as u32,
-    }
-}
-
-impl World {
-    fn new(seed: u64) -> Self {
-        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed, audio_streams_max: 8 };
-        Self {
-            engine: Engine::new(config),
-            network: Network::new(seed),
-            guests: BTreeMap::new(),
-            engine_due: Micros(0),
-            lost: BTreeMap::new(),
-            ended: Vec::new(),
-            speakers: 0,
-        }
-    }
-
-    fn command(&mut self, command: Command) {
-        let now = self.network.now();
-        self.engine.handle_command(now, command);
-        self.engine_due = now;
-    }
-
-    /// Somebody joins, publishes camera and microphone, and gets those of everybody in the meeting, as they get his.
-    fn join(&mut self, peer: u32, meeting: u64, rng: &mut Rng, links: [LinkConfig; 2]) {
-        let now = self.network.now();
-        let remote: SocketAddr = ([192, 0, 2, peer as u8], 40_000).into();
-        let path = Path { local: ([10, 0, 0, 1], 7_882).into(), remote };
-        self.network.connect(remote, links[0], links[1]);
-        let server_ice = IceCredentials {
-            ufrag: local_ufrag(CORE, PeerId(peer), 7),
-            pwd: format!("password of peer {peer:08}"),
-        };
-        let client_ice =
-            IceCredentials { ufrag: format!("guest{peer}"), pwd: "a password of the client".to_owned() };
-        let keys = keys(rng, peer);
-        let mut client = Client::new(ClientConfig {
-            room: meeting,
-            publisher: peer,
-            ice: client_ice.clone(),
-            security: Security::Keys(Box::new(swapped(&keys))),
-            suite: Suite::detect(),
-            seed: rng.next_u64(),
-        });
-        self.command(Command::OpenPeer(Box::new(OpenPeer {
-            peer: PeerId(peer),
-            meeting: MeetingId(meeting),
-            participant: ParticipantId(peer),
-            local: server_ice.clone(),
-            dtls: DtlsVersion::V12,
-            channels: &[],
-        })));
-        self.command(Command::RemotePeer(Box::new(RemotePeer {
-            peer: PeerId(peer),
-            ufrag: client_ice.ufrag,
-            fingerprint: Fingerprint([0; 32]),
-        })));
-        let kinds = [MediaKind::Audio, MediaKind::Video];
-        let sources = kinds.map(|kind| self.publish(peer, kind, &mut client, rng)).to_vec();
-        client.set_remote(now, &Remote { ice: server_ice, fingerprint: None });
-        self.guests.insert(peer, Guest { client, path, meeting, keys, sources, streams: BTreeMap::new() });
-        let others: Vec<u32> = self
-            .guests
-            .iter()
-            .filter(|(id, guest)| guest.meeting == meeting && **id != peer)
-            .map(|(id, _)| *id)
-            .collect();
-        for other in others {
-            for kind in [MediaKind::Audio, MediaKind::Video] {
-                self.subscribe(other, peer, kind);
-                self.subscribe(peer, other, kind);
-            }
-        }
-    }
-
-    /// Every other guest sends two simulcast layers that only mid and rid tell apart; the rest signal their SSRCs.
-    fn publish(&mut self, peer: u32, kind: MediaKind, client: &mut Client, rng: &mut Rng) -> SourceId {
-        let now = self.network.now();
-        let track = track_number(peer, kind);
-        let mid = label(&track.to_string());
-        let config = TrackConfig {
-            track,
-            mid: Some(mid),
-            pt: if kind == MediaKind::Audio { OPUS } else { VP8 },
-            rtx_pt: (kind == MediaKind::Video).then_some(VP8_RTX),
-            extensions: extensions(),
-            phase_us: rng.below(60_000),
-            frames_max: None,
-        };
-        let simulcast = kind == MediaKind::Video && peer.is_multiple_of(2);
-        let rids: &[&str] = if simulcast { &["l", "h"] } else { &[] };
-        let source = match kind {
-            MediaKind::Audio => {
-                let ssrc = Ssrc(published_ssrc(peer, kind, 0));
-                let level = 20 + peer as u8;
-                client.publish_audio(now, AudioConfig { track: config, ssrc, payload_bytes: 80, level })
-            }
-            MediaKind::Video => {
-                let encoding = |layer: usize| {
-                    let ssrc = published_ssrc(peer, kind, layer as u32);
-                    Encoding {
-                        ssrc: Ssrc(ssrc),
-                        rtx: Some(Ssrc(ssrc + 1)),
-                        rid: rids.get(layer).map(|rid| label(rid)),
-                        frame_bytes: 900 * (layer + 1),
-                        keyframe_bytes: 4_000 * (layer + 1),
-                    }
-                };
-                client.publish_video(
-                    now,
-                    VideoConfig {
-                        track: config,
-                        encodings: (0..rids.len().max(1)).map(encoding).collect(),
-                        frame_interval_us: 66_667,
-                        payload_bytes_max: 1_100,
-                        size_jitter_percent: 30,
-                    },
-                )
-            }
-        };
-        let ssrc = Ssrc(published_ssrc(peer, kind, 0));
-        let rtx = (kind == MediaKind::Video).then_some(Ssrc(ssrc.0 + 1));
-        self.command(Command::Publish(Box::new(Publish {
-            track: TrackId(track),
-            peer: PeerId(peer),
-            kind,
-            content: Content::Camera,
-            mid,
-            formats: formats(kind),
-            extensions: extensions(),
-            ssrcs: if simulcast { Vec::new() } else { vec![SignalledSsrc { ssrc, rtx, rid: None }] },
-            rids: rids.iter().map(|rid| label(rid)).collect(),
-        })));
-        source
-    }
-
-    fn subscribe(&mut self, receiver: u32, publisher: u32, kind: MediaKind) {
-        let number = receiver * 10_000 + track_number(publisher, kind) * 10;
-        let video = kind == MediaKind::Video;
-        let rtx = video.then_some(Ssrc(number + 1));
-        self.command(Command::Subscribe(Box::new(Subscribe {
-            stream: StreamId(number),
-            peer: PeerId(receiver),
-            track: TrackId(track_number(publisher, kind)),
-            mid: label(&format!("s{publisher}")),
-            ssrc: Ssrc(number),
-            rtx,
-            formats: formats(kind),
-            extensions: extensions(),
-        })));
-        let guest = self.guests.get_mut(&receiver).expect("joined");
-        guest.client.receive(ReceiveConfig {
-            ssrc: Ssrc(number),
-            rtx,
-            kind,
-            pt: if video { VP8 } else { OPUS },
-            rtx_pt: video.then_some(VP8_RTX),
-            transport_cc: Some(3),
-            nack: video,
-            expected: Some((publisher, track_number(publisher, kind))),
-        });
-        guest.streams.insert(number, (publisher, kind));
-    }
-
-    /// Runs until `end` of the virtual clock.
-    fn run(&mut self, end: Micros) {
-        let mut datagram = [0; TRANSMIT_BYTES_MIN];
-        let mut turns = 0_u64;
-        loop {
-            let clients = self.guests.values().map(|guest| guest.client.next_timeout()).min();
-            let next = self.network.next_arrival().min(self.engine_due).min(clients.unwrap_or(Micros::NEVER));
-            if next > end {
-                self.network.advance(end);
-                return;
-            }
-            self.network.advance(next);
-            let now = self.network.now();
-            turns += 1;
-            assert!(turns < 5_000_000, "time does not move at {now:?}");
-            let mut flush = self.engine_due <= now;
-            while let Some(mut arrival) = self.network.poll_arrival() {
-                if arrival.at_server {
-                    self.engine.handle_datagram(now, arrival.path, &mut arrival.bytes);
-                    flush = true;
-                } else if let Some(guest) = self.guests.values_mut().find(|guest| guest.path == arrival.path)
-                {
-                    guest.client.handle_datagram(now, &mut arrival.bytes);
-                }
-            }
-            for guest in self.guests.values_mut() {
-                if guest.client.next_timeout() <= now {
-                    guest.client.handle_timeout(now);
-                }
-                while let Some(bytes) = guest.client.poll_transmit(now, &mut datagram) {
-                    self.network.send_up(guest.path, &datagram[..bytes]);
-                }
-            }
-            if flush {
-                self.flush(now);
-            }
-            self.note_losses();
-        }
-    }
-
-    fn flush(&mut self, now: Micros) {
-        self.engine_due = self.engine.flush(now, &mut self.network.server());
-        while let Some(request) = self.engine.poll_assist() {
-            assert!(!matches!(request, AssistRequest::Datagram { .. }), "nobody speaks DTLS here");
-        }
-        while let Some(report) = self.engine.poll_report() {
-            match report {
-                // The path is there: the handshake is done in no time.
-                Report::PeerPath { peer } => {
-                    let keys = Box::new(self.guests[&peer.0].keys.clone());
-                    self.engine
-                        .handle_assist(now, AssistReply::Keys { peer, version: DtlsVersion::V12, keys });
-                    self.engine_due = now;
-                }
-                Report::PeerEnded { peer, .. } => self.ended.push(peer.0),
-                Report::Speakers { .. } => self.speakers += 1,
-                _ => {}
-            }
-        }
-    }
-
-    fn note_losses(&mut self) {
-        for loss in self.network.take_losses() {
-            if classify(&loss.bytes) != Protocol::Rtp {
-                continue;
-            }
-            let guest = self.guests.iter().find(|(_, guest)| guest.path == loss.path);
-            if let (Some((peer, _)), Some(ssrc)) = (guest, rtp::ssrc(&loss.bytes)) {
-                *self.lost.entry((loss.to_server, *peer, ssrc.0)).or_default() += 1;
-            }
-        }
-    }
-
-    fn mute_all(&mut self) {
-        for guest in self.guests.values_mut() {
-            for source in &guest.sources {
-                guest.client.set_muted(*source, true);
-            }
-        }
-    }
-
-    fn leave(&mut self, peer: u32) {
-        self.command(Command::ClosePeer { peer: PeerId(peer) });
-        if let Some(guest) = self.guests.remove(&peer) {
-            self.network.disconnect(guest.path.remote);
-        }
-    }
-
-    /// Packets of a track that were lost on the way to the server, all layers.
-    fn lost_up(&self, publisher: u32, kind: MediaKind) -> u64 {
-        (0..3)
-            .filter_map(|layer| self.lost.get(&(true, publisher, published_ssrc(publisher, kind, layer))))
-            .sum()
-    }
-
-    fn has_reordered(&self, receiver: u32) -> bool {
-        let remote = self.guests[&receiver].path.remote;
-        self.network.counts(remote).is_some_and(|(_, down)| down.reordered > 0)
-    }
-
-    fn lost_down(&self, receiver: u32, ssrc: u32) -> u64 {
-        self.lost.get(&(false, receiver, ssrc)).copied().unwrap_or(0)
     }
 }
 
@@ -471,7 +134,7 @@ fn judge_stream(name: &str, world: &World, peer: u32, ssrc: Ssrc, reception: &Re
 /// Six in one room, one of them late, three in another; the second of the six leaves in the middle.
 fn run(seed: u64, perfect: bool) -> Outcome {
     let mut rng = Rng::new(seed);
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, 8);
     if seed.is_multiple_of(3) {
         // A backend that takes few datagrams per turn loses nothing either.
         world.network.set_buffers(7);
@@ -481,11 +144,13 @@ fn run(seed: u64, perfect: bool) -> Outcome {
     };
     for (peer, meeting) in [(1, 10), (2, 10), (3, 10), (4, 10), (5, 10), (7, 20), (8, 20), (9, 20)] {
         let links = links(&mut rng);
-        world.join(peer, meeting, &mut rng, links);
+        world.join(peer, meeting, terms(peer), &mut rng, links);
+        world.meet(peer);
     }
     world.run(Micros(LATE_JOIN_US));
     let late = links(&mut rng);
-    world.join(6, 10, &mut rng, late);
+    world.join(6, 10, terms(6), &mut rng, late);
+    world.meet(6);
     world.run(Micros(PLAY_US * 3 / 4));
     let gone = world.guests[&2].streams.len();
     world.leave(2);

@@ -19,7 +19,7 @@ struct Scalar {
     read: fn(&Counters) -> u64,
 }
 
-const SCALARS: [Scalar; 10] = [
+const SCALARS: [Scalar; 13] = [
     Scalar {
         name: "kaigi_packets_received_total",
         help: "Datagrams received, of every protocol.",
@@ -49,6 +49,24 @@ const SCALARS: [Scalar; 10] = [
         help: "RTP packets retransmitted to subscribers.",
         kind: MetricType::COUNTER,
         read: |c| c.packets_retransmitted,
+    },
+    Scalar {
+        name: "kaigi_packets_padding_total",
+        help: "RTP packets sent to subscribers only to find out what their links carry.",
+        kind: MetricType::COUNTER,
+        read: |c| c.packets_padding,
+    },
+    Scalar {
+        name: "kaigi_keyframes_replayed_total",
+        help: "Streams that began with a keyframe still remembered instead of asking for one.",
+        kind: MetricType::COUNTER,
+        read: |c| c.keyframes_replayed,
+    },
+    Scalar {
+        name: "kaigi_feedback_refused_total",
+        help: "Transport-wide feedback about packets never sent or at impossible times.",
+        kind: MetricType::COUNTER,
+        read: |c| c.feedback_refused,
     },
     Scalar {
         name: "kaigi_keyframe_requests_total",

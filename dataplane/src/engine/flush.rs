@@ -20,6 +20,7 @@ impl Engine {
     pub(super) fn run(&mut self, now: Micros, buffers: &mut impl SendBuffers) -> Micros {
         self.run_timers(now, buffers);
         let full = self.send_outbox(buffers).is_err() || self.send_queues(now, buffers).is_err();
+        self.counters.keyframes_replayed = self.rooms.keyframes_replayed();
         if self.state == State::Stopping {
             self.state = State::Stopped;
             self.reports.state(Report::Stopped);

@@ -63,6 +63,7 @@ impl Rooms {
             }
             if role == Role::RunStart {
                 stream.rewrite.begin(run_start(track, stream, &arrived));
+                self.keyframes_replayed += u64::from(!began);
                 began = true;
             }
         }

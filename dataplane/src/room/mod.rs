@@ -94,6 +94,8 @@ pub struct Rooms {
     ntp_offset_us: u64,
     /// Audio streams for each receiver in a meeting with more voices.
     audio_streams_max: u8,
+    /// Streams that began with a remembered keyframe.
+    keyframes_replayed: u64,
 }
 
 struct Meeting {
@@ -190,6 +192,7 @@ impl Rooms {
             seed,
             ntp_offset_us,
             audio_streams_max,
+            keyframes_replayed: 0,
         }
     }
 
@@ -335,6 +338,12 @@ impl Rooms {
     /// A meeting that began to hear voices: its table index.
     pub fn poll_listening(&mut self) -> Option<usize> {
         self.listening.pop()
+    }
+
+    /// Streams that began with a remembered keyframe, since boot.
+    #[must_use]
+    pub const fn keyframes_replayed(&self) -> u64 {
+        self.keyframes_replayed
     }
 
     /// How many meetings there are.

@@ -13,6 +13,8 @@ use dataplane::command::{
     Command, IceCredentials, OpenPeer, Publish, RemotePeer, Report, SignalledSsrc, Subscribe,
 };
 use kernels::Suite;
+use tools::client::codec::VideoCodec;
+use tools::client::codec::scalability::Scalability;
 use tools::client::dtls::Identity;
 use tools::client::receiver::ReceiveConfig;
 use tools::client::source::{AudioConfig, Encoding, TrackConfig, VideoConfig};
@@ -145,9 +147,13 @@ impl<'a> Plan<'a> {
                 ssrc: Ssrc(SUBSCRIBED + publisher),
                 rtx: self.rtx(SUBSCRIBED_RTX + publisher),
                 kind: self.kind(),
+                codec: VideoCodec::Vp8,
                 pt: PT,
                 rtx_pt: self.format().rtx_pt,
+                red_pt: None,
                 transport_cc: Some(TRANSPORT_CC),
+                abs_send_time: None,
+                dependency: None,
                 nack: self.options.kind == Kind::Video,
                 expected: Some((publisher, publisher)),
             });
@@ -170,7 +176,8 @@ impl<'a> Plan<'a> {
         let ssrc = Ssrc(PUBLISHED + number);
         match self.options.kind {
             Kind::Audio => {
-                client.publish_audio(now, AudioConfig { track, ssrc, payload_bytes, level: 30 });
+                let audio = AudioConfig { track, ssrc, payload_bytes, level: 30, red_pt: None, nack: false };
+                client.publish_audio(now, audio);
             }
             Kind::Video => {
                 let frame_bytes = payload_bytes * self.options.burst as usize;
@@ -184,7 +191,11 @@ impl<'a> Plan<'a> {
                 };
                 let video = VideoConfig {
                     track,
+                    codec: VideoCodec::Vp8,
+                    scalability: Scalability::L1T1,
                     encodings: vec![encoding],
+                    size: (640, 360),
+                    ramp_us: 0,
                     frame_interval_us: interval_us,
                     payload_bytes_max: payload_bytes,
                     size_jitter_percent: 0,

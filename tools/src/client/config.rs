@@ -37,6 +37,18 @@ pub struct ClientConfig {
     pub seed: u64,
 }
 
+/// What the server is told about the path to us, beside receiver reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Feedback {
+    /// When each packet came: browsers.
+    #[default]
+    TransportWide,
+    /// What the path is believed to carry: older clients.
+    Remb,
+    /// Nothing.
+    ReportsOnly,
+}
+
 /// The server's side of the transport, as its description says.
 #[derive(Clone)]
 pub struct Remote {

@@ -8,10 +8,27 @@ use dataplane::base::time::Micros;
 use dataplane::wire::rtcp::RtcpWriter;
 use dataplane::wire::rtcp::twcc::{DELTA_TICK_US, REFERENCE_TICK_US, Status};
 
+use super::rates::Rates;
+
 /// Arrivals that wait for the next report; more are forgotten.
 const ARRIVALS_MAX: usize = 2_048;
+/// What one feedback is reckoned to cost: 68 bytes.
+const FEEDBACK_BITS: u64 = 68 * 8;
+const INTERVAL_US_MIN: u64 = 50_000;
+const INTERVAL_US_MAX: u64 = 250_000;
+/// The received rate is that of this time.
+const WINDOW_US: u64 = 1_000_000;
 /// Numbers in one feedback packet: 512 deltas of two bytes still fit a datagram.
 const STATUSES_MAX: usize = 400;
+
+/// How often feedback goes out: as often as 5 % of the received rate pays for, as in libwebrtc's `RemoteEstimatorProxy`.
+pub(super) fn interval_us(now: Micros, rates: &Rates) -> u64 {
+    let received_bps = rates.mean_bps(Micros(now.0.saturating_sub(WINDOW_US)), now);
+    (FEEDBACK_BITS * 1_000_000 * 20)
+        .checked_div(received_bps)
+        .unwrap_or(u64::MAX)
+        .clamp(INTERVAL_US_MIN, INTERVAL_US_MAX)
+}
 
 /// Arrivals since the last feedback.
 #[derive(Default)]
@@ -149,6 +166,16 @@ mod tests {
         arrivals.write(Ssrc(1), &mut statuses, &mut writer);
         let bytes = writer.bytes();
         assert_eq!(read(&buffer[..bytes]), [(4, None), (5, Some(1_700_000))]);
+    }
+
+    #[test]
+    fn feedback_comes_more_often_the_more_is_received() {
+        let every_us = |bytes: usize| {
+            let mut rates = Rates::default();
+            (0..10).for_each(|step| rates.insert(Micros(step * 100_000), bytes));
+            interval_us(Micros(1_000_000), &rates)
+        };
+        assert_eq!([0, 100, 1_000, 3_000].map(every_us), [250_000, 250_000, 136_000, 50_000]);
     }
 
     #[test]

@@ -5,24 +5,27 @@
 //! Promises: time, bytes and the seed are arguments, so with injected keys the same inputs give the same outputs; every
 //! packet is authenticated; nothing is believed that the server did not protect.
 //! Not here: sockets and addresses (the driver sends what [`Client::poll_transmit`] writes), signalling (`signalling`),
-//! codecs and congestion control: a source keeps its configured rate.
+//! codecs and congestion control of what is sent: a source keeps its configured rate.
 //!
 //! A driver's loop: [`Client::handle_datagram`] for each received datagram, [`Client::handle_timeout`] when
 //! [`Client::next_timeout`] is due, then [`Client::poll_transmit`] until it answers `None`.
 
+pub mod codec;
 mod config;
 pub mod delay;
 pub mod dtls;
 mod feedback;
 mod ice;
 mod offer;
+pub mod rates;
 pub mod receiver;
+mod red;
+mod remb;
 mod reports;
 pub mod source;
 mod srtp;
 pub mod stamp;
 mod statistics;
-mod vp8;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -32,16 +35,19 @@ use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
 use dataplane::command::IceCredentials;
 use dataplane::wire::demux::{Protocol, classify};
+use dataplane::wire::ext::{AbsSendTime, parse_transport_cc};
 use dataplane::wire::rtcp::twcc::Status;
 use dataplane::wire::rtcp::{self, RtcpEvent, RtcpWriter};
 use dataplane::wire::rtp::RtpHeader;
 use kernels::Suite;
 
-pub use config::{ClientConfig, ClientError, ClientState, Remote, Security};
+pub use config::{ClientConfig, ClientError, ClientState, Feedback, Remote, Security};
 use dtls::{Handshake, Identity};
 use feedback::Arrivals;
 use ice::Agent;
-use receiver::{ReceiveConfig, Receiver, Reception};
+use rates::Rates;
+use receiver::{Arrived, ReceiveConfig, Receiver, Reception};
+use remb::Estimate;
 use source::{AudioConfig, Pending, Source, SourceStatistics, VideoConfig};
 use srtp::Pair;
 pub use statistics::ClientStatistics;
@@ -52,8 +58,8 @@ pub const TRANSMIT_BYTES_MIN: usize = 1_500;
 const RTCP_BYTES_MAX: usize = 1_200;
 /// Receiver and sender reports.
 const REPORT_INTERVAL_US: u64 = 1_000_000;
-/// Transport-wide feedback while packets arrive.
-const TWCC_INTERVAL_US: u64 = 100_000;
+/// REMB while packets arrive.
+const REMB_INTERVAL_US: u64 = 1_000_000;
 
 enum Keys {
     /// Waits for the server's description, then makes the handshake.
@@ -90,7 +96,11 @@ pub struct Client {
     records: VecDeque<Box<[u8]>>,
     pending: VecDeque<Pending>,
     next_transport_seq: Seq,
+    feedback: Feedback,
     arrivals: Arrivals,
+    estimate: Estimate,
+    next_remb: Micros,
+    rates: Rates,
     /// The SSRC of our reports when we send no media.
     report_ssrc: Ssrc,
     next_report: Micros,
@@ -131,7 +141,11 @@ impl Client {
             records: VecDeque::new(),
             pending: VecDeque::new(),
             next_transport_seq,
+            feedback: Feedback::default(),
             arrivals: Arrivals::default(),
+            estimate: Estimate::default(),
+            next_remb: Micros::NEVER,
+            rates: Rates::default(),
             report_ssrc,
             next_report: Micros::NEVER,
             next_twcc: Micros::NEVER,
@@ -206,6 +220,26 @@ impl Client {
         }
     }
 
+    /// Silence of an audio track: discontinuous transmission, a packet every 400 ms.
+    pub fn set_silent(&mut self, source: SourceId, silent: bool) {
+        if let Some(source) = self.sources.get_mut(source.0) {
+            source.set_silent(silent);
+        }
+    }
+
+    /// Pauses or resumes one layer of a track: a simulcast layer, or a spatial layer of its only encoding with all above it. What
+    /// resumes begins with a keyframe.
+    pub fn set_layer_active(&mut self, source: SourceId, layer: u8, active: bool) {
+        if let Some(source) = self.sources.get_mut(source.0) {
+            source.set_layer_active(layer, active);
+        }
+    }
+
+    /// What the server is told about the path to us, from now on.
+    pub const fn set_feedback(&mut self, feedback: Feedback) {
+        self.feedback = feedback;
+    }
+
     /// Makes the next frame of a track a keyframe on every layer.
     pub fn send_keyframe(&mut self, source: SourceId) {
         if let Some(source) = self.sources.get_mut(source.0) {
@@ -257,6 +291,7 @@ impl Client {
     pub fn handle_datagram(&mut self, now: Micros, bytes: &mut [u8]) {
         self.statistics.datagrams_received += 1;
         self.statistics.bytes_received += bytes.len() as u64;
+        self.rates.insert(now, bytes.len());
         match classify(bytes) {
             Protocol::Stun => {
                 if self.agent.handle_datagram(now, bytes) && self.state == ClientState::Checking {
@@ -319,7 +354,7 @@ impl Client {
         if !self.pending.is_empty() {
             return Micros(0);
         }
-        next = next.min(self.next_report);
+        next = next.min(self.next_report).min(self.next_remb);
         if !self.arrivals.is_empty() {
             next = next.min(self.next_twcc);
         }
@@ -369,6 +404,17 @@ impl Client {
     #[must_use]
     pub fn reception(&self, ssrc: Ssrc) -> Option<&Reception> {
         self.receptions().find(|(other, _)| *other == ssrc).map(|(_, reception)| reception)
+    }
+
+    /// Counts what is due by `now`, such as audio that was to be played: call it before streams are judged.
+    pub fn settle(&mut self, now: Micros) {
+        self.receivers.iter_mut().for_each(|receiver| receiver.settle(now));
+    }
+
+    /// Bytes received over time, of every protocol.
+    #[must_use]
+    pub const fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     /// Packets that are missing and may still come, over all streams.
@@ -424,7 +470,10 @@ impl Client {
         self.state = ClientState::Ready;
         self.statistics.ready = Some(now);
         self.next_report = now.after_us(REPORT_INTERVAL_US / 2 + self.rng.below(REPORT_INTERVAL_US));
-        self.next_twcc = now.after_us(TWCC_INTERVAL_US);
+        self.next_twcc = now;
+        if self.feedback == Feedback::Remb {
+            self.next_remb = now.after_us(REMB_INTERVAL_US);
+        }
         self.sources.iter_mut().for_each(|source| source.start(now));
     }
 
@@ -454,27 +503,48 @@ impl Client {
         };
         let receiver = &mut self.receivers[index];
         let config = *receiver.config();
-        let transport_seq = config.transport_cc.and_then(|id| header.elements(packet).find(id));
-        if let Some(seq) = transport_seq.and_then(dataplane::wire::ext::parse_transport_cc) {
-            self.arrivals.insert(now, seq, config.ssrc);
+        let extension = |id: Option<u8>| id.and_then(|id| header.elements(packet).find(id));
+        match self.feedback {
+            Feedback::TransportWide => {
+                if let Some(seq) = extension(config.transport_cc).and_then(parse_transport_cc) {
+                    self.arrivals.insert(now, seq, config.ssrc);
+                }
+            }
+            Feedback::Remb => {
+                if let Some(sent) = extension(config.abs_send_time).and_then(AbsSendTime::parse) {
+                    self.estimate.insert(now, sent.0, packet.len());
+                }
+            }
+            Feedback::ReportsOnly => {}
         }
         self.statistics.rtp_received += 1;
         let payload = &packet[header.payload()];
-        let (timestamp, marker) = (header.timestamp, header.marker);
+        let mut arrived = Arrived {
+            seq: header.seq,
+            pt: header.pt.0,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            payload,
+            dependency: extension(config.dependency),
+            retransmission: false,
+        };
         if header.ssrc == config.ssrc {
-            if header.pt.0 != config.pt {
+            if ![Some(config.pt), config.red_pt].contains(&Some(header.pt.0)) {
                 receiver.reception.wrong_pt += 1;
             } else if payload.is_empty() {
                 self.statistics.padding += 1;
+                receiver.handle_padding(now, header.seq);
             } else {
-                receiver.handle_packet(now, header.seq, timestamp, marker, payload, false);
+                receiver.handle_packet(now, &arrived);
             }
         } else if Some(header.pt.0) != config.rtx_pt {
             receiver.reception.wrong_pt += 1;
         } else if let [high, low, payload @ ..] = payload {
             // RFC 4588 section 4: the original sequence number, then the original payload.
-            let seq = Seq(u16::from_be_bytes([*high, *low]));
-            receiver.handle_packet(now, seq, timestamp, marker, payload, true);
+            arrived.seq = Seq(u16::from_be_bytes([*high, *low]));
+            arrived.payload = payload;
+            arrived.retransmission = true;
+            receiver.handle_packet(now, &arrived);
         } else {
             self.statistics.padding += 1;
         }
@@ -588,8 +658,14 @@ impl Client {
         if now >= self.next_twcc && !self.arrivals.is_empty() {
             self.arrivals.write(self.report_ssrc, &mut self.statuses, &mut writer);
             if self.arrivals.is_empty() {
-                self.next_twcc = now.after_us(TWCC_INTERVAL_US);
+                self.next_twcc = now.after_us(feedback::interval_us(now, &self.rates));
             }
+        }
+        if now >= self.next_remb {
+            self.next_remb = now.after_us(REMB_INTERVAL_US);
+            let ssrcs: Vec<Ssrc> =
+                self.receivers.iter().map(|receiver| receiver.config().ssrc).take(64).collect();
+            let _ = writer.remb(self.report_ssrc, self.estimate.bps(), &ssrcs);
         }
         for receiver in &mut self.receivers {
             if now < receiver.next_request() {

@@ -1,14 +1,16 @@
 //! What every synthetic payload carries: who sent it, in which room, which packet of which frame it is, and when it left.
 //!
 //! Path: written by `source` into each packet before it is sealed, read by `receiver` after it was opened. It lets a test say
-//! "nobody hears a foreign room" and measure delay without a side channel.
-//! Promises: 48 bytes, then a fill that follows from them, so that a forwarder that mixes, shifts or truncates payloads is
+//! "nobody hears a foreign room", judge whether what arrived can be decoded, and measure delay without a side channel.
+//! Promises: 56 bytes, then a fill that follows from them, so that a forwarder that mixes, shifts or truncates payloads is
 //! caught although each packet authenticates. Not here: codec descriptors, which precede the stamp.
 
 use dataplane::base::time::Micros;
 
 /// Bytes of a stamp: the smallest synthetic payload.
-pub const STAMP_BYTES: usize = 48;
+pub const STAMP_BYTES: usize = 56;
+/// What the check covers: everything in front of it.
+const CHECK_AT: usize = 48;
 
 const MAGIC: u32 = 0x6b61_6967;
 
@@ -29,8 +31,16 @@ pub struct Stamp {
     pub packet_count: u16,
     /// Simulcast layer, 0 is the lowest.
     pub layer: u8,
-    /// Whether the frame is a keyframe.
+    /// Whether the frame is a keyframe, or of a higher spatial layer of one.
     pub keyframe: bool,
+    /// Spatial layer within the encoding; 0 without SVC.
+    pub spatial: u8,
+    /// Temporal layer; 0 without temporal layers.
+    pub temporal: u8,
+    /// The frame refers to the spatial layer below it in the same picture.
+    pub inter_layer: bool,
+    /// The earlier frames of its encoding and spatial layer that it refers to: how many frame numbers back; 0 is none.
+    pub refers: [u16; 2],
     /// When the packet first left the client.
     pub sent: Micros,
 }
@@ -60,11 +70,16 @@ impl Stamp {
         head[24..26].copy_from_slice(&self.packet.to_be_bytes());
         head[26..28].copy_from_slice(&self.packet_count.to_be_bytes());
         head[28] = self.layer;
-        head[29] = u8::from(self.keyframe);
+        head[29] = u8::from(self.keyframe) | u8::from(self.inter_layer) << 1;
         head[30..32].copy_from_slice(&(bytes as u16).to_be_bytes());
         head[32..40].copy_from_slice(&self.sent.0.to_be_bytes());
-        let check = digest(&head[..40]);
-        head[40..48].copy_from_slice(&check.to_be_bytes());
+        head[40] = self.spatial;
+        head[41] = self.temporal;
+        head[42..44].fill(0);
+        head[44..46].copy_from_slice(&self.refers[0].to_be_bytes());
+        head[46..48].copy_from_slice(&self.refers[1].to_be_bytes());
+        let check = digest(&head[..CHECK_AT]);
+        head[CHECK_AT..].copy_from_slice(&check.to_be_bytes());
         let (words, rest) = fill.as_chunks_mut::<8>();
         for (index, word) in words.iter_mut().enumerate() {
             *word = fill_word(check, index);
@@ -82,9 +97,9 @@ impl Stamp {
         if u32::from_be_bytes(array(head, 0)) != MAGIC {
             return Err(StampError::Missing);
         }
-        let check = digest(&head[..40]);
+        let check = digest(&head[..CHECK_AT]);
         let bytes = u16::from_be_bytes(array(head, 30));
-        if check != u64::from_be_bytes(array(head, 40)) || usize::from(bytes) != payload.len() {
+        if check != u64::from_be_bytes(array(head, CHECK_AT)) || usize::from(bytes) != payload.len() {
             return Err(StampError::Corrupt);
         }
         let (words, rest) = fill.as_chunks::<8>();
@@ -104,17 +119,21 @@ impl Stamp {
             packet_count: u16::from_be_bytes(array(head, 26)),
             layer: head[28],
             keyframe: head[29] & 1 != 0,
+            spatial: head[40],
+            temporal: head[41],
+            inter_layer: head[29] & 2 != 0,
+            refers: [u16::from_be_bytes(array(head, 44)), u16::from_be_bytes(array(head, 46))],
             sent: Micros(u64::from_be_bytes(array(head, 32))),
         })
     }
 
-    /// A hash of what the packet is, without when it left or whether its frame answered a keyframe request: equal in two runs
-    /// that send the same content at different times.
+    /// A hash of what the packet is, without when it left or what its frame refers to, which follows from keyframe requests:
+    /// equal in two runs that send the same content at different times.
     #[must_use]
     pub fn content_hash(&self) -> u64 {
         let place = u64::from(self.frame) << 32 | u64::from(self.packet) << 16 | u64::from(self.packet_count);
         let owner = u64::from(self.publisher) << 32 | u64::from(self.track);
-        mix(mix(mix(self.room, owner), place), u64::from(self.layer))
+        mix(mix(mix(self.room, owner), place), u64::from(self.layer) | u64::from(self.spatial) << 8)
     }
 }
 
@@ -156,6 +175,10 @@ mod tests {
             packet_count: 12,
             layer: 2,
             keyframe: true,
+            spatial: 1,
+            temporal: 2,
+            inter_layer: true,
+            refers: [4, 700],
             sent: Micros(1_234_567),
         }
     }
@@ -195,6 +218,7 @@ mod tests {
             Stamp { packet: 1, ..one },
             Stamp { packet_count: 1, ..one },
             Stamp { layer: 1, ..one },
+            Stamp { spatial: 0, ..one },
         ] {
             assert_ne!(one.content_hash(), other.content_hash());
         }

@@ -1,5 +1,7 @@
 //! Two clients joined by a relay that answers ICE and passes media and feedback on as it came.
 
+use super::codec::VideoCodec;
+use super::codec::scalability::Scalability;
 use super::source::{Encoding, TrackConfig};
 use super::*;
 use dataplane::base::handoff::MasterKey;
@@ -28,6 +30,7 @@ fn extensions() -> ExtensionMap {
     map.set(Extension::AudioLevel, 2);
     map.set(Extension::TransportCc, 3);
     map.set(Extension::AbsSendTime, 4);
+    map.set(Extension::DependencyDescriptor, 5);
     map
 }
 
@@ -41,6 +44,21 @@ struct End {
     relay: Pair,
 }
 
+/// What is published.
+#[derive(Clone, Copy)]
+struct Media {
+    codec: VideoCodec,
+    scalability: Scalability,
+    red_pt: Option<u8>,
+    audio_nack: bool,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self { codec: VideoCodec::Vp8, scalability: Scalability::L1T1, red_pt: None, audio_nack: false }
+    }
+}
+
 struct World {
     ends: [End; 2],
     rng: Rng,
@@ -49,8 +67,12 @@ struct World {
 }
 
 impl World {
-    /// End 0 publishes audio and video, end 1 receives both.
+    /// End 0 publishes audio and VP8 video, end 1 receives both.
     fn new(seed: u64, room_of_receiver: u64) -> Self {
+        Self::with(seed, room_of_receiver, Media::default())
+    }
+
+    fn with(seed: u64, room_of_receiver: u64, media: Media) -> Self {
         let ends = [0_u8, 1].map(|number| {
             let keys = keys(10 * number + 1);
             let relay = Pair::new(Suite::detect(), &swapped(&keys));
@@ -69,8 +91,14 @@ impl World {
         });
         let mut world = Self { ends, rng: Rng::new(seed), loss_ppm: 0, now: Micros(0) };
         let [publisher, receiver] = &mut world.ends;
-        let audio =
-            AudioConfig { track: track(1, b"0", 111, None), ssrc: AUDIO, payload_bytes: 100, level: 30 };
+        let audio = AudioConfig {
+            track: track(1, b"0", 111, None),
+            ssrc: AUDIO,
+            payload_bytes: 100,
+            level: 30,
+            red_pt: media.red_pt,
+            nack: media.audio_nack,
+        };
         publisher.client.publish_audio(Micros(0), audio);
         let encoding = Encoding {
             ssrc: VIDEO,
@@ -83,7 +111,11 @@ impl World {
             Micros(0),
             VideoConfig {
                 track: track(2, b"1", 96, Some(97)),
+                codec: media.codec,
+                scalability: media.scalability,
                 encodings: vec![encoding],
+                size: (640, 360),
+                ramp_us: 0,
                 frame_interval_us: 33_333,
                 payload_bytes_max: 1_100,
                 size_jitter_percent: 20,
@@ -93,10 +125,14 @@ impl World {
             ssrc,
             rtx,
             kind,
+            codec: media.codec,
             pt,
             rtx_pt,
+            red_pt: media.red_pt,
             transport_cc: Some(3),
-            nack: kind == MediaKind::Video,
+            abs_send_time: Some(4),
+            dependency: (media.codec != VideoCodec::Vp8).then_some(5),
+            nack: kind == MediaKind::Video || media.audio_nack,
             expected: None,
         };
         receiver.client.receive(receive(AUDIO, None, MediaKind::Audio, 111, None));
@@ -217,6 +253,141 @@ fn what_nack_cannot_repair_brings_a_keyframe() {
     assert!(reception.lost > 0);
     assert!(reception.keyframes >= 2, "a request followed the loss");
     assert!(world.ends[0].client.statistics().keyframe_requests >= 1);
+}
+
+const LAYERED: [Media; 7] = {
+    const fn media(codec: VideoCodec, scalability: Scalability) -> Media {
+        Media { codec, scalability, red_pt: Some(63), audio_nack: true }
+    }
+    [
+        media(VideoCodec::Vp8, Scalability::L1T2),
+        media(VideoCodec::Vp8, Scalability::L1T3),
+        media(VideoCodec::Vp9 { flexible: true }, Scalability::L3T3),
+        media(VideoCodec::Vp9 { flexible: true }, Scalability::L3T3_KEY),
+        media(VideoCodec::Vp9 { flexible: false }, Scalability::L1T3),
+        media(VideoCodec::Av1, Scalability::L3T3),
+        media(VideoCodec::Av1, Scalability::L1T3),
+    ]
+};
+
+#[test]
+fn every_codec_and_mode_is_decoded_whole() {
+    for media in LAYERED {
+        let name = format!("{:?} {:?}", media.codec, media.scalability);
+        let mut world = World::with(7, 1, media);
+        world.run(Micros(3_000_000));
+        world.ends[0].client.send_keyframe(SourceId(1));
+        world.run(Micros(5_000_000));
+        let source = *world.ends[0].client.source(SourceId(1)).expect("video is the second source");
+        let reception = world.reception(VIDEO);
+        assert_eq!(
+            (reception.packets, reception.content_hash),
+            (source.packets, source.content_hash),
+            "{name}"
+        );
+        assert_eq!(reception.decoded_frames, u64::from(source.frames), "{name}");
+        let counts =
+            [reception.undecodable_frames, reception.skipped_frames, reception.freezes, reception.corrupt];
+        assert_eq!(counts, [0; 4], "{name}");
+        let faults = [reception.discontinuities, reception.backward_timestamps, reception.descriptor_errors];
+        assert_eq!(faults, [0; 3], "{name}");
+        assert_eq!(reception.keyframes, 2, "{name}");
+        for spatial in 0..media.scalability.spatial_layers {
+            for temporal in 0..media.scalability.temporal_layers {
+                let packets = reception.layer_packets[usize::from(spatial)][usize::from(temporal)];
+                assert!(packets > 10, "{name}: layer {spatial} {temporal}: {packets}");
+            }
+        }
+        let statistics = world.ends[1].client.statistics();
+        assert_eq!((statistics.malformed, statistics.unknown_ssrc), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn losses_are_repaired_or_explained_in_every_mode() {
+    for media in LAYERED {
+        let name = format!("{:?} {:?}", media.codec, media.scalability);
+        let mut world = World::with(8, 1, media);
+        world.loss_ppm = 50_000;
+        world.run(Micros(10_000_000));
+        let end = world.now;
+        world.ends[1].client.settle(end);
+        let source = *world.ends[0].client.source(SourceId(1)).expect("video is the second source");
+        let video = world.reception(VIDEO);
+        assert!(video.decoded_frames * 10 > u64::from(source.frames) * 9, "{name}: {}", video.decoded_frames);
+        assert_eq!((video.unexplained_frames, video.descriptor_errors), (0, 0), "{name}");
+        let audio = world.reception(AUDIO);
+        // One in twenty is lost; its repetition or a repair comes in time.
+        assert!(
+            audio.played_frames > 450 && audio.concealed_frames <= 2,
+            "{name}: {}",
+            audio.concealed_frames
+        );
+        assert_eq!((audio.corrupt, audio.unstamped, audio.wrong_pt), (0, 0, 0), "{name}");
+    }
+}
+
+#[test]
+fn a_paused_layer_sends_nothing_and_returns_with_a_keyframe() {
+    for media in [LAYERED[1], LAYERED[2], LAYERED[5]] {
+        let name = format!("{:?} {:?}", media.codec, media.scalability);
+        let layered = media.scalability.spatial_layers > 1;
+        let layer = u8::from(layered);
+        let mut world = World::with(9, 1, media);
+        world.run(Micros(2_000_000));
+        world.ends[0].client.set_layer_active(SourceId(1), layer, false);
+        world.run(Micros(2_500_000));
+        let before = world.reception(VIDEO).clone();
+        world.run(Micros(4_000_000));
+        let paused = world.reception(VIDEO).clone();
+        assert_eq!(
+            paused.layer_packets[usize::from(layer)..],
+            before.layer_packets[usize::from(layer)..],
+            "{name}"
+        );
+        assert_eq!(paused.packets > before.packets, layered, "{name}: the layers below go on");
+        assert_eq!(paused.keyframes, 1, "{name}");
+        world.ends[0].client.set_layer_active(SourceId(1), layer, true);
+        world.run(Micros(5_000_000));
+        let resumed = world.reception(VIDEO);
+        assert!(
+            resumed.layer_packets[usize::from(layer)] > paused.layer_packets[usize::from(layer)],
+            "{name}"
+        );
+        assert_eq!(resumed.keyframes, 2, "{name}");
+        assert_eq!((resumed.undecodable_frames, resumed.discontinuities), (0, 0), "{name}");
+        assert_eq!(resumed.freezes, u64::from(!layered), "{name}");
+    }
+}
+
+#[test]
+fn silence_is_sent_now_and_then_and_is_no_loss() {
+    let mut world = World::with(10, 1, LAYERED[0]);
+    world.run(Micros(1_000_000));
+    world.ends[0].client.set_silent(SourceId(0), true);
+    world.run(Micros(5_000_000));
+    let quiet = world.reception(AUDIO).packets;
+    assert!((55..65).contains(&quiet), "{quiet}");
+    world.ends[0].client.set_silent(SourceId(0), false);
+    world.run(Micros(6_000_000));
+    let end = world.now;
+    world.ends[1].client.settle(end);
+    let audio = world.reception(AUDIO);
+    assert!(audio.played_frames >= quiet + 40, "{}", audio.played_frames);
+    assert_eq!((audio.concealed_frames, audio.corrupt, audio.discontinuities), (0, 0, 0));
+}
+
+#[test]
+fn clients_without_transport_wide_feedback_send_remb_or_nothing() {
+    for (feedback, rembs) in [(Feedback::Remb, 4..=6), (Feedback::ReportsOnly, 0..=0)] {
+        let mut world = World::new(11, 1);
+        world.ends[1].client.set_feedback(feedback);
+        world.run(Micros(5_000_000));
+        let statistics = world.ends[0].client.statistics();
+        assert_eq!(statistics.twcc_received, 0);
+        assert!(rembs.contains(&statistics.remb_received), "{}", statistics.remb_received);
+        assert!(statistics.report_blocks >= 4);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use dataplane::base::handoff::Fingerprint;
 use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
 use dataplane::command::IceCredentials;
 
+use crate::client::codec::VideoCodec;
 use crate::client::receiver::ReceiveConfig;
 
 /// Extensions we offer and accept, with the identifiers of our offers.
@@ -139,14 +140,19 @@ pub fn receive(section: &Section) -> Option<ReceiveConfig> {
     let ssrc = section.ssrcs.first()?;
     let wanted = |codec: Codec| matches!(codec, Codec::Opus | Codec::Vp8);
     let format = section.formats.iter().map(|offered| offered.format).find(|format| wanted(format.codec))?;
-    let transport_cc = section.extensions.iter().find(|e| e.extension == Extension::TransportCc);
+    let extension =
+        |wanted: Extension| section.extensions.iter().find(|e| e.extension == wanted).map(|e| e.id);
     Some(ReceiveConfig {
         ssrc: ssrc.ssrc,
         rtx: ssrc.rtx,
         kind,
+        codec: VideoCodec::Vp8,
         pt: format.pt,
         rtx_pt: format.rtx_pt,
-        transport_cc: transport_cc.map(|extension| extension.id),
+        red_pt: None,
+        transport_cc: extension(Extension::TransportCc),
+        abs_send_time: extension(Extension::AbsSendTime),
+        dependency: None,
         nack: format.nack,
         expected: None,
     })

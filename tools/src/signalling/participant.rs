@@ -20,6 +20,8 @@ use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 
 use super::description::{self, Local, Offered};
+use crate::client::codec::VideoCodec;
+use crate::client::codec::scalability::Scalability;
 use crate::client::dtls::Identity;
 use crate::client::source::{AudioConfig, Encoding, TrackConfig, VideoConfig};
 use crate::client::{Client, ClientConfig, ClientState, Remote, Security};
@@ -327,7 +329,8 @@ impl Participant {
                 frames_max: None,
             };
             let ssrc = Ssrc(self.ssrcs[0]);
-            let audio = AudioConfig { track, ssrc, payload_bytes: 80, level: 30 };
+            let audio =
+                AudioConfig { track, ssrc, payload_bytes: 80, level: 30, red_pt: None, nack: format.nack };
             self.publisher.client.publish_audio(now, audio);
         }
         if let Some(video) = self.config.video {
@@ -357,7 +360,11 @@ impl Participant {
                 now,
                 VideoConfig {
                     track,
+                    codec: VideoCodec::Vp8,
+                    scalability: Scalability::L1T1,
                     encodings: vec![encoding],
+                    size: (640, 360),
+                    ramp_us: 0,
                     frame_interval_us,
                     payload_bytes_max: 1_150,
                     size_jitter_percent: 20,

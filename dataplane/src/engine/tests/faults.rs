@@ -89,12 +89,12 @@ fn a_picture_whose_keyframe_could_not_be_sent_begins_at_the_next_one() {
 
 #[test]
 fn a_codec_that_the_receiver_cannot_take_neither_starts_its_stream_nor_costs_keyframes() {
-    const OTHER: u8 = 98;
+    const OTHER: u8 = 45;
     let mut house = House::new();
     house.join(1, 10);
     house.join(2, 10);
-    let vp9 = Format { codec: Codec::Vp9 { profile: 0 }, pt: OTHER, rtx_pt: None, nack: true, pli: true };
-    let formats: Vec<_> = formats(MediaKind::Video).into_iter().chain([vp9]).collect();
+    let av1 = Format { codec: Codec::Av1 { profile: 0 }, pt: OTHER, rtx_pt: None, nack: true, pli: true };
+    let formats: Vec<_> = formats(MediaKind::Video).into_iter().chain([av1]).collect();
     house.command(Command::Publish(Box::new(Publish {
         track: TrackId(2),
         peer: PeerId(1),
@@ -110,8 +110,8 @@ fn a_codec_that_the_receiver_cannot_take_neither_starts_its_stream_nor_costs_key
     house.run(600);
     let asked = house.engine.counters().keyframe_requests;
     for index in 1..=5 {
-        // The first one is a VP9 keyframe.
-        let payload = [if index == 1 { 0x08 } else { 0x48 }, 1, 2, 3];
+        // The first one begins a coded video sequence.
+        let payload = [if index == 1 { 0x18 } else { 0x10 }, 1, 2, 3];
         house.send_rtp(1, &Media { index, ssrc: 2, pt: OTHER, payload: &payload, ..MEDIA });
         house.run(600);
     }

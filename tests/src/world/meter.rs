@@ -1,0 +1,43 @@
+//! What a server puts into each link: the sim backend's send buffers, counted.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use dataplane::base::net::{BuffersFull, Path, SendBuffers};
+use dataplane::base::time::Micros;
+use dataplane::io::sim::ServerBuffers;
+use tools::client::rates::Rates;
+
+/// Send buffers of one turn that count what is written into them.
+pub(super) struct Metered<'w> {
+    now: Micros,
+    inner: ServerBuffers<'w>,
+    meters: &'w mut BTreeMap<SocketAddr, Rates>,
+}
+
+impl<'w> Metered<'w> {
+    pub(super) const fn new(
+        now: Micros,
+        inner: ServerBuffers<'w>,
+        meters: &'w mut BTreeMap<SocketAddr, Rates>,
+    ) -> Self {
+        Self { now, inner, meters }
+    }
+}
+
+impl SendBuffers for Metered<'_> {
+    fn send(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        let mut bytes = 0;
+        self.inner.send(path, bytes_max, |out| {
+            bytes = fill(out);
+            bytes
+        })?;
+        self.meters.entry(path.remote).or_default().insert(self.now, bytes);
+        Ok(())
+    }
+}
