@@ -112,6 +112,8 @@ pub struct Wanted {
 impl Wanted {
     /// Priority of a stream nobody said anything about.
     pub const ORDINARY: u8 = 0;
+    /// From here on the client named a priority itself: it outweighs who speaks. Below, it follows from the size of the picture.
+    pub const NAMED: u8 = 128;
     /// Everything of a stream, with ordinary priority.
     pub const ALL: Self = Self { enabled: true, layer_max: u8::MAX, fps_max: 0, priority: Self::ORDINARY };
     /// Nothing for now.

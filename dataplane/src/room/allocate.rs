@@ -2,7 +2,7 @@
 //!
 //! Place: `budget` calls it a few times a second and when something changed. The caller has already taken audio off the budget:
 //! video pauses before audio suffers.
-//! Rule: in order of worth (shared screens, then the receiver's own priorities, then the active speaker, then the rest) everybody
+//! Rule: in order of worth (shared screens, then what the receiver named, then the active speaker, then the rest by size) everybody
 //! gets its lowest rung; then each group climbs, rung by rung and in turn, before the next group does. A camera climbs whole
 //! (smooth before sharp), a screen takes sharpness first. Going up needs a little more room than staying, so that nothing flaps.
 //! Promises: the sum of what is granted is within the budget; less is never granted without a reason; no allocation.
@@ -14,6 +14,9 @@ use crate::command::Wanted;
 
 /// Percent of the budget that must hold a rung above the present one.
 const CLIMB_PERCENT: u64 = 92;
+
+/// A shared screen, the priority that the client named, an active speaker, the priority that its size tells.
+type Worth = (bool, u8, bool, u8);
 
 /// One stream that wants a share.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +49,10 @@ pub struct Grant {
 impl Demand {
     /// What decides who comes first; larger is more.
     #[must_use]
-    pub const fn worth(&self) -> (bool, u8, bool) {
-        (matches!(self.content, Content::Screen), self.wanted.priority, self.speaks)
+    pub const fn worth(&self) -> Worth {
+        let priority = self.wanted.priority;
+        let (named, derived) = if priority >= Wanted::NAMED { (priority, 0) } else { (0, priority) };
+        (matches!(self.content, Content::Screen), named, self.speaks, derived)
     }
 
     /// The rungs it may stand on, from least to most.
@@ -97,8 +102,18 @@ impl Demand {
     }
 }
 
-/// Shares `budget_bps` (`None` without a limit); `grants` has one entry per demand.
-pub fn allocate(budget_bps: Option<u64>, demands: &[Demand], grants: &mut [Grant]) {
+/// What there is to share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Budget {
+    /// Bits per second; `None` without a limit.
+    pub bps: Option<u64>,
+    /// Whether what does not fit is paused. Before a link has been tried its budget is a guess, and everybody gets a lowest rung.
+    pub pauses: bool,
+}
+
+/// Shares a budget; `grants` has one entry per demand.
+pub fn allocate(budget: Budget, demands: &[Demand], grants: &mut [Grant]) {
+    let budget_bps = budget.bps;
     grants.fill(Grant::default());
     let mut spent = 0;
     // First everybody's lowest rung, then each group climbs as far as it can.
@@ -110,6 +125,9 @@ pub fn allocate(budget_bps: Option<u64>, demands: &[Demand], grants: &mut [Grant
         }
     }
     for index in 0..demands.len() {
+        if !budget.pauses && grants[index].step == 0 && demands[index].step(1).is_some() {
+            grants[index].step = 1;
+        }
         grants[index].rung = demands[index].step(grants[index].step);
         grants[index].reason = reason(budget_bps, demands, grants, index, spent);
     }
@@ -120,7 +138,7 @@ fn climb(
     budget_bps: Option<u64>,
     demands: &[Demand],
     grants: &mut [Grant],
-    worth: (bool, u8, bool),
+    worth: Worth,
     step_max: u8,
     spent: &mut u64,
 ) {
@@ -215,7 +233,7 @@ mod tests {
 
     fn share(budget_kbps: u64, demands: &[Demand]) -> Vec<Share> {
         let mut grants = vec![Grant::default(); demands.len()];
-        allocate(Some(budget_kbps * 1_000), demands, &mut grants);
+        allocate(Budget { bps: Some(budget_kbps * 1_000), pauses: true }, demands, &mut grants);
         let total: u64 = grants.iter().filter_map(|g| g.rung).map(|r| u64::from(r.bitrate_bps)).sum();
         assert!(total <= budget_kbps * 1_000);
         grants.iter().map(|g| (g.rung.map(|rung| (rung.quality, rung.temporal)), g.reason)).collect()
@@ -249,11 +267,15 @@ mod tests {
 
     #[test]
     fn pinned_and_speaking_streams_climb_before_the_rest() {
-        let pinned = Demand { wanted: Wanted { priority: 5, ..Wanted::ALL }, ..camera() };
+        let pinned = Demand { wanted: Wanted { priority: Wanted::NAMED, ..Wanted::ALL }, ..camera() };
         let speaker = Demand { speaks: true, ..camera() };
         let found = share(2_400, &[camera(), speaker, pinned]);
         assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), [Some((0, 1)), Some((1, 1)), Some((2, 1))]);
         assert_eq!(found[0].1, Some(Reason::Priority));
+        let large = Demand { wanted: Wanted { priority: 3, ..Wanted::ALL }, ..camera() };
+        let found = share(2_400, &[camera(), large, speaker]);
+        assert_eq!(found[2].0, Some((2, 1)), "who speaks comes before a large tile");
+        assert_eq!(found[1].0, Some((1, 1)));
     }
 
     #[test]
@@ -287,7 +309,15 @@ mod tests {
     #[test]
     fn without_a_limit_everything_is_granted() {
         let mut grants = [Grant::default(); 2];
-        allocate(None, &[camera(), camera()], &mut grants);
+        allocate(Budget { bps: None, pauses: true }, &[camera(), camera()], &mut grants);
         assert!(grants.iter().all(|g| g.rung.is_some_and(|rung| rung.quality == 2) && g.reason.is_none()));
+    }
+
+    #[test]
+    fn nobody_is_paused_by_a_guess() {
+        let mut grants = [Grant::default(); 3];
+        allocate(Budget { bps: Some(100_000), pauses: false }, &[camera(); 3], &mut grants);
+        assert!(grants.iter().all(|g| g.rung.is_some_and(|rung| (rung.quality, rung.temporal) == (0, 0))));
+        assert!(grants.iter().all(|g| g.reason == Some(Reason::LinkEstimate)));
     }
 }

@@ -5,7 +5,7 @@
 //! Promises: no allocation but for the first stream of a receiver; a receiver that sends no feedback of any kind is not limited.
 //! Not here: estimating (`session::bwe`), the rule of sharing (`allocate`).
 
-use super::allocate::{Demand, Grant, allocate};
+use super::allocate::{Budget, Demand, Grant, allocate};
 use super::queue::{Held, Item, Role};
 use super::stream::Stream;
 use super::track::Track;
@@ -30,6 +30,8 @@ const PACING_PERCENT: (u64, u64) = (250, 110);
 const DEMAND_PERCENT: u64 = 115;
 /// Packets looked back at for padding: the smallest of the newest, so that a probe of a slow link is not all one packet.
 const PADDING_PACKETS: u64 = 8;
+/// A link counts as tried this long after its first packet: two or three feedbacks and the first probes.
+const TRIED_US: u64 = 1_500_000;
 /// The estimator is not asked more often than this by a timer.
 const PACE_INTERVAL_US_MIN: u64 = 5_000;
 
@@ -44,6 +46,8 @@ pub struct ReceiverLink {
     /// Pacing rate outside of probes.
     pace_bps: u64,
     probe: Option<ActiveProbe>,
+    /// When the first packet left.
+    begun: Option<Micros>,
     /// Estimate at the last sharing.
     shared_bps: u64,
     /// What its streams would take if the link carried everything, at the last sharing.
@@ -77,6 +81,7 @@ impl Sharing {
 impl ReceiverLink {
     /// A datagram of `bytes` left, with a transport-wide number or without.
     pub fn handle_sent(&mut self, now: Micros, seq: Option<Seq>, bytes: usize) {
+        self.begun.get_or_insert(now);
         self.pacer.take(bytes);
         let cluster = self.probe.as_ref().map(|active| active.probe.cluster);
         if let (Some(estimator), Some(seq)) = (&mut self.estimator, seq) {
@@ -117,6 +122,12 @@ impl ReceiverLink {
     #[must_use]
     pub fn has_fallen(&self) -> bool {
         self.is_limited && self.rate_bps() < self.shared_bps / 100 * 92
+    }
+
+    /// Whether the estimate is more than a guess: packets have been on their way for long enough.
+    #[must_use]
+    pub fn is_tried(&self, now: Micros) -> bool {
+        self.begun.is_some_and(|begun| now.since_us(begun) >= TRIED_US)
     }
 
     /// Whether a probe runs that wants more packets.
@@ -225,8 +236,11 @@ impl Rooms {
         let audio_bps = self.collect(index, &mut sharing);
         let wanted_bps = sharing.demands.iter().map(Demand::cost_max).sum::<u64>() + audio_bps;
         let rate_bps = self.member(index).map_or(0, |member| member.link.rate_bps());
-        let budget_bps = (rate_bps > 0).then(|| (rate_bps * USABLE_PERCENT / 100).saturating_sub(audio_bps));
-        allocate(budget_bps, &sharing.demands, &mut sharing.grants);
+        let budget = Budget {
+            bps: (rate_bps > 0).then(|| (rate_bps * USABLE_PERCENT / 100).saturating_sub(audio_bps)),
+            pauses: self.member(index).is_some_and(|member| member.link.is_tried(now)),
+        };
+        allocate(budget, &sharing.demands, &mut sharing.grants);
         for nth in 0..sharing.streams.len() {
             self.grant(turn, sharing.streams[nth], &sharing.demands[nth], &sharing.grants[nth]);
         }

@@ -82,6 +82,10 @@ impl Rooms {
         let layer_index = if track.is_scalable { 0 } else { target };
         let layer = track.layers.get(usize::from(layer_index))?;
         let (first, at) = layer.keyframe_first?;
+        // What the receiver has seen since then would come again, and its clock would go back.
+        if stream.rewrite.sent_last().is_some_and(|sent| sent >= at) {
+            return None;
+        }
         let end = layer.newest?;
         let count = end.checked_sub(first)? + 1;
         let room =

@@ -302,6 +302,12 @@ impl Rewrite {
         (content < run.content_end).then_some((run.start.layer, run.start.epoch, content))
     }
 
+    /// When the last packet was sent.
+    #[must_use]
+    pub const fn sent_last(&self) -> Option<Micros> {
+        self.sent_last
+    }
+
     /// Layer, clock and content number of the newest packet that was sent.
     #[must_use]
     pub fn newest(&self) -> Option<(u8, u32, u64)> {

@@ -115,6 +115,11 @@ export class Appliance {
     return this.api('POST', `/meetings/${meeting.id}/join`, { name });
   }
 
+  /** What a participant is sent, and why it is not more. */
+  media(meeting, identity) {
+    return this.api('GET', `/meetings/${meeting.id}/participants/${identity}/media`, undefined, meeting.host_token);
+  }
+
   /** Metrics as `Map<name{labels}, number>`. */
   async metrics() {
     const text = await (await fetch(`${this.url}/metrics`)).text();

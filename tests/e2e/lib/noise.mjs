@@ -3,14 +3,16 @@
 // Init script: `getUserMedia` answers a canvas of coloured cells that change all the time, which fills the bit rate the encoder
 // is given, and a steady voice-like tone, which leaves no silence to hide a lost packet in.
 
+// `window.devices` makes further ones.
+
 export function noiseDevices({ width = 640, height = 360, fps = 15 } = {}) {
   return `(${inPage})(${JSON.stringify({ width, height, fps })})`;
 }
 
-function inPage({ width, height, fps }) {
+function inPage(camera) {
   // Cells of a macroblock, of which a share changes with every frame: as much as VP8 gets into 450 kbit/s without dropping frames.
   const [CELL, SHARE] = [16, 4];
-  const noiseTrack = () => {
+  const noiseTrack = ({ width, height, fps }) => {
     const canvas = Object.assign(document.createElement('canvas'), { width, height });
     const paint = canvas.getContext('2d', { alpha: false });
     paint.imageSmoothingEnabled = false;
@@ -56,6 +58,7 @@ function inPage({ width, height, fps }) {
     void audio.resume();
     return out.stream.getAudioTracks()[0];
   };
+  window.devices = { video: noiseTrack, tone: toneTrack };
   navigator.mediaDevices.getUserMedia = async ({ audio, video }) =>
-    new MediaStream([...(video ? [noiseTrack()] : []), ...(audio ? [toneTrack()] : [])]);
+    new MediaStream([...(video ? [noiseTrack(camera)] : []), ...(audio ? [toneTrack()] : [])]);
 }

@@ -1,5 +1,4 @@
 // Single streams as the browser counts them, and what they did between two moments. Functions named *InPage run inside the page.
-import { until } from './browsers.mjs';
 
 /** Inbound streams of subscribed tracks: one entry per track, with the browser's running counts. */
 export const inboundStreamsInPage = async () => {
@@ -44,13 +43,18 @@ export async function inbound(page, kind, { source, from } = {}) {
   return streams.find((one) => one.kind === kind && (!source || one.source === source) && (!from || one.from === from));
 }
 
-/** Waits until `good` holds for the inbound stream; it is source text for the page's side, a function of the stream. */
-export const untilInbound = (page, what, kind, good, { timeoutMs = 20_000, from, source } = {}) =>
-  until(page, what, async (given) => {
-    const streams = await (0, eval)(`(${given.streams})`)();
-    const one = streams.find((stream) => stream.kind === given.kind && (!given.from || stream.from === given.from) && (!given.source || stream.source === given.source));
-    return one && (0, eval)(`(${given.good})`)(one) ? one : null;
-  }, { streams: inboundStreamsInPage.toString(), kind, good: good.toString(), from, source }, timeoutMs);
+/** Waits until `good` holds for the inbound stream, and answers it. */
+export async function untilInbound(page, what, kind, good, { timeoutMs = 20_000, ...which } = {}) {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const one = await inbound(page, kind, which);
+    if (one && good(one)) return one;
+    if (Date.now() > deadline) {
+      throw new Error(`timed out after ${timeoutMs} ms waiting for: ${what}; last ${JSON.stringify(one)}\n  ${page.consoleLog.slice(-15).join('\n  ')}`);
+    }
+    await sleep(100);
+  }
+}
 
 /** What a stream did between two of its snapshots; rates per second of `seconds`. */
 export function between(before, after, seconds) {
