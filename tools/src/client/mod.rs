@@ -544,7 +544,12 @@ impl Client {
             arrived.seq = Seq(u16::from_be_bytes([*high, *low]));
             arrived.payload = payload;
             arrived.retransmission = true;
-            receiver.handle_packet(now, &arrived);
+            if payload.is_empty() {
+                self.statistics.padding += 1;
+                receiver.handle_padding(now, arrived.seq);
+            } else {
+                receiver.handle_packet(now, &arrived);
+            }
         } else {
             self.statistics.padding += 1;
         }

@@ -161,7 +161,7 @@ impl Receiver {
             }
             let row = usize::from(stamp.layer.max(stamp.spatial)) % SPATIAL_LAYERS;
             reception.layer_packets[row][usize::from(stamp.temporal) % TEMPORAL_LAYERS] += 1;
-            self.decoder.insert(index, packet.timestamp, packet.marker, stamp);
+            self.decoder.insert(index, packet, stamp);
         }
         reception.content_hash = reception.content_hash.wrapping_add(stamp.content_hash());
         reception.order_hash = mix(mix(mix(reception.order_hash, stamp.content_hash()), index), now.0);
@@ -223,10 +223,12 @@ impl Receiver {
         let first = stamp.packet == 0;
         let last = stamp.packet + 1 == stamp.packet_count;
         let flags_fit = (flags & 0x80 != 0, flags & 0x40 != 0) == (first, last);
-        let follows = match self.previous_dependency.replace((index, number)) {
-            Some((before, previous)) if index == before + 1 => (number != previous) == first,
-            _ => true,
-        };
+        // A retransmission may fill a gap of what was to be left out.
+        let follows = packet.retransmission
+            || match self.previous_dependency.replace((index, number)) {
+                Some((before, previous)) if index == before + 1 => (number != previous) == first,
+                _ => true,
+            };
         self.reception.descriptor_errors += u64::from(!(flags_fit && follows));
     }
 
