@@ -3,6 +3,7 @@
 use std::fs;
 
 use dataplane::boot::{self, BootError, Plane, PlaneConfig};
+use dataplane::engine::Rules;
 use dataplane::io::IoChoice;
 
 use crate::config::{Config, Io};
@@ -54,7 +55,7 @@ fn plane_config(config: &Config) -> PlaneConfig {
         },
         suite: None,
         seed: random_u64(),
-        audio_streams_max: config.audio_streams,
+        rules: Rules { audio_streams_max: config.audio_streams, ..Rules::default() },
         bind: None,
     }
 }

@@ -25,7 +25,7 @@ use crate::base::counters::SharedCounters;
 use crate::base::handoff::Fingerprint;
 use crate::base::ids::CoreId;
 use crate::command::Command;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Rules};
 use crate::io::epoll::Epoll;
 use crate::io::socket::UdpSocket;
 use crate::io::uring::{self, Uring};
@@ -49,8 +49,8 @@ pub struct PlaneConfig {
     pub assist_threads: usize,
     /// Seed of everything random that is no secret; from the operating system outside of tests.
     pub seed: u64,
-    /// Audio streams a receiver is sent at a time, at most, however many people speak.
-    pub audio_streams_max: u8,
+    /// What the operator decided about all meetings.
+    pub rules: Rules,
     /// Address to listen on; `None` is every address of both families.
     pub bind: Option<IpAddr>,
 }
@@ -290,7 +290,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
                 core: id,
                 suite,
                 seed: config.seed ^ (index as u64) << 56,
-                audio_streams_max: config.audio_streams_max,
+                rules: config.rules,
             },
             fault: core.fault.clone(),
             io,
@@ -488,7 +488,7 @@ mod tests {
             suite: None,
             assist_threads: 1,
             seed: 1,
-            audio_streams_max: 8,
+            rules: Rules::default(),
             bind: None,
         }
     }

@@ -334,8 +334,12 @@ mod tests {
             counters: Arc::default(),
             clock: Clock::start(),
         };
-        let config =
-            EngineConfig { core: CoreId(0), suite: kernels::Suite::detect(), seed: 1, audio_streams_max: 8 };
+        let config = EngineConfig {
+            core: CoreId(0),
+            suite: kernels::Suite::detect(),
+            seed: 1,
+            rules: Default::default(),
+        };
         let backend = Scripted { turns, waits: Vec::new(), arrivals: 3 };
         (control_end, Worker::new(Engine::new(config), backend, links), assist_end)
     }

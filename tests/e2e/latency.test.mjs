@@ -11,7 +11,7 @@ import { joinWithSdk } from './lib/sdk.mjs';
 import { serveBarePage } from './lib/serve.mjs';
 import { sleep } from './lib/streams.mjs';
 
-const MEASURE_MS = 15_000;
+const MEASURE_MS = 10_000;
 
 const percentile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(share * values.length))];
 const shown = (values) => `p50 ${percentile(values, 0.5).toFixed(0)} ms, p95 ${percentile(values, 0.95).toFixed(0)} ms (${values.length})`;

@@ -122,10 +122,12 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
     const access = await relay.access(appliance, 'shared');
     const [sender, page] = [await publisher(meeting, { audio: false }), await viewer(meeting, [routeThrough(access)])];
     await fullPicture(page);
-    await sender.evaluate(() => window.shareCanvas({ width: 1280, height: 720, frameRate: 5, bitrate: 400_000 }));
+    await sender.evaluate(() => window.shareCanvas({ width: 640, height: 360, frameRate: 15, bitrate: 400_000 }));
     await untilInbound(page, 'the screen', 'video', (one) => one.frames > 5, { source: 'screen_share' });
-    // Enough for the screen, and not for the smallest camera layer beside it.
-    await access.set({ down: { rateKbps: 560, delayMs: 20 } });
+    // A large tile wants the large layer: 450 kbit/s beside the 400 of the screen, of which either alone would fit.
+    await pin(page, 'camera');
+    await untilInbound(page, 'both', 'video', (one) => one.width === 640 && one.fps > 5, { source: 'camera' });
+    await access.set({ down: { rateKbps: 700, delayMs: 20 } });
     await says(page, meeting, 'priority');
     await Promise.all([sender.close(), page.close()]);
   });

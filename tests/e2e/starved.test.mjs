@@ -68,6 +68,8 @@ describe('a receiver limited to 300 kbit/s with 5 % loss and 80 ms', { timeout: 
     const others = ['first', 'second'];
     for (const [name, page] of Object.entries(receivers)) await untilInbound(page, `the full picture at ${name}`, 'video', (one) => one.width === 640 && one.fps > 8, { timeoutMs: 45_000 });
 
+    // What joining costs is over: the replayed keyframe, the first probes.
+    await sleep(3000);
     const trace = [];
     let last = await snapshot(receivers, sender, access);
     const second = async (phase, number) => {

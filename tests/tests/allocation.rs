@@ -275,7 +275,7 @@ fn subscribe(engine: &mut Engine, client: &mut Client, receiver: u32, publisher:
 #[test]
 fn a_standing_room_is_served_without_allocation() {
     let mut engine =
-        Engine::new(EngineConfig { core: CORE, suite: Suite::detect(), seed: 1, audio_streams_max: 8 });
+        Engine::new(EngineConfig { core: CORE, suite: Suite::detect(), seed: 1, rules: Default::default() });
     let mut clients: Vec<Client> = (1..=CLIENTS).map(|peer| join(&mut engine, peer)).collect();
     for (client, receiver) in clients.iter_mut().zip(1..) {
         for publisher in (1..=CLIENTS).filter(|publisher| *publisher != receiver) {

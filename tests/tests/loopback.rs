@@ -367,7 +367,7 @@ fn plane_config(cores: usize) -> PlaneConfig {
         suite: None,
         assist_threads: 2,
         seed: 1,
-        audio_streams_max: 8,
+        rules: Default::default(),
         bind: None,
     }
 }

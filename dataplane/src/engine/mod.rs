@@ -30,6 +30,7 @@ use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::{Command, PeerEnd, Report};
+pub use crate::room::Rules;
 use crate::room::reports::ReportQueue;
 use crate::room::{RoomSizes, Rooms, Turn};
 use crate::session::reports::NTP_UNIX_OFFSET_US;
@@ -47,8 +48,8 @@ pub struct EngineConfig {
     pub suite: kernels::Suite,
     /// Seed of everything random that is not a secret.
     pub seed: u64,
-    /// Audio streams a receiver is sent at a time, at most; see `room::audio`.
-    pub audio_streams_max: u8,
+    /// What the operator decided about all meetings.
+    pub rules: Rules,
 }
 
 /// All state of one core.
@@ -102,7 +103,7 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Self {
         Self {
             peers: Peers::new(config.seed),
-            rooms: Rooms::new(config.seed, NTP_UNIX_OFFSET_US, config.audio_streams_max),
+            rooms: Rooms::new(config.seed, NTP_UNIX_OFFSET_US, config.rules),
             outbox: Outbox::default(),
             peer_timers: Wheel::default(),
             speaker_timers: Wheel::default(),

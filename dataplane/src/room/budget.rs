@@ -40,6 +40,8 @@ const PACE_INTERVAL_US_MIN: u64 = 5_000;
 pub struct ReceiverLink {
     /// From its first stream on.
     estimator: Option<Box<Estimator>>,
+    /// Whether it may be limited at all.
+    limits: bool,
     /// The receiver negotiated transport-wide feedback, or has said something else about its link.
     is_limited: bool,
     pacer: Pacer,
@@ -101,9 +103,15 @@ impl ReceiverLink {
         self.estimator.as_deref_mut()
     }
 
+    /// A link nothing is known of; `limits` tells whether it is ever to be limited.
+    #[must_use]
+    pub fn new(limits: bool) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// The receiver said something about its link: from now on what it is sent is limited.
     pub const fn limit(&mut self) {
-        self.is_limited = true;
+        self.is_limited = self.limits;
     }
 
     /// Bits per second the link is believed to carry; 0 when it is not limited.
@@ -151,7 +159,9 @@ impl Rooms {
             .last()
             .and_then(|key| self.streams.get(*key))
             .is_some_and(|stream| stream.extensions.id(Extension::TransportCc).is_some());
-        member.link.is_limited |= with_feedback;
+        if with_feedback {
+            member.link.limit();
+        }
         if member.link.estimator.is_none() {
             member.link.estimator = Some(Box::new(Estimator::new()));
         }

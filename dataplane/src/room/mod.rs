@@ -54,6 +54,22 @@ use router::Source;
 use stream::Stream;
 use track::Track;
 
+/// What the operator decided about all meetings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Audio streams a receiver is sent at a time, at most, however many people speak; see [`audio`].
+    pub audio_streams_max: u8,
+    /// Whether what a receiver is sent follows what its link carries; without it everything wanted is sent at once. For benchmarks of
+    /// the packet path, whose clients have no network.
+    pub rate_control: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { audio_streams_max: 3, rate_control: true }
+    }
+}
+
 /// What every call of one moment shares.
 pub struct Turn<'a> {
     /// The time.
@@ -92,8 +108,7 @@ pub struct Rooms {
     seed: u64,
     /// NTP time minus our clock, microseconds.
     ntp_offset_us: u64,
-    /// Audio streams for each receiver in a meeting with more voices.
-    audio_streams_max: u8,
+    rules: Rules,
     /// Streams that began with a remembered keyframe.
     keyframes_replayed: u64,
 }
@@ -170,7 +185,7 @@ pub struct RoomSizes {
 impl Rooms {
     /// No meetings yet. All packet memory is allocated here.
     #[must_use]
-    pub fn new(seed: u64, ntp_offset_us: u64, audio_streams_max: u8) -> Self {
+    pub fn new(seed: u64, ntp_offset_us: u64, rules: Rules) -> Self {
         let state = SeededState::new(seed);
         Self {
             meetings: Slab::new(PEERS_PER_CORE),
@@ -191,7 +206,7 @@ impl Rooms {
             rng: Rng::new(seed),
             seed,
             ntp_offset_us,
-            audio_streams_max,
+            rules,
             keyframes_replayed: 0,
         }
     }
@@ -219,7 +234,7 @@ impl Rooms {
                     speakers: [None; crate::command::SPEAKERS_MAX],
                     listening: false,
                     voices: 0,
-                    places: Places::new(self.audio_streams_max),
+                    places: Places::new(self.rules.audio_streams_max),
                 };
                 let Ok(key) = self.meetings.insert(begun) else { return false };
                 self.by_meeting.insert(meeting, key);
@@ -249,7 +264,7 @@ impl Rooms {
             ssrc: Ssrc(self.rng.next_u64() as u32 | 1),
             transport_seq: Seq(1),
             resends: RateLimit::new(RESENDS_PER_SECOND, RESENDS_BURST),
-            link: ReceiverLink::default(),
+            link: ReceiverLink::new(self.rules.rate_control),
             clock: SourceClock::new(),
             rtt_us: 0,
             loss_up: 0,

@@ -88,6 +88,9 @@ pub struct Options {
     /// Share of received packets that subscribers lose on purpose and ask for again, percent
     #[arg(long, default_value_t = 0.0)]
     pub nack: f64,
+    /// What the server sends follows what each subscriber's link is found to carry; without it everything is sent at once
+    #[arg(long)]
+    pub rate_control: bool,
     /// Where the packets travel
     #[arg(long, value_enum, default_value_t = Net::Veth)]
     pub net: Net,

@@ -18,7 +18,7 @@ use dataplane::base::time::Micros;
 use dataplane::command::{
     Command, Delivery, IceCredentials, OpenPeer, Publish, RemotePeer, Report, SpeakerLevel, Subscribe, Wanted,
 };
-use dataplane::engine::{Engine, EngineConfig};
+use dataplane::engine::{Engine, EngineConfig, Rules};
 use dataplane::io::sim::{LinkConfig, Network};
 use dataplane::wire::demux::{Protocol, classify};
 use dataplane::wire::rtp;
@@ -79,7 +79,8 @@ impl World {
     /// A server without guests that forwards `audio_streams_max` voices.
     #[must_use]
     pub fn new(seed: u64, audio_streams_max: u8) -> Self {
-        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed, audio_streams_max };
+        let rules = Rules { audio_streams_max, ..Rules::default() };
+        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed, rules };
         Self {
             engine: Engine::new(config),
             network: Network::new(seed),

@@ -128,7 +128,12 @@ fn label(text: &str) -> Label {
 
 impl House {
     fn new() -> Self {
-        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed: 7, audio_streams_max: 8 };
+        let config = EngineConfig {
+            core: CORE,
+            suite: Suite::detect(),
+            seed: 7,
+            rules: Rules { audio_streams_max: 8, ..Rules::default() },
+        };
         Self {
             engine: Engine::new(config),
             now: Micros(1_000_000),
