@@ -2,7 +2,7 @@
 //! estimates have settled.
 //!
 //! Links, codecs, feedback and what is watched come from the seed. `RATE_SEEDS` sets how many seeds run (20 unless set), `RATE_SEED`
-//! runs one and prints what each receiver got; `RATE_TRACE` adds the course of one receiver.
+//! runs one and prints what each receiver got, `RATE_PRINT` prints that of all; `RATE_TRACE` adds the course of one receiver.
 
 use dataplane::base::media::MediaKind;
 use dataplane::base::rng::Rng;
@@ -44,6 +44,7 @@ const CONCEALED_PERMILLE: u64 = 10;
 struct Verdict {
     peer: u32,
     link_bps: u64,
+    link: LinkConfig,
     wanted_bps: u64,
     feedback: Feedback,
     /// Packets of media that arrived, each once.
@@ -230,7 +231,7 @@ fn run(seed: u64, starve: Option<u32>) -> Outcome {
         if starve == Some(peer) {
             link[1] = LinkConfig { rate_bps: 150_000, loss_ppm: 50_000, ..link[1] };
         }
-        links.push(link[1].rate_bps);
+        links.push(link[1]);
         world.join(peer, MEETING, terms(peer), &mut rng, link);
         world.meet(peer);
     }
@@ -264,7 +265,8 @@ fn run(seed: u64, starve: Option<u32>) -> Outcome {
         let (before, after) = (bases[index], ends[index]);
         let mut verdict = Verdict {
             peer,
-            link_bps: links[index],
+            link_bps: links[index].rate_bps,
+            link: links[index],
             wanted_bps: wanted[index],
             feedback: terms(peer).feedback,
             used_bps: (after.bytes - before.bytes) * 8_000_000 / (PLAY_US - SETTLED_US),
@@ -347,7 +349,7 @@ fn judge_streams(world: &World, peer: u32, verdict: &mut Verdict, hash: &mut u64
 }
 
 /// Prints the course of the receiver that `RATE_TRACE` names.
-fn trace(world: &World, seed: u64, links: &[u64]) {
+fn trace(world: &World, seed: u64, links: &[LinkConfig]) {
     let Some(peer) = number("RATE_TRACE").map(|peer| peer as u32) else { return };
     let now = world.network.now();
     let since = Micros(now.0.saturating_sub(2_000_000));
@@ -356,7 +358,7 @@ fn trace(world: &World, seed: u64, links: &[u64]) {
     println!(
         "seed {seed} peer {peer} at {:.1} s: link {}, estimate {}, sent {}, received {}",
         now.0 as f64 / 1e6,
-        kbps(links[peer as usize - 1]),
+        kbps(links[peer as usize - 1].rate_bps),
         kbps(estimate_bps),
         kbps(world.sent(peer).mean_bps(since, now)),
         kbps(world.guests[&peer].client.rates().mean_bps(since, now)),
@@ -384,10 +386,15 @@ fn number(name: &str) -> Option<u64> {
 fn print(seed: u64, verdicts: &[Verdict]) {
     for verdict in verdicts {
         println!(
-            "seed {seed} peer {:2} {:?}: link {}, wanted {}, used {} ({} %), worst second {} ({} %), audio {}/{}, pictures {} undecodable {} unexplained {} freezes {}{}",
+            "seed {seed} peer {:2} {:?}: link {} ({} ms, queue {} ms, jitter {} ms, loss {} + {} ppm), wanted {}, used {} ({} %), worst second {} ({} %), audio {}/{}, pictures {} undecodable {} unexplained {} freezes {}{}",
             verdict.peer,
             verdict.feedback,
             kbps(verdict.link_bps),
+            verdict.link.delay_us / 1_000,
+            verdict.link.queue_us_max / 1_000,
+            verdict.link.jitter_us / 1_000,
+            verdict.link.loss_ppm,
+            verdict.link.burst_ppm * verdict.link.burst_datagrams,
             kbps(verdict.wanted_bps),
             kbps(verdict.used_bps),
             verdict.used_bps * 100 / verdict.capacity_bps(),
@@ -430,7 +437,7 @@ fn every_receiver_gets_what_its_link_carries() {
         Some(seed) => vec![seed],
         None => (1..=number("RATE_SEEDS").unwrap_or(20)).collect(),
     };
-    let verbose = number("RATE_SEED").is_some();
+    let verbose = number("RATE_SEED").is_some() || number("RATE_PRINT").is_some();
     let outcomes = on_all_cores(&seeds, |seed| {
         let outcome = run(seed, None);
         if !verbose {
