@@ -36,6 +36,9 @@ const SCALABLE: (usize, usize) = (11_250, 56_000);
 /// How far a link may be overrun for a second, percent, and how much of it must be used.
 const OVERRUN_PERCENT: u64 = 110;
 const USED_PERCENT: u64 = 80;
+/// The same for a receiver that sends reports alone, and the loss of its link from which nothing is asked.
+const USED_PERCENT_BY_REPORTS: u64 = 50;
+const REPORTED_LOSS_PPM: u32 = 10_000;
 /// Audio frames that may be concealed, parts per thousand.
 const CONCEALED_PERMILLE: u64 = 10;
 
@@ -47,6 +50,8 @@ struct Verdict {
     link: LinkConfig,
     wanted_bps: u64,
     feedback: Feedback,
+    /// What the receiver believed of its link in the mean, where it tells.
+    told_bps: u64,
     /// Packets of media that arrived, each once.
     used_bps: u64,
     /// What the server put into the link in its worst second.
@@ -62,8 +67,19 @@ struct Verdict {
 }
 
 impl Verdict {
-    const fn capacity_bps(&self) -> u64 {
-        if self.link_bps < self.wanted_bps { self.link_bps } else { self.wanted_bps }
+    /// What the receiver could use: no more than it wants, than its link carries, or than it says its link carries.
+    fn capacity_bps(&self) -> u64 {
+        let told_bps = if self.feedback == Feedback::Remb { self.told_bps } else { u64::MAX };
+        self.link_bps.min(self.wanted_bps).min(told_bps)
+    }
+
+    /// How much of that must be used, percent. Reports alone tell loss of the link from loss by overload only when there is little.
+    const fn used_percent_min(&self) -> u64 {
+        match self.feedback {
+            Feedback::TransportWide | Feedback::Remb => USED_PERCENT,
+            Feedback::ReportsOnly if self.link.loss_ppm < REPORTED_LOSS_PPM => USED_PERCENT_BY_REPORTS,
+            Feedback::ReportsOnly => 0,
+        }
     }
 
     fn failures(&self) -> Vec<String> {
@@ -71,7 +87,7 @@ impl Verdict {
         if self.worst_bps * 100 > self.link_bps * OVERRUN_PERCENT {
             failures.push(format!("sent {} in a second", kbps(self.worst_bps)));
         }
-        if self.used_bps * 100 < self.capacity_bps() * USED_PERCENT {
+        if self.used_bps * 100 < self.capacity_bps() * self.used_percent_min() {
             failures.push(format!("uses {} of {}", kbps(self.used_bps), kbps(self.capacity_bps())));
         }
         let heard = self.audio_played + self.audio_concealed;
@@ -240,6 +256,7 @@ fn run(seed: u64, starve: Option<u32>) -> Outcome {
         silence(&mut world, peer, true);
     }
     let mut bases = vec![Base::default(); GUESTS as usize];
+    let mut told = vec![0; GUESTS as usize];
     let mut turn = 0;
     while turn * TURN_US < PLAY_US {
         let begins = Micros(turn * TURN_US);
@@ -251,6 +268,11 @@ fn run(seed: u64, starve: Option<u32>) -> Outcome {
         world.run(begins.after_us(OVERLAP_US).min(Micros(PLAY_US)));
         if turn > 0 {
             silence(&mut world, speaker(turn - 1), true);
+        }
+        if begins >= Micros(SETTLED_US) {
+            for (told, guest) in told.iter_mut().zip(world.guests.values()) {
+                *told += guest.client.estimate_bps();
+            }
         }
         trace(&world, seed, &links);
         turn += 1;
@@ -269,6 +291,7 @@ fn run(seed: u64, starve: Option<u32>) -> Outcome {
             link: links[index],
             wanted_bps: wanted[index],
             feedback: terms(peer).feedback,
+            told_bps: told[index] / (PLAY_US - SETTLED_US).div_ceil(TURN_US),
             used_bps: (after.bytes - before.bytes) * 8_000_000 / (PLAY_US - SETTLED_US),
             worst_bps: 8 * worst_window(&sent[index], 1_000_000 / STEP_US as usize),
             audio_played: after.played - before.played,

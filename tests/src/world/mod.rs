@@ -203,6 +203,7 @@ impl World {
             pt: format.pt,
             rtx_pt: format.rtx_pt,
             red_pt: (kind == MediaKind::Audio && guest.terms.red).then_some(guest::RED),
+            fec: true,
             transport_cc: extensions.id(dataplane::base::media::Extension::TransportCc),
             abs_send_time: extensions.id(dataplane::base::media::Extension::AbsSendTime),
             dependency: extensions.id(dataplane::base::media::Extension::DependencyDescriptor),

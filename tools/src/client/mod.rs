@@ -411,6 +411,12 @@ impl Client {
         self.receivers.iter_mut().for_each(|receiver| receiver.settle(now));
     }
 
+    /// What the path is believed to carry, bits per second: what [`Feedback::Remb`] tells the server.
+    #[must_use]
+    pub const fn estimate_bps(&self) -> u64 {
+        self.estimate.bps()
+    }
+
     /// Bytes received over time, of every protocol.
     #[must_use]
     pub const fn rates(&self) -> &Rates {

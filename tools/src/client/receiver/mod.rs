@@ -188,7 +188,9 @@ impl Receiver {
             }
         }
         if let Some(playout) = &mut self.playout {
-            playout.insert(now, index, packet.timestamp, !repeated.is_empty(), &mut self.reception);
+            // The first packet of a talk spurt has nothing before it.
+            let repeats = !repeated.is_empty() || self.config.fec && !packet.marker;
+            playout.insert(now, index, packet.timestamp, repeats, &mut self.reception);
         }
         if !packet.retransmission {
             let descriptor = Descriptor { start: true, ..Descriptor::default() };
@@ -335,6 +337,7 @@ mod tests {
             pt: 111,
             rtx_pt: None,
             red_pt: None,
+            fec: false,
             transport_cc: None,
             abs_send_time: None,
             dependency: None,
