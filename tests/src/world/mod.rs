@@ -72,6 +72,8 @@ pub struct World {
     engine_due: Micros,
     /// Events are taken together in steps of this time.
     step_us: u64,
+    /// Told when the engine begins and ends to work.
+    probe: fn(bool),
     turns: u64,
 }
 
@@ -95,6 +97,7 @@ impl World {
             meters: BTreeMap::new(),
             engine_due: Micros(0),
             step_us: 1,
+            probe: |_| {},
             turns: 0,
         }
     }
@@ -104,10 +107,18 @@ impl World {
         self.step_us = step_us;
     }
 
+    /// Has `probe` told when the engine begins (true) and ends to work: to take its time or count its memory.
+    pub const fn set_probe(&mut self, probe: fn(bool)) {
+        self.probe = probe;
+    }
+
     /// Gives the server a command.
-    pub fn command(&mut self, command: Command) {
+    pub fn command(&mut self, command: impl FnOnce() -> Command) {
         let now = self.network.now();
-        self.engine.handle_command(now, command);
+        // What the command is made of becomes the engine's.
+        (self.probe)(true);
+        self.engine.handle_command(now, command());
+        (self.probe)(false);
         self.engine_due = now;
     }
 
@@ -134,33 +145,39 @@ impl World {
             seed: rng.next_u64(),
         });
         client.set_feedback(terms.feedback);
-        self.command(Command::OpenPeer(Box::new(OpenPeer {
-            peer: PeerId(peer),
-            meeting: MeetingId(meeting),
-            participant: ParticipantId(peer),
-            local: server_ice.clone(),
-            dtls: DtlsVersion::V12,
-            channels: &[],
-        })));
-        self.command(Command::RemotePeer(Box::new(RemotePeer {
-            peer: PeerId(peer),
-            ufrag: client_ice.ufrag,
-            fingerprint: Fingerprint([0; 32]),
-        })));
+        self.command(|| {
+            Command::OpenPeer(Box::new(OpenPeer {
+                peer: PeerId(peer),
+                meeting: MeetingId(meeting),
+                participant: ParticipantId(peer),
+                local: server_ice.clone(),
+                dtls: DtlsVersion::V12,
+                channels: &[],
+            }))
+        });
+        self.command(|| {
+            Command::RemotePeer(Box::new(RemotePeer {
+                peer: PeerId(peer),
+                ufrag: client_ice.ufrag.clone(),
+                fingerprint: Fingerprint([0; 32]),
+            }))
+        });
         let mut guest = Guest::new(client, path, meeting, keys, terms);
         for kind in guest.kinds() {
             guest.publish(now, peer, kind, rng);
-            self.command(Command::Publish(Box::new(Publish {
-                track: TrackId(track_number(peer, kind)),
-                peer: PeerId(peer),
-                kind,
-                content: Content::Camera,
-                mid: guest::mid(peer, kind),
-                formats: guest.sent_formats(kind),
-                extensions: guest.terms.extensions(),
-                ssrcs: guest.signalled(peer, kind),
-                rids: guest.rids(kind),
-            })));
+            self.command(|| {
+                Command::Publish(Box::new(Publish {
+                    track: TrackId(track_number(peer, kind)),
+                    peer: PeerId(peer),
+                    kind,
+                    content: Content::Camera,
+                    mid: guest::mid(peer, kind),
+                    formats: guest.sent_formats(kind),
+                    extensions: guest.terms.extensions(),
+                    ssrcs: guest.signalled(peer, kind),
+                    rids: guest.rids(kind),
+                }))
+            });
         }
         guest.client.set_remote(now, &Remote { ice: server_ice, fingerprint: None });
         self.peers.insert(remote, peer);
@@ -211,27 +228,29 @@ impl World {
             expected: Some((publisher, track_number(publisher, kind))),
         });
         guest.streams.insert(number, (publisher, kind));
-        self.command(Command::Subscribe(Box::new(Subscribe {
-            stream: StreamId(number),
-            peer: PeerId(receiver),
-            track: TrackId(track_number(publisher, kind)),
-            mid: guest::mid(publisher, kind),
-            ssrc: Ssrc(number),
-            rtx,
-            formats,
-            extensions,
-        })));
+        self.command(|| {
+            Command::Subscribe(Box::new(Subscribe {
+                stream: StreamId(number),
+                peer: PeerId(receiver),
+                track: TrackId(track_number(publisher, kind)),
+                mid: guest::mid(publisher, kind),
+                ssrc: Ssrc(number),
+                rtx,
+                formats: formats.clone(),
+                extensions,
+            }))
+        });
     }
 
     /// Says what a guest wants of a stream.
     pub fn want(&mut self, receiver: u32, publisher: u32, wanted: Wanted) {
         let stream = StreamId(stream_number(receiver, publisher, MediaKind::Video));
-        self.command(Command::Want { stream, wanted });
+        self.command(|| Command::Want { stream, wanted });
     }
 
     /// Somebody leaves; what is on its way to him arrives nowhere.
     pub fn leave(&mut self, peer: u32) {
-        self.command(Command::ClosePeer { peer: PeerId(peer) });
+        self.command(|| Command::ClosePeer { peer: PeerId(peer) });
         if let Some(guest) = self.guests.remove(&peer) {
             self.network.disconnect(guest.path.remote);
             self.peers.remove(&guest.path.remote);
@@ -262,7 +281,9 @@ impl World {
             let mut flush = self.engine_due <= now;
             while let Some(mut arrival) = self.network.poll_arrival() {
                 if arrival.at_server {
+                    (self.probe)(true);
                     self.engine.handle_datagram(now, arrival.path, &mut arrival.bytes);
+                    (self.probe)(false);
                     flush = true;
                 } else if let Some(guest) =
                     self.peers.get(&arrival.path.remote).and_then(|peer| self.guests.get_mut(peer))
@@ -295,8 +316,11 @@ impl World {
     }
 
     fn flush(&mut self, now: Micros) {
-        let Self { engine, network, meters, .. } = self;
-        self.engine_due = engine.flush(now, &mut Metered::new(now, network.server(), meters));
+        let Self { engine, network, meters, probe, .. } = self;
+        let mut buffers = Metered::new(now, network.server(), meters, *probe);
+        (probe)(true);
+        self.engine_due = engine.flush(now, &mut buffers);
+        (self.probe)(false);
         while let Some(request) = self.engine.poll_assist() {
             assert!(!matches!(request, AssistRequest::Datagram { .. }), "nobody speaks DTLS here");
         }
@@ -309,8 +333,10 @@ impl World {
         match report {
             // The path is there: the handshake is done in no time.
             Report::PeerPath { peer } => {
+                (self.probe)(true);
                 let keys = Box::new(self.guests[&peer.0].keys.clone());
                 self.engine.handle_assist(now, AssistReply::Keys { peer, version: DtlsVersion::V12, keys });
+                (self.probe)(false);
                 self.engine_due = now;
             }
             Report::PeerEnded { peer, .. } => self.ended.push(peer.0),

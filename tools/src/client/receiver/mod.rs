@@ -95,7 +95,7 @@ impl Receiver {
             frame: FrameCount { frames: [(0, 0); FRAMES_COUNTED] },
             continuity: Continuity::new(config.kind, config.codec),
             decoder: Decoder::default(),
-            playout: (config.kind == MediaKind::Audio).then(Playout::default),
+            playout: None,
             previous_dependency: None,
             jitter: 0,
             previous_transit: None,
@@ -187,11 +187,10 @@ impl Receiver {
                 return Err(StampError::Corrupt);
             }
         }
-        if let Some(playout) = &mut self.playout {
-            // The first packet of a talk spurt has nothing before it.
-            let repeats = !repeated.is_empty() || self.config.fec && !packet.marker;
-            playout.insert(now, index, packet.timestamp, repeats, &mut self.reception);
-        }
+        // The first packet of a talk spurt has nothing before it.
+        let repeats = !repeated.is_empty() || self.config.fec && !packet.marker;
+        let playout = self.playout.get_or_insert_default();
+        playout.insert(now, index, packet.timestamp, repeats, &mut self.reception);
         if !packet.retransmission {
             let descriptor = Descriptor { start: true, ..Descriptor::default() };
             self.check_continuity(index, packet, false, descriptor);
