@@ -3,6 +3,7 @@
 //! Place: under the whole-room simulations. Promises: equal calls with an equal seed give equal runs; what the links lose and what
 //! the server puts into them is recorded. Not here: what a run is judged by (each test's own).
 
+pub mod commands;
 mod guest;
 mod meter;
 
@@ -10,25 +11,22 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane::base::handoff::{AssistReply, AssistRequest, DtlsVersion, Fingerprint};
-use dataplane::base::ids::{CoreId, MeetingId, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag};
-use dataplane::base::media::{Content, MediaKind};
+use dataplane::base::ids::{CoreId, PeerId, StreamId, local_ufrag};
+use dataplane::base::media::MediaKind;
 use dataplane::base::net::Path;
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
-use dataplane::command::{
-    Command, Delivery, IceCredentials, OpenPeer, Publish, RemotePeer, Report, SpeakerLevel, Subscribe, Wanted,
-};
+use dataplane::command::{Command, Delivery, IceCredentials, Report, SpeakerLevel, Wanted};
 use dataplane::engine::{Engine, EngineConfig, Rules};
 use dataplane::io::sim::{LinkConfig, Network};
 use dataplane::wire::demux::{Protocol, classify};
 use dataplane::wire::rtp;
 use kernels::Suite;
 use tools::client::rates::Rates;
-use tools::client::receiver::ReceiveConfig;
 use tools::client::{Client, ClientConfig, Remote, Security, TRANSMIT_BYTES_MIN};
 
 pub use guest::{Camera, Guest, Microphone, Terms, published_ssrc, stream_number, track_number};
-use guest::{formats, keys, swapped};
+use guest::{keys, swapped};
 use meter::Metered;
 
 const CORE: CoreId = CoreId(0);
@@ -145,39 +143,12 @@ impl World {
             seed: rng.next_u64(),
         });
         client.set_feedback(terms.feedback);
-        self.command(|| {
-            Command::OpenPeer(Box::new(OpenPeer {
-                peer: PeerId(peer),
-                meeting: MeetingId(meeting),
-                participant: ParticipantId(peer),
-                local: server_ice.clone(),
-                dtls: DtlsVersion::V12,
-                channels: &[],
-            }))
-        });
-        self.command(|| {
-            Command::RemotePeer(Box::new(RemotePeer {
-                peer: PeerId(peer),
-                ufrag: client_ice.ufrag.clone(),
-                fingerprint: Fingerprint([0; 32]),
-            }))
-        });
+        self.command(|| commands::open(peer, meeting, &server_ice));
+        self.command(|| commands::remote(peer, &client_ice, Fingerprint([0; 32])));
         let mut guest = Guest::new(client, path, meeting, keys, terms);
         for kind in guest.kinds() {
             guest.publish(now, peer, kind, rng);
-            self.command(|| {
-                Command::Publish(Box::new(Publish {
-                    track: TrackId(track_number(peer, kind)),
-                    peer: PeerId(peer),
-                    kind,
-                    content: Content::Camera,
-                    mid: guest::mid(peer, kind),
-                    formats: guest.sent_formats(kind),
-                    extensions: guest.terms.extensions(),
-                    ssrcs: guest.signalled(peer, kind),
-                    rids: guest.rids(kind),
-                }))
-            });
+            self.command(|| commands::publish(peer, kind, &guest));
         }
         guest.client.set_remote(now, &Remote { ice: server_ice, fingerprint: None });
         self.peers.insert(remote, peer);
@@ -204,42 +175,11 @@ impl World {
 
     /// One guest gets a track of another.
     pub fn subscribe(&mut self, receiver: u32, publisher: u32, kind: MediaKind) {
-        let number = stream_number(receiver, publisher, kind);
-        let camera = self.guests[&publisher].terms.camera.clone();
+        let codec = self.guests[&publisher].codec();
         let guest = self.guests.get_mut(&receiver).expect("joined");
-        let rtx = (kind == MediaKind::Video).then_some(Ssrc(number + 1));
-        let formats = formats(kind, &guest.terms);
-        let extensions = guest.terms.extensions();
-        let codec = camera.map(|camera| camera.codec).unwrap_or_default();
-        let format = guest::format(kind, codec);
-        guest.client.receive(ReceiveConfig {
-            ssrc: Ssrc(number),
-            rtx,
-            kind,
-            codec,
-            pt: format.pt,
-            rtx_pt: format.rtx_pt,
-            red_pt: (kind == MediaKind::Audio && guest.terms.red).then_some(guest::RED),
-            fec: true,
-            transport_cc: extensions.id(dataplane::base::media::Extension::TransportCc),
-            abs_send_time: extensions.id(dataplane::base::media::Extension::AbsSendTime),
-            dependency: extensions.id(dataplane::base::media::Extension::DependencyDescriptor),
-            nack: formats[0].nack,
-            expected: Some((publisher, track_number(publisher, kind))),
-        });
-        guest.streams.insert(number, (publisher, kind));
-        self.command(|| {
-            Command::Subscribe(Box::new(Subscribe {
-                stream: StreamId(number),
-                peer: PeerId(receiver),
-                track: TrackId(track_number(publisher, kind)),
-                mid: guest::mid(publisher, kind),
-                ssrc: Ssrc(number),
-                rtx,
-                formats: formats.clone(),
-                extensions,
-            }))
-        });
+        guest.receive(receiver, publisher, kind, codec);
+        let terms = guest.terms.clone();
+        self.command(|| commands::subscribe(receiver, publisher, kind, &terms));
     }
 
     /// Says what a guest wants of a stream.
