@@ -165,8 +165,9 @@ pub const RESENDS_BURST: u32 = 256;
 pub const SHARE_INTERVAL_US: u64 = 200_000;
 /// What a stream gets is told to the control plane at most this often.
 pub const DELIVERY_INTERVAL_US: u64 = 500_000;
-/// Video that waited longer for its receiver's link is dropped, and the stream begins anew: 800 ms is what people bear in talk.
-pub const PACED_US_MAX: u64 = 800_000;
+/// Video that waited longer for its receiver's link is dropped, and the stream begins anew. The keyframe of a shared screen, 250 KB,
+/// takes 2.5 s at 800 kbit/s; dropped sooner, it would be asked for again and dropped again.
+pub const PACED_US_MAX: u64 = 2_500_000;
 /// A keyframe older than this is not shown to joiners: everything since would have to be decoded first.
 pub const KEYFRAME_REPLAY_US: u64 = 3_000_000;
 /// Packets since the keyframe that a joiner is sent at once: 2 Mbit/s for a second, less than half a peer's queue.

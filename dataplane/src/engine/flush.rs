@@ -50,7 +50,12 @@ impl Engine {
 
     fn send_queues(&mut self, now: Micros, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
         while let Some(index) = self.paced.pop_due(now) {
-            self.rooms.queue().resume(index);
+            // A probe goes on even if no media waits.
+            if self.rooms.is_probing(index) {
+                self.rooms.queue().list(index);
+            } else {
+                self.rooms.queue().resume(index);
+            }
         }
         while let Some(index) = self.rooms.queue().waiting() {
             let resumes = match self.peers.key_at(index) {

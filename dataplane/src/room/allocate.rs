@@ -13,7 +13,7 @@ use crate::base::reason::Reason;
 use crate::command::Wanted;
 
 /// Percent of the budget that must hold a rung above the present one.
-const CLIMB_PERCENT: u64 = 92;
+const CLIMB_PERCENT: u64 = 95;
 
 /// A shared screen, the priority that the client named, an active speaker, the priority that its size tells.
 type Worth = (bool, u8, bool, u8);
@@ -63,21 +63,26 @@ impl Demand {
         let top = self.wanted.layer_max.max(lowest);
         let enabled = self.wanted.enabled;
         rungs.iter().filter(move |rung| {
-            let slow_enough = self.wanted.fps_max == 0
-                || rung.temporal == 0
-                || rung.fps <= self.wanted.fps_max.saturating_add(self.wanted.fps_max / 8).saturating_add(1);
-            enabled && rung.quality <= top && slow_enough && self.is_step(rung, lowest)
+            enabled && rung.quality <= top && self.is_slow_enough(rung) && self.is_step(rung, lowest)
         })
     }
 
-    /// A camera's upper qualities come with all their temporal layers or all but the last; a screen's, and the lowest, with any.
+    /// Whether a rung has no more frames per second than are wanted.
+    const fn is_slow_enough(&self, rung: &Rung) -> bool {
+        let fps_max = self.wanted.fps_max;
+        fps_max == 0
+            || rung.temporal == 0
+            || rung.fps <= fps_max.saturating_add(fps_max / 8).saturating_add(1)
+    }
+
+    /// A camera's upper qualities come with all temporal layers that are wanted; a screen's, and the lowest, with any.
     fn is_step(&self, rung: &Rung, lowest: u8) -> bool {
-        let above = |other: &&Rung| other.quality == rung.quality && other.temporal > rung.temporal;
+        let above = |other: &Rung| {
+            other.quality == rung.quality && other.temporal > rung.temporal && self.is_slow_enough(other)
+        };
         match self.content {
             Content::Screen => true,
-            Content::Camera => {
-                rung.quality == lowest || self.ladder.rungs().iter().filter(above).count() == 0
-            }
+            Content::Camera => rung.quality == lowest || !self.ladder.rungs().iter().any(above),
         }
     }
 
@@ -183,12 +188,12 @@ fn reason(
     if demand.step(grant.step + 1).is_some() {
         let missing = demand.cost(grant.step + 1).saturating_sub(demand.cost(grant.step));
         let left = budget_bps.map_or(u64::MAX, |budget| (budget * CLIMB_PERCENT / 100).saturating_sub(spent));
-        // What more important streams take above their lowest rung.
+        // What more important streams take.
         let taken: u64 = demands
             .iter()
             .zip(grants)
             .filter(|(other, _)| other.worth() > demand.worth())
-            .map(|(other, held)| other.cost(held.step).saturating_sub(other.cost(1.min(held.step))))
+            .map(|(other, held)| other.cost(held.step))
             .sum();
         return Some(if taken > 0 && left.saturating_add(taken) >= missing {
             Reason::Priority
@@ -263,6 +268,11 @@ mod tests {
         let found = share(1_300, &[camera(), screen]);
         assert_eq!(found[1].0, Some((2, 0)), "1,600 kbit/s do not fit, 960 do");
         assert_eq!(found[0], (Some((0, 1)), Some(Reason::Priority)));
+        // Also when the screen has but one way to be sent, which leaves nothing.
+        let mut only = Ladder::default();
+        only.push(Rung { quality: 0, temporal: 0, bitrate_bps: 1_200_000, fps: 5 });
+        let found = share(1_280, &[camera(), Demand { ladder: only, quality_count: 1, ..screen }]);
+        assert_eq!(found[0], (None, Some(Reason::Priority)));
     }
 
     #[test]
@@ -282,9 +292,10 @@ mod tests {
     fn what_the_client_asks_for_is_the_top() {
         let small = Demand { wanted: Wanted { layer_max: 0, ..Wanted::ALL }, ..camera() };
         assert_eq!(share(9_000, &[small]), [(Some((0, 1)), Some(Reason::ClientAskedLess))]);
-        let slow =
-            Demand { wanted: Wanted { fps_max: 15, ..Wanted::ALL }, content: Content::Screen, ..camera() };
-        assert_eq!(share(9_000, &[slow]), [(Some((2, 0)), Some(Reason::ClientAskedLess))]);
+        for content in [Content::Screen, Content::Camera] {
+            let slow = Demand { wanted: Wanted { fps_max: 15, ..Wanted::ALL }, content, ..camera() };
+            assert_eq!(share(9_000, &[slow]), [(Some((2, 0)), Some(Reason::ClientAskedLess))]);
+        }
         let off = Demand { wanted: Wanted::NOTHING, ..camera() };
         assert_eq!(share(9_000, &[off]), [(None, Some(Reason::ClientAskedLess))]);
     }
@@ -302,8 +313,8 @@ mod tests {
     #[test]
     fn going_up_needs_more_room_than_staying() {
         let there = Demand { current: Some((1, 1)), ..camera() };
-        assert_eq!(share(410, &[there])[0].0, Some((1, 1)));
-        assert_eq!(share(410, &[camera()])[0].0, Some((0, 1)));
+        assert_eq!(share(405, &[there])[0].0, Some((1, 1)));
+        assert_eq!(share(405, &[camera()])[0].0, Some((0, 1)));
     }
 
     #[test]

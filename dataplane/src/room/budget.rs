@@ -22,14 +22,16 @@ use crate::command::{Delivery, Report};
 use crate::session::bwe::{Estimator, Probe};
 use crate::session::pacer::Pacer;
 
-/// Part of the estimate that streams may use, percent: the rest is for repairs and RTCP.
-const USABLE_PERCENT: u64 = 95;
+/// Part of the estimate that streams may use, percent; it is a little below what the link carries already. `allocate` climbs below it.
+const USABLE_PERCENT: u64 = 100;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
 const PACING_PERCENT: (u64, u64) = (250, 110);
 /// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
 const DEMAND_PERCENT: u64 = 115;
-/// Packets looked back at for padding: the smallest of the newest, so that a probe of a slow link is not all one packet.
+/// Packets looked back at for padding: the largest of the newest.
 const PADDING_PACKETS: u64 = 8;
+/// Probes up to this rate are made of padding alone, in small packets, so that one on a slow link is not a single large packet.
+const SMALL_PADDING_BPS: u64 = 3_000_000;
 /// A link counts as tried this long after its first packet: two or three feedbacks and the first probes.
 const TRIED_US: u64 = 1_500_000;
 /// The estimator is not asked more often than this by a timer.
@@ -54,6 +56,8 @@ pub struct ReceiverLink {
     shared_bps: u64,
     /// What its streams would take if the link carried everything, at the last sharing.
     wanted_bps: u64,
+    /// What they take of it.
+    granted_bps: u64,
 }
 
 struct ActiveProbe {
@@ -210,9 +214,11 @@ impl Rooms {
             return None;
         }
         let member = self.member(index)?;
-        let found = member.streams.iter().find_map(|key| {
-            let stream = self.streams.get(*key)?;
-            stream.rtx?;
+        let is_small =
+            member.link.probe.as_ref().is_some_and(|active| active.probe.rate_bps <= SMALL_PADDING_BPS);
+        let repairable = member.streams.iter().filter_map(|key| Some((key, self.streams.get(*key)?)));
+        let repairable = repairable.filter(|(_, stream)| stream.rtx.is_some());
+        let found = repairable.clone().filter(|_| !is_small).find_map(|(key, stream)| {
             let track = self.tracks.get(stream.track).filter(|track| track.kind == MediaKind::Video)?;
             let (layer, epoch, newest) = stream.rewrite.newest()?;
             let of_layer = track.layers.get(usize::from(layer))?;
@@ -221,15 +227,17 @@ impl Rooms {
             let known = (newest.saturating_sub(PADDING_PACKETS - 1)..=newest)
                 .filter(|content| of_layer.epoch_of(*content) == epoch)
                 .filter(|content| stream.rewrite.was_sent(layer, epoch, *content));
-            let (_, content) = known.filter_map(|content| size(&content)).min()?;
-            Some((*key, layer, content))
+            let (_, content) = known.filter_map(|content| size(&content)).max()?;
+            Some((*key, layer, content, Held::Cached))
         });
-        let Some((stream, layer, content)) = found else {
-            // Nothing to repeat: the probe ends with what media gave it.
+        // Else padding without content, under the retransmission stream of any stream.
+        let empty = || repairable.clone().map(|(key, _)| (*key, 0, 0, Held::Nothing)).next();
+        let Some((stream, layer, content, held)) = found.or_else(empty) else {
+            // No retransmission stream: the probe ends with what media gave it.
             self.member_mut(index)?.link.end_probe(now);
             return None;
         };
-        Some(Item { stream, content, received: now, held: Held::Cached, layer, role: Role::Padding })
+        Some(Item { stream, content, received: now, held, layer, role: Role::Padding })
     }
 
     /// Divides the link of the receiver at `index` among its streams. Answers when to do so again.
@@ -251,6 +259,8 @@ impl Rooms {
             pauses: self.member(index).is_some_and(|member| member.link.is_tried(now)),
         };
         allocate(budget, &sharing.demands, &mut sharing.grants);
+        let granted = sharing.grants.iter().filter_map(|grant| grant.rung);
+        let granted_bps = granted.map(|rung| u64::from(rung.bitrate_bps)).sum::<u64>() + audio_bps;
         for nth in 0..sharing.streams.len() {
             self.grant(turn, sharing.streams[nth], &sharing.demands[nth], &sharing.grants[nth]);
         }
@@ -259,6 +269,7 @@ impl Rooms {
         let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return Micros::NEVER };
         member.link.shared_bps = rate_bps;
         member.link.wanted_bps = wanted_bps;
+        member.link.granted_bps = granted_bps;
         let due = self.pace(now, index);
         now.after_us(SHARE_INTERVAL_US).min(due)
     }
@@ -391,13 +402,16 @@ impl Rooms {
         let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return Micros::NEVER };
         let link = &mut member.link;
         let rate_bps = link.rate_bps();
+        let is_tried = link.is_tried(now);
         let Some(estimator) = link.estimator.as_deref_mut().filter(|_| link.is_limited) else {
             return Micros::NEVER;
         };
         let demand_bps = link.wanted_bps * DEMAND_PERCENT / 100;
         estimator.set_demand(now, demand_bps);
         let percent = if rate_bps >= demand_bps { PACING_PERCENT.0 } else { PACING_PERCENT.1 };
-        link.pace_bps = rate_bps * percent / 100;
+        // While the rate is a guess, what everybody gets all the same must leave.
+        let floor_bps = if is_tried { 0 } else { link.granted_bps };
+        link.pace_bps = rate_bps.max(floor_bps) * percent / 100;
         if link.probe.is_none()
             && let Some(probe) = estimator.poll_probe(now)
         {
@@ -408,11 +422,13 @@ impl Rooms {
                 until: now.after_us(4 * probe.duration_us),
             });
         }
-        let probe_bps = link.probe.as_ref().map_or(0, |active| active.probe.rate_bps);
-        link.pacer.set_rate(now, link.pace_bps.max(probe_bps));
         let due = estimator.next_timeout().max(now.after_us(PACE_INTERVAL_US_MIN));
-        if probe_bps > 0 {
-            self.queue.list(index);
+        match &link.probe {
+            Some(active) => {
+                link.pacer.set_even_rate(now, active.probe.rate_bps);
+                self.queue.list(index);
+            }
+            None => link.pacer.set_rate(now, link.pace_bps),
         }
         due
     }

@@ -15,6 +15,8 @@ pub enum Held {
     Cached,
     /// In the pool; the item owns one reference.
     Pooled(Slot),
+    /// Nowhere: padding without content.
+    Nothing,
 }
 
 /// What a queued packet is to its receiver.

@@ -5,9 +5,10 @@
 
 use super::queue::{Held, Item, Role};
 use super::rewrite::{Fields, Placed};
+use super::stream::Stream;
 use super::template::{Sent, red_primary};
 use super::track::{CachedMeta, clock_hz};
-use super::{Rooms, Turn};
+use super::{Member, Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{PayloadType, Ssrc};
 use crate::base::limits::DATAGRAM_BYTES_MAX;
@@ -17,6 +18,15 @@ use crate::command::Report;
 use crate::session::srtp::RTP_OVERHEAD_BYTES;
 use crate::wire::rtp::{HEADER_BYTES_MAX, RtpHeader};
 use crate::wire::vp8::DESCRIPTOR_BYTES_MAX;
+
+/// A packet without extensions and with the least payload, for headers that repeat nothing.
+const EMPTY_PACKET: [u8; 12] = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// The last byte of padding is its length.
+const PADDING: [u8; 224] = {
+    let mut bytes = [0; 224];
+    bytes[223] = 224;
+    bytes
+};
 
 /// Original sequence number and VP8 descriptor.
 const PREFIX_BYTES_MAX: usize = 2 + DESCRIPTOR_BYTES_MAX;
@@ -76,12 +86,16 @@ impl Rooms {
         let stream = self.streams.get(item.stream).ok_or(DropReason::NoSubscriber)?;
         let track = self.tracks.get(stream.track).ok_or(DropReason::NoSubscriber)?;
         let member = self.member(stream.member).ok_or(DropReason::NoSubscriber)?;
+        if item.held == Held::Nothing {
+            return prepare_padding(now, stream, member);
+        }
         let layer = track.layers.get(usize::from(item.layer)).ok_or(DropReason::NoSubscriber)?;
         let (packet, header, meta) = match item.held {
             Held::Pooled(slot) => {
                 let packet = self.pool.packet(slot);
                 (packet, RtpHeader::parse(packet)?, CachedMeta::default())
             }
+            Held::Nothing => return Err(DropReason::NotCached),
             Held::Cached => {
                 let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
                 let (packet, meta) = video.cache.find(item.content).ok_or(DropReason::NotCached)?;
@@ -156,6 +170,7 @@ impl Rooms {
             timestamp: header.timestamp.wrapping_add(placed.offsets.timestamp),
             pt,
             // The picture ends with the highest spatial layer that this receiver gets.
+            is_padding: false,
             ends_picture: track.is_scalable && meta.marks.ends && meta.marks.spatial == placed.spatial,
             now,
             transport_seq: member.transport_seq,
@@ -235,6 +250,49 @@ impl Rooms {
         turn.counters.bytes_forwarded += bytes as u64;
         turn.counters.delay(turn.now.since_us(item.received));
     }
+}
+
+/// A packet of the retransmission stream that is all padding (RFC 3550 section 5.1): receivers count it and throw it away.
+fn prepare_padding<'a>(now: Micros, stream: &'a Stream, member: &Member) -> Result<Prepared<'a>, DropReason> {
+    let (ssrc, index) = stream.retransmission().ok_or(DropReason::NotCached)?;
+    let pt = stream.template.rtx().ok_or(DropReason::CodecNotNegotiated)?;
+    let header = RtpHeader::parse(&EMPTY_PACKET)?;
+    let sent = Sent {
+        ssrc,
+        seq: crate::base::ids::Seq(index as u16),
+        timestamp: stream.rewrite.timestamp_last(),
+        pt,
+        ends_picture: false,
+        is_padding: true,
+        now,
+        transport_seq: member.transport_seq,
+        with_mid: stream.unconfirmed,
+        repeatable: false,
+    };
+    let fields =
+        Fields { layer: 0, epoch: 0, content: 0, timestamp: 0, picture: None, tl0: None, key_index: None };
+    let mut prepared = Prepared {
+        header: [0; HEADER_BYTES_MAX],
+        header_bytes: 0,
+        prefix: [0; PREFIX_BYTES_MAX],
+        prefix_bytes: 0,
+        body: &PADDING,
+        taken: Taken {
+            ssrc,
+            index,
+            fields,
+            placed: Placed::default(),
+            role: Role::Padding,
+            on_rtx: true,
+            transport: stream.template.has_transport_cc(),
+            payload_bytes: PADDING.len(),
+        },
+    };
+    prepared.header_bytes = stream
+        .template
+        .write(&header, &EMPTY_PACKET, &sent, &mut prepared.header)
+        .map_err(|_| DropReason::TooLong)?;
+    Ok(prepared)
 }
 
 /// Whether a packet may have to be sent once more under its own sequence number: the receiver asks with NACK and has no stream for

@@ -83,8 +83,8 @@ pub struct Fields {
     pub key_index: Option<u8>,
 }
 
-/// Where a packet goes in the receiver's sequence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where a packet goes in the receiver's sequence; the default is nowhere, for what is not of the sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Placed {
     out: u64,
     /// What to add to its fields.
@@ -300,6 +300,12 @@ impl Rewrite {
         let run = self.runs.iter().flatten().find(|run| run.started && run.out_first <= out)?;
         let content = run.packets.at_rank(run.start.content, out - run.out_first)?;
         (content < run.content_end).then_some((run.start.layer, run.start.epoch, content))
+    }
+
+    /// Timestamp of the last packet, as sent.
+    #[must_use]
+    pub const fn timestamp_last(&self) -> u32 {
+        self.timestamp_last
     }
 
     /// When the last packet was sent.

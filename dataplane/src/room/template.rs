@@ -62,6 +62,8 @@ pub struct Sent {
     pub timestamp: u32,
     /// Payload type.
     pub pt: PayloadType,
+    /// What follows the header is padding.
+    pub is_padding: bool,
     /// It ends a picture at this receiver, whatever the publisher's marker says.
     pub ends_picture: bool,
     /// When it leaves.
@@ -100,6 +102,12 @@ impl Template {
     #[must_use]
     pub fn format(&self, pt: PayloadType) -> Option<Mapped> {
         self.formats.iter().flatten().find(|mapped| mapped.from == pt.0).copied()
+    }
+
+    /// A payload type of the receiver for retransmissions.
+    #[must_use]
+    pub fn rtx(&self) -> Option<PayloadType> {
+        self.formats.iter().flatten().find_map(|mapped| mapped.rtx)
     }
 
     /// Whether packets carry a transport-wide number.
@@ -150,7 +158,7 @@ impl Template {
             timestamp: sent.timestamp,
             marker: header.marker || sent.ends_picture,
             pt: sent.pt,
-            padding: false,
+            padding: sent.is_padding,
         };
         write_header(&fields, &elements[..count], out)
     }
@@ -248,6 +256,7 @@ mod tests {
             seq: Seq(1000),
             timestamp: 5_000,
             pt: mapped.pt,
+            is_padding: false,
             ends_picture: false,
             now: Micros(500_000),
             transport_seq: Seq(0x0102),

@@ -18,6 +18,8 @@ const BURST_BYTES_MIN: i64 = 4 * DATAGRAM_BYTES_MAX as i64;
 pub struct Pacer {
     /// Bits per second; 0 is no limit.
     rate_bps: u64,
+    /// Nothing leaves in bursts.
+    is_even: bool,
     level_bytes: i64,
     /// Millionths of a byte not yet in the level.
     rest: u64,
@@ -26,7 +28,7 @@ pub struct Pacer {
 
 impl Default for Pacer {
     fn default() -> Self {
-        Self { rate_bps: 0, level_bytes: BURST_BYTES_MIN, rest: 0, filled: Micros(0) }
+        Self { rate_bps: 0, is_even: false, level_bytes: BURST_BYTES_MIN, rest: 0, filled: Micros(0) }
     }
 }
 
@@ -35,6 +37,14 @@ impl Pacer {
     pub fn set_rate(&mut self, now: Micros, rate_bps: u64) {
         self.fill(now);
         self.rate_bps = rate_bps;
+        self.is_even = false;
+        self.level_bytes = self.level_bytes.min(self.burst_bytes());
+    }
+
+    /// Sets the rate of a probe: packets leave evenly, because what is measured is how they are spaced when they arrive.
+    pub fn set_even_rate(&mut self, now: Micros, rate_bps: u64) {
+        self.set_rate(now, rate_bps);
+        self.is_even = rate_bps > 0;
         self.level_bytes = self.level_bytes.min(self.burst_bytes());
     }
 
@@ -51,10 +61,10 @@ impl Pacer {
     }
 
     /// A datagram of `bytes` left.
-    pub const fn take(&mut self, bytes: usize) {
+    pub fn take(&mut self, bytes: usize) {
         self.level_bytes -= bytes as i64;
         // Audio passes a closed pacer: at most one burst of debt, so that video is not shut out for long.
-        let debt_max = -self.burst_bytes();
+        let debt_max = -BURST_BYTES_MIN.max((self.rate_bps.saturating_mul(BURST_US) / 8_000_000) as i64);
         if self.level_bytes < debt_max {
             self.level_bytes = debt_max;
         }
@@ -72,6 +82,9 @@ impl Pacer {
     }
 
     const fn burst_bytes(&self) -> i64 {
+        if self.is_even {
+            return 1;
+        }
         let burst = (self.rate_bps.saturating_mul(BURST_US) / 8_000_000) as i64;
         if burst > BURST_BYTES_MIN { burst } else { BURST_BYTES_MIN }
     }
@@ -130,6 +143,25 @@ mod tests {
         (0..1_000).for_each(|_| pacer.take(200));
         assert!(!pacer.is_open(Micros(0)));
         assert!(pacer.opens_at(Micros(0)) <= Micros(1_000_000));
+    }
+
+    #[test]
+    fn a_probe_leaves_evenly() {
+        let mut pacer = Pacer::default();
+        pacer.set_even_rate(Micros(0), 2_000_000);
+        let mut sent = Vec::new();
+        let mut now = Micros(0);
+        while sent.len() < 10 {
+            if pacer.is_open(now) {
+                pacer.take(500);
+                sent.push(now);
+            } else {
+                now = pacer.opens_at(now);
+            }
+        }
+        assert!(sent.windows(2).all(|pair| (2_000..2_010).contains(&pair[1].since_us(pair[0]))), "{sent:?}");
+        pacer.set_rate(now, 2_000_000);
+        assert!(pacer.is_open(now.after_ms(40)));
     }
 
     #[test]
