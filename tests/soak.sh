@@ -19,6 +19,7 @@ step() {
 }
 
 step "simulation, 1000 seeds" env SIMULATION_SEEDS=1000 cargo test --release --locked -p tests --test simulation -- --nocapture
+step "rate, 200 seeds" env RATE_SEEDS=200 cargo test --release --locked -p tests --test rate -- --nocapture
 step "durability, 200 kill rounds" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 cargo test --release --locked -p tests --test durability -- --nocapture
 (cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error)
 step "browsers after kill -9, 10 rounds" env KAIGI_BIN="$bin" KAIGI_RESTART_ROUNDS=10 node --test --test-reporter=spec tests/e2e/restart.test.mjs
