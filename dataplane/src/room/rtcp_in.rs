@@ -59,7 +59,10 @@ impl Rooms {
                 if let Some(member) = self.members.get_mut(index).and_then(Option::as_mut)
                     && let Some(estimator) = member.link.estimator()
                 {
-                    estimator.handle_remb(turn.now, bitrate_bps);
+                    if estimator.handle_remb(turn.now, bitrate_bps).is_err() {
+                        turn.counters.feedback_refused += 1;
+                        return Ok(());
+                    }
                     member.link.limit();
                     self.share_if_fallen(index);
                 }
