@@ -7,8 +7,12 @@ use super::stream::{CNAME_BYTES, Limit, Stream};
 use super::template::Template;
 use super::track::{Layer, Track, clock_hz};
 use crate::base::ids::{Seq, Ssrc, StreamId, TrackId};
-use crate::base::limits::{LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER, TRACKS_PER_PEER};
+use crate::base::limits::{
+    KEYFRAME_WISH_US, KEYFRAME_WISHES_BURST, LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER,
+    TRACKS_PER_PEER,
+};
 use crate::base::media::{Codec, Extension, Format, MediaKind};
+use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::table::SeededState;
 use crate::base::time::Micros;
@@ -187,6 +191,7 @@ impl Rooms {
             stats: SenderStats::new(clock_hz(kind)),
             header_changed: false,
             unconfirmed: true,
+            wishes: RateLimit::per(KEYFRAME_WISH_US, 1, KEYFRAME_WISHES_BURST),
             loss: 0,
             cname: self.cname(publisher),
         };

@@ -306,6 +306,12 @@ impl Layer {
         !std::mem::replace(&mut self.keyframe.wanted, true)
     }
 
+    /// Whether somebody needs a keyframe that was not asked for yet.
+    #[must_use]
+    pub const fn wants_keyframe(&self) -> bool {
+        self.keyframe.wanted
+    }
+
     /// A keyframe came.
     pub const fn keyframe_came(&mut self) {
         self.keyframe.wanted = false;
