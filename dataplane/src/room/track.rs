@@ -271,14 +271,14 @@ impl Layer {
         }
     }
 
-    /// Another SSRC sends this layer from now on.
-    pub fn restart(&mut self, kind: MediaKind, ssrc: Ssrc) {
+    /// Another SSRC sends this layer from now on. Packets can bring this about: no allocation.
+    pub fn restart(&mut self, ssrc: Ssrc) {
         self.ssrc = Some(ssrc);
         self.order.restart();
         self.keyframe_first = None;
-        self.stats = ReceptionStats::new(clock_hz(kind));
+        self.stats = self.stats.restarted();
         if let Some(video) = &mut self.video {
-            video.gaps = NackTracker::new();
+            video.gaps.restart();
         }
         self.clock = None;
     }
