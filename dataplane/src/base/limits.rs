@@ -40,6 +40,9 @@ pub const LAYERS_PER_TRACK: usize = 3;
 /// Audio streams a receiver can be sent at a time at most, in a meeting with more voices; the operator chooses up to this.
 pub const AUDIO_STREAMS_MAX: usize = 8;
 
+/// Of the places that a meeting's loudest voices hold, those of one participant: a microphone and the sound of a shared screen.
+pub const PLACES_PER_PARTICIPANT: usize = 2;
+
 /// Spatial layers of one SVC stream (the AV1 specification ends at four).
 pub const SPATIAL_LAYERS_MAX: usize = 4;
 /// Temporal layers told apart; VP8 has two bits for them, and what is above the fourth counts as the fourth.
