@@ -11,7 +11,7 @@ use super::track::{CachedMeta, Track};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{PayloadType, Ssrc};
-use crate::base::limits::QUALITIES_MAX;
+use crate::base::limits::{PLACES_PER_PARTICIPANT, QUALITIES_MAX};
 use crate::base::media::{Codec, Extension, MediaKind};
 use crate::base::slab::{Key, Slab};
 use crate::command::Report;
@@ -325,6 +325,11 @@ impl Rooms {
             self.members.get(member)?.as_ref().map(|member| member.participant)
         };
         let before = track.voice.place();
+        let Some(own) = participant(&self.tracks, key) else { return };
+        // Levels are what the publisher says: however many tracks claim to be loud, others keep being heard.
+        if before.is_none() && meeting.places.held_by(own) >= PLACES_PER_PARTICIPANT {
+            return;
+        }
         let moved = meeting.places.judge(turn.now, &track.voice, |key| Some(self.tracks.get(key)?.voice));
         let (taken, other) = match moved {
             Move::Stay => return,
@@ -335,7 +340,6 @@ impl Rooms {
         if let Some(before) = before {
             meeting.places.set(before, other_holder);
         }
-        let Some(own) = participant(&self.tracks, key) else { return };
         meeting.places.set(taken, Some((key, own)));
         if let Some(other) = other.and_then(|other| self.tracks.get_mut(other)) {
             other.voice.set_place(before);

@@ -4,6 +4,7 @@ use super::rewrite::Rewrite;
 use super::template::Template;
 use crate::base::ids::{Mid, Ssrc, StreamId};
 use crate::base::media::{ExtensionMap, Format};
+use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::{Delivery, Wanted};
@@ -97,6 +98,8 @@ pub struct Stream {
     pub stats: SenderStats,
     /// The receiver has not reported on the stream yet.
     pub unconfirmed: bool,
+    /// Keyframes that its receiver may ask for.
+    pub wishes: RateLimit,
     /// Loss in the receiver's last report, parts per 256.
     pub loss: u8,
     /// Canonical name of the publisher.
