@@ -166,13 +166,13 @@ pub const RESENDS_BURST: u32 = 256;
 
 /// A receiver's link is divided among its streams this often.
 pub const SHARE_INTERVAL_US: u64 = 200_000;
-/// What a stream gets is told to the control plane at most this often.
 /// Keyframes that one receiver of a stream can have its publisher asked for beyond those that everybody waits for: what a lying
 /// receiver costs the others. One per 2 s, and four at once for a link that breaks down.
 pub const KEYFRAME_WISH_US: u32 = 2_000_000;
 /// At most this many at once.
 pub const KEYFRAME_WISHES_BURST: u32 = 4;
 
+/// What a stream gets is told to the control plane at most this often.
 pub const DELIVERY_INTERVAL_US: u64 = 500_000;
 /// Video that waited longer for its receiver's link is dropped, and the stream begins anew. The keyframe of a shared screen, 250 KB,
 /// takes 2.5 s at 800 kbit/s; dropped sooner, it would be asked for again and dropped again.
