@@ -89,8 +89,8 @@ pub const EARLY_PACKETS_PER_PEER: usize = 64;
 pub const CONSENT_US: u64 = 30_000_000;
 /// A peer that never becomes ready ends after this long.
 pub const HANDSHAKE_US: u64 = 30_000_000;
-/// At most one keyframe request per layer in this time goes to a publisher.
-pub const KEYFRAME_INTERVAL_US: u64 = 500_000;
+/// At most one keyframe request per layer in this time goes to a publisher: half a second, and what jitter may take from it on the way.
+pub const KEYFRAME_INTERVAL_US: u64 = 520_000;
 /// TWCC feedback goes to publishers this often while packets arrive.
 pub const TWCC_INTERVAL_US: u64 = 50_000;
 /// Sender and receiver reports go out this often (RFC 3550 section 6.2 allows a fixed interval for small groups).
