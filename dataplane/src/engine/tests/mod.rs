@@ -1,6 +1,7 @@
 //! The engine driven by small hand-made peers: STUN from the writer, SRTP from the other end's contexts.
 
 mod abuse;
+mod chaos;
 mod faults;
 mod joining;
 mod layers;
