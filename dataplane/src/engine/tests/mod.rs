@@ -3,6 +3,7 @@
 mod abuse;
 mod chaos;
 mod faults;
+mod hostile;
 mod joining;
 mod layers;
 mod media;
