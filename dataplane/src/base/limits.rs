@@ -164,14 +164,16 @@ pub const RESENDS_PER_SECOND: u32 = 2_000;
 /// At most this many at once.
 pub const RESENDS_BURST: u32 = 256;
 
-/// A receiver's link is divided among its streams this often.
-pub const SHARE_INTERVAL_US: u64 = 200_000;
 /// Keyframes that one receiver of a stream can have its publisher asked for beyond those that everybody waits for: what a lying
 /// receiver costs the others. One per 2 s, and four at once for a link that breaks down.
 pub const KEYFRAME_WISH_US: u32 = 2_000_000;
 /// At most this many at once.
 pub const KEYFRAME_WISHES_BURST: u32 = 4;
 
+/// A receiver's link is divided among its streams this often.
+pub const SHARE_INTERVAL_US: u64 = 200_000;
+/// And at most this often, whatever its receiver says: dividing among 100 streams costs 0.06 ms, with many priorities 3 ms.
+pub const SHARE_US_MIN: u64 = 10_000;
 /// What a stream gets is told to the control plane at most this often.
 pub const DELIVERY_INTERVAL_US: u64 = 500_000;
 /// Video that waited longer for its receiver's link is dropped, and the stream begins anew. The keyframe of a shared screen, 250 KB,

@@ -12,7 +12,8 @@ use super::track::Track;
 use super::{Member, Rooms, Turn};
 use crate::base::ids::Seq;
 use crate::base::limits::{
-    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, STREAMS_PER_PEER, TEMPORAL_LAYERS_MAX,
+    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, SHARE_US_MIN, STREAMS_PER_PEER,
+    TEMPORAL_LAYERS_MAX,
 };
 use crate::base::media::{Extension, MediaKind};
 use crate::base::reason::Reason;
@@ -52,6 +53,8 @@ pub struct ReceiverLink {
     probe: Option<ActiveProbe>,
     /// When the first packet left.
     begun: Option<Micros>,
+    /// When it was last divided.
+    shared: Option<Micros>,
     /// Estimate at the last sharing.
     shared_bps: u64,
     /// What its streams would take if the link carried everything, at the last sharing.
@@ -247,6 +250,12 @@ impl Rooms {
         if member.streams.is_empty() {
             return Micros::NEVER;
         }
+        // Every datagram of a peer can ask for it.
+        let earliest = member.link.shared.map_or(now, |shared| shared.after_us(SHARE_US_MIN));
+        if earliest > now {
+            return earliest;
+        }
+        member.link.shared = Some(now);
         if let Some(estimator) = member.link.estimator.as_deref_mut().filter(|_| member.link.is_limited) {
             estimator.handle_timeout(now);
         }

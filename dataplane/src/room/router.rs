@@ -195,6 +195,11 @@ impl Rooms {
             keyframe_needed |= selected.keyframe_needed;
             let role = match selected.verdict {
                 Verdict::Forward => Role::Media,
+                Verdict::Begin if !stream.may_begin(arrived.layer, arrived.epoch, arrived.content) => {
+                    stream.current = None;
+                    turn.counters.drop(DropReason::TooLate);
+                    continue;
+                }
                 Verdict::Begin => Role::RunStart,
                 Verdict::LeaveOut => {
                     stream.rewrite.skip(arrived.layer, arrived.epoch, arrived.content, arrived.picture);
@@ -237,6 +242,7 @@ impl Rooms {
                 }
                 continue;
             }
+            stream.note_queued(arrived.layer, arrived.epoch, arrived.content);
             if role == Role::RunStart {
                 stream.rewrite.begin(run_start(track, stream, arrived));
             }

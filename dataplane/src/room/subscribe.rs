@@ -183,6 +183,7 @@ impl Rooms {
             limit: Limit::ALL,
             current: None,
             decided: None,
+            queued: None,
             stale: false,
             told: None,
             rewrite: Rewrite::new(first, timestamp),
