@@ -26,7 +26,7 @@ pub const GSO_SEGMENTS_MAX: usize = 64;
 pub const GSO_BYTES_MAX: usize = 65_000;
 const _: () = assert!(SEND_BYTES_PER_TURN >= GSO_BYTES_MAX && GSO_BYTES_MAX >= DATAGRAM_BYTES_MAX);
 
-/// Peers on one core. 16,384 x ~8 KiB of state = 128 MiB.
+/// Peers on one core. 16,384 x ~12 KiB of state = 192 MiB; one that receives has 66 KiB more as packets are sent to it (README, Memory).
 pub const PEERS_PER_CORE: usize = 16_384;
 /// Published tracks of one peer: camera, microphone, screens, their audio, backup codecs.
 pub const TRACKS_PER_PEER: usize = 32;
@@ -133,7 +133,7 @@ pub const PUBLISH_US: u64 = 100_000;
 
 /// Paths remembered per peer: one per network interface and address family of a client, the selected one included.
 pub const PATHS_PER_PEER: usize = 4;
-/// Meetings, tracks and streams of one core. A 100-person meeting has ~10,000 streams; 131,072 x ~0.5 KiB = 64 MiB.
+/// Streams of one core. A 100-person meeting with cameras has ~20,000; 131,072 x ~1.6 KiB = 205 MiB.
 pub const STREAMS_PER_CORE: usize = 131_072;
 /// Published tracks of one core: four for each peer.
 pub const TRACKS_PER_CORE: usize = 4 * PEERS_PER_CORE;

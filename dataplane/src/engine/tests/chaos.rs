@@ -389,3 +389,27 @@ fn the_same_seed_gives_the_same_chaos() {
         assert_eq!(play(seed), play(seed), "seed {seed}");
     }
 }
+
+#[test]
+fn a_keyframe_that_still_waits_is_not_queued_again_by_a_pause() {
+    let mut house = House::new();
+    house.join(1, MEETING);
+    house.join(2, MEETING);
+    house.publish(1, 2, MediaKind::Video, &[2]);
+    house.subscribe(2, 200, 2, MediaKind::Video);
+    house.flush();
+    for index in 1..=4 {
+        let payload = vp8(index as u8, index == 1);
+        let timestamp = index as u32 * 3_000;
+        house.send_rtp(1, &Media { ssrc: 2, index, timestamp, pt: VP8, payload: &payload, ..MEDIA });
+    }
+    // Nothing has left yet.
+    for wanted in [Wanted::NOTHING, Wanted::ALL] {
+        house.command(Command::Want { stream: StreamId(200), wanted });
+    }
+    house.run(20);
+    let got = in_order(house.client(2), 200);
+    let frames: Vec<u8> = got.iter().map(|got| got.payload[11]).collect();
+    assert_eq!(frames, [1, 2, 3, 4], "each once");
+    assert!(got.windows(2).all(|pair| pair[1].timestamp.wrapping_sub(pair[0].timestamp) == 3_000));
+}

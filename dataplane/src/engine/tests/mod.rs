@@ -7,6 +7,7 @@ mod hostile;
 mod joining;
 mod layers;
 mod media;
+mod memory;
 mod repair;
 
 use super::*;

@@ -18,8 +18,6 @@ const LIAR: [u32; 2] = [300, 310];
 const OF_ABUSER: [u32; 2] = [400, 410];
 /// What 4 publishes: voice, camera.
 const ABUSER: [u32; 2] = [41, 42];
-/// Round trips that the honest receiver's reports show, from the sender reports it got.
-const QUALITY: u32 = 2;
 
 /// What is left of a meeting.
 struct Played {
@@ -109,16 +107,16 @@ fn play(mut abuse: impl FnMut(&mut House, u64)) -> Played {
         }
     }
     let estimates = house.reports.iter().filter_map(|report| match report {
-        Report::Quality { peer: PeerId(QUALITY), estimate_bps, .. } => Some(*estimate_bps),
+        Report::Quality { peer: PeerId(2), estimate_bps, .. } => Some(*estimate_bps),
         _ => None,
     });
     let estimates = estimates.collect();
     Played { house, estimates }
 }
 
-/// One frame of two packets.
+/// One frame of two packets; the first and the hundredth are keyframes.
 fn camera(house: &mut House, id: u32, ssrc: u32, frame: u64) {
-    let first = vp8(frame as u8 & 0x7f, frame == 0);
+    let first = vp8(frame as u8 & 0x7f, frame.is_multiple_of(STEPS / 2));
     let mut second = first;
     second[0] = 0x80;
     for (nth, payload) in [first, second].into_iter().enumerate() {
@@ -137,17 +135,13 @@ fn camera(house: &mut House, id: u32, ssrc: u32, frame: u64) {
 
 /// Seals and sends a packet with a header that no writer of ours would write.
 fn send_header(house: &mut House, id: u32, index: u64, header: &[u8], payload: &[u8]) {
-    let ssrc = rtp_ssrc(header);
+    let ssrc = crate::wire::rtp::ssrc(header).expect("twelve bytes");
     let client = house.client(id);
     let mut out = vec![0; header.len() + payload.len() + 64];
     let outbound = &client.srtp.as_ref().expect("has keys").outbound;
     let bytes = outbound.seal_rtp(ssrc, index, header, [payload, &[]], &mut out).expect("fits");
     let path = client.path;
     house.engine.handle_datagram(house.now, path, &mut out[..bytes]);
-}
-
-fn rtp_ssrc(header: &[u8]) -> Ssrc {
-    crate::wire::rtp::ssrc(header).expect("twelve bytes")
 }
 
 /// A fixed header with an extension block of this profile and these words, which may claim another length.

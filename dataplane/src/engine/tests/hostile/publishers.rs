@@ -27,7 +27,7 @@ fn two_publishers_with_one_ssrc_are_told_apart() {
         camera(house, 4, 2, step);
     });
     played.assert_unmoved("the SSRC of another");
-    assert!(played.received(3, 500).len() > 90 || played.house.dropped(DropReason::WaitingForKeyframe) > 0);
+    assert!(played.received(3, 500).len() > 90, "and its own track is its own");
     assert!(!played.received(2, HONEST[0]).iter().any(|(_, _, payload)| payload == b"not theirs"));
 }
 
