@@ -25,6 +25,9 @@ use crate::session::pacer::Pacer;
 
 /// Part of the estimate that streams may use, percent; it is a little below what the link carries already. `allocate` climbs below it.
 const USABLE_PERCENT: u64 = 100;
+/// Taken off the budget for one audio stream at most: redundant stereo at its best. What calls itself audio and is more must not black
+/// out everybody's pictures.
+const AUDIO_BPS_MAX: u64 = 256_000;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
 const PACING_PERCENT: (u64, u64) = (250, 110);
 /// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
@@ -294,7 +297,7 @@ impl Rooms {
             let Some(track) = self.tracks.get(stream.track) else { continue };
             if track.kind == MediaKind::Audio {
                 if stream.wanted.enabled && !track.muted && self.is_heard(track, member) {
-                    audio_bps += u64::from(track.audio_bps);
+                    audio_bps += u64::from(track.audio_bps).min(AUDIO_BPS_MAX);
                 }
                 continue;
             }

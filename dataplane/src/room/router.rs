@@ -118,7 +118,7 @@ impl Rooms {
         if let Some(heard) = track.heard.get_mut(usize::from(quality)) {
             *heard = Some(turn.now);
         }
-        track.rates.count(turn.now, quality, marks.temporal, packet.len(), marks.starts);
+        track.rates.count(turn.now, quality, marks.temporal, header.payload().len(), marks.starts);
         let newly_active = track.active.set(quality.min(QUALITIES_MAX as u8 - 1), true);
         if !track.started {
             track.started = true;

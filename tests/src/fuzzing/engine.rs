@@ -14,7 +14,7 @@ use dataplane::base::media::{Codec, Content, Extension, ExtensionMap, Format, Me
 use dataplane::base::net::{BuffersFull, Path, SendBuffers};
 use dataplane::base::time::Micros;
 use dataplane::command::{Command, IceCredentials, OpenPeer, Publish, SignalledSsrc, Subscribe, Wanted};
-use dataplane::engine::{Engine, EngineConfig, EngineSizes};
+use dataplane::engine::{Engine, EngineConfig, EngineSizes, Rules};
 use dataplane::session::srtp::{Inbound, Outbound};
 use dataplane::wire::demux::{Protocol, classify};
 use dataplane::wire::rtp::{self, RtpHeader};
@@ -76,7 +76,12 @@ pub fn engine(data: &[u8]) {
 
 impl House {
     fn new() -> Self {
-        let config = EngineConfig { core: CORE, suite: Suite::detect(), seed: 7, audio_streams_max: 1 };
+        let config = EngineConfig {
+            core: CORE,
+            suite: Suite::detect(),
+            seed: 7,
+            rules: Rules { audio_streams_max: 1, ..Rules::default() },
+        };
         Self { engine: Engine::new(config), now: Micros(1_000_000), peers: 1 }
     }
 
