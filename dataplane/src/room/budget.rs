@@ -12,7 +12,8 @@ use super::track::Track;
 use super::{Member, Rooms, Turn};
 use crate::base::ids::Seq;
 use crate::base::limits::{
-    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, STREAMS_PER_PEER, TEMPORAL_LAYERS_MAX,
+    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, SHARE_US_MIN, STREAMS_PER_PEER,
+    TEMPORAL_LAYERS_MAX,
 };
 use crate::base::media::{Extension, MediaKind};
 use crate::base::reason::Reason;
@@ -24,6 +25,9 @@ use crate::session::pacer::Pacer;
 
 /// Part of the estimate that streams may use, percent; it is a little below what the link carries already. `allocate` climbs below it.
 const USABLE_PERCENT: u64 = 100;
+/// Taken off the budget for one audio stream at most: redundant stereo at its best. What calls itself audio and is more must not black
+/// out everybody's pictures.
+const AUDIO_BPS_MAX: u64 = 256_000;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
 const PACING_PERCENT: (u64, u64) = (250, 110);
 /// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
@@ -52,6 +56,8 @@ pub struct ReceiverLink {
     probe: Option<ActiveProbe>,
     /// When the first packet left.
     begun: Option<Micros>,
+    /// When it was last divided.
+    shared: Option<Micros>,
     /// Estimate at the last sharing.
     shared_bps: u64,
     /// What its streams would take if the link carried everything, at the last sharing.
@@ -247,6 +253,12 @@ impl Rooms {
         if member.streams.is_empty() {
             return Micros::NEVER;
         }
+        // Every datagram of a peer can ask for it.
+        let earliest = member.link.shared.map_or(now, |shared| shared.after_us(SHARE_US_MIN));
+        if earliest > now {
+            return earliest;
+        }
+        member.link.shared = Some(now);
         if let Some(estimator) = member.link.estimator.as_deref_mut().filter(|_| member.link.is_limited) {
             estimator.handle_timeout(now);
         }
@@ -285,7 +297,7 @@ impl Rooms {
             let Some(track) = self.tracks.get(stream.track) else { continue };
             if track.kind == MediaKind::Audio {
                 if stream.wanted.enabled && !track.muted && self.is_heard(track, member) {
-                    audio_bps += u64::from(track.audio_bps);
+                    audio_bps += u64::from(track.audio_bps).min(AUDIO_BPS_MAX);
                 }
                 continue;
             }

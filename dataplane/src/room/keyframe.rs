@@ -61,6 +61,7 @@ impl Rooms {
                 }
                 return began;
             }
+            stream.note_queued(arrived.layer, arrived.epoch, content);
             if role == Role::RunStart {
                 stream.rewrite.begin(run_start(track, stream, &arrived));
                 self.keyframes_replayed += u64::from(!began);
@@ -82,8 +83,10 @@ impl Rooms {
         let layer_index = if track.is_scalable { 0 } else { target };
         let layer = track.layers.get(usize::from(layer_index))?;
         let (first, at) = layer.keyframe_first?;
-        // What the receiver has seen since then would come again, and its clock would go back.
-        if stream.rewrite.sent_last().is_some_and(|sent| sent >= at) {
+        // What the receiver has seen since then, or will see, would come again, and its clock would go back.
+        if !stream.may_begin(layer_index, layer.epoch_of(first), first)
+            || stream.rewrite.sent_last().is_some_and(|sent| sent >= at)
+        {
             return None;
         }
         let end = layer.newest?;

@@ -6,8 +6,8 @@ use super::queue::{Class, Held, Item, Role};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{Seq, Ssrc};
-use crate::base::media::MediaKind;
 use crate::base::slab::Key;
+use crate::base::time::Micros;
 use crate::session::reports::round_trip_us;
 use crate::wire::rtcp::twcc::TwccFeedback;
 use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo};
@@ -51,15 +51,17 @@ impl Rooms {
             }
             RtcpEvent::Pli { media, .. } | RtcpEvent::Fir { media, .. } => {
                 let key = self.sink(index, media)?;
-                self.keyframe_for(key);
-                Ok(())
+                self.keyframe_for(turn.now, key)
             }
             RtcpEvent::Twcc { feedback, .. } => self.transport_feedback(turn, index, feedback),
             RtcpEvent::Remb { bitrate_bps, .. } => {
                 if let Some(member) = self.members.get_mut(index).and_then(Option::as_mut)
                     && let Some(estimator) = member.link.estimator()
                 {
-                    estimator.handle_remb(turn.now, bitrate_bps);
+                    if estimator.handle_remb(turn.now, bitrate_bps).is_err() {
+                        turn.counters.feedback_refused += 1;
+                        return Ok(());
+                    }
                     member.link.limit();
                     self.share_if_fallen(index);
                 }
@@ -185,19 +187,25 @@ impl Rooms {
         self.queue.push(index, Class::Repair, item).map_err(|_| DropReason::QueueFull)
     }
 
-    /// The receiver lost the picture: the layer that runs, or should run, needs a keyframe.
-    fn keyframe_for(&mut self, key: Key) {
-        let Some(stream) = self.streams.get(key) else { return };
+    /// The receiver lost the picture: the layer that runs, or should run, needs a keyframe. A keyframe costs everybody who watches the
+    /// layer, so one receiver can bring about only so many; a wish that stands already costs nothing.
+    fn keyframe_for(&mut self, now: Micros, key: Key) -> Result<(), DropReason> {
+        let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
         let Some(layer) = stream.current.map(|current| current.layer) else {
-            return self.want_keyframe_for(key);
+            self.want_keyframe_for(key);
+            return Ok(());
         };
-        let Some(track) = self.tracks.get_mut(stream.track) else { return };
-        if track.kind != MediaKind::Video {
-            return;
-        }
+        let Some(track) = self.tracks.get_mut(stream.track) else { return Ok(()) };
         let publisher = track.member;
-        if track.layers.get_mut(usize::from(layer)).is_some_and(|layer| layer.want_keyframe()) {
-            self.mark_urgent(publisher);
+        let Some(layer) = track.layers.get_mut(usize::from(layer)) else { return Ok(()) };
+        if layer.video.is_none() || layer.wants_keyframe() {
+            return Ok(());
         }
+        if !stream.wishes.take(now) {
+            return Err(DropReason::RateLimited);
+        }
+        layer.want_keyframe();
+        self.mark_urgent(publisher);
+        Ok(())
     }
 }

@@ -92,11 +92,14 @@ fn simulcast(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
 
 fn begin(stream: &mut Stream, packet: &Arrived, temporal: u8, target: u8) {
     stream.current = Some(Running { layer: packet.layer, epoch: packet.epoch, temporal, target });
+    stream.decided = None;
     decide(stream, packet, true);
 }
 
 fn decide(stream: &mut Stream, packet: &Arrived, forward: bool) {
-    stream.decided = Some(Decided { timestamp: packet.timestamp, spatial: packet.marks.spatial, forward });
+    let content = stream.decided.map_or(packet.content, |decided| decided.content.max(packet.content));
+    let (timestamp, spatial) = (packet.timestamp, packet.marks.spatial);
+    stream.decided = Some(Decided { timestamp, content, spatial, forward });
 }
 
 /// What was decided about the packet's frame, if it is the frame of the moment.
@@ -138,7 +141,10 @@ fn scalable(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
         }
         return Selected { verdict: Verdict::NotSelected, keyframe_needed: true };
     };
-    let new_picture = stream.decided.is_none_or(|decided| decided.timestamp != packet.timestamp);
+    // A keyframe that comes behind what follows it begins nothing.
+    let new_picture = stream
+        .decided
+        .is_none_or(|decided| decided.timestamp != packet.timestamp && packet.content > decided.content);
     let mut keyframe_needed = false;
     let mut target = running.target;
     if goal != running.target {
