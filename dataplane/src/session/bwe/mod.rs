@@ -44,14 +44,21 @@ const ACKED_SPAN_US_MIN: u64 = 120_000;
 const SENT_WINDOW_US: u64 = 500_000;
 /// Without probes the rate grows to one and a half times what arrives, and a little.
 const UNPROVEN_BPS: u64 = 10_000;
-/// A slope without at least this much queue is noise.
-const QUEUE_US_MIN: u64 = 10_000;
+/// A slope without at least this much queue is noise, or a burst that passes.
+const QUEUE_US_MIN: u64 = 25_000;
+/// What is sent says nothing about the link while it is less than this of the rate, percent: then a slope needs more queue.
+const FILLED_PERCENT: u64 = 75;
+const QUEUE_US_UNFILLED: u64 = 60_000;
+/// And what arrives is measured where it came fastest.
+const PEAK_SPAN_US_MIN: u64 = 50_000;
 /// A queue this deep is emptied before the rate grows.
-const QUEUE_US_CALM: u64 = 100_000;
+const QUEUE_US_CALM: u64 = 60_000;
+/// It is gone below this; until then the rate does not grow.
+const QUEUE_US_GONE: u64 = 35_000;
 /// A queue this deep soon after a probe raised the rate: the probe was wrong, and the slope need not be waited for.
 const QUEUE_US_DOUBT: u64 = 30_000;
 /// One that stands this long is congestion although delay does not grow any more.
-const STANDING_US: u64 = 1_000_000;
+const STANDING_US: u64 = 700_000;
 /// After so many falls that changed nothing it is the route that became longer.
 const STANDING_FALLS: u8 = 3;
 /// Packets in flight and no feedback for this long: the link may be gone. Feedback a second late is still in time.
@@ -344,11 +351,15 @@ impl Estimator {
         let before = self.rate.bps();
         let queue_us = self.queue.queue_us();
         let verdict = self.loss.judge(now, before);
+        let filled = self.sent_bps(now) * 100 >= before * FILLED_PERCENT;
+        let queue_us_min = if filled { QUEUE_US_MIN } else { QUEUE_US_UNFILLED };
         let grows = self.trend.state() == LinkState::Overusing
-            && queue_us > QUEUE_US_MIN.max(2 * self.groups.noise_us());
+            && queue_us > queue_us_min.max(2 * self.groups.noise_us());
         let doubtful = self.probes.is_unproven(now) && queue_us > QUEUE_US_DOUBT + 2 * self.groups.noise_us();
         let over = self.stands(now, queue_us) || grows || doubtful;
-        match (over, self.acked_bps) {
+        let arrives_bps =
+            if filled { self.acked_bps } else { self.acked.peak_bps(ACKED_WINDOW_US, PEAK_SPAN_US_MIN) };
+        match (over, arrives_bps) {
             (true, Some(acked_bps)) => {
                 self.rate.fall(now, acked_bps, queue_us, self.rtt_us);
             }
@@ -369,7 +380,7 @@ impl Estimator {
             self.rate.set(proof.bps);
             self.probes.handle_raised(now, before);
         }
-        let calm = self.trend.state() == LinkState::Normal && queue_us < QUEUE_US_CALM && self.loss.is_calm();
+        let calm = self.trend.state() == LinkState::Normal && queue_us < QUEUE_US_GONE && self.loss.is_calm();
         match self.acked_bps {
             Some(acked_bps) if calm => {
                 let limit_bps = (acked_bps * 3 / 2 + UNPROVEN_BPS).min(self.enough_bps());
@@ -381,9 +392,11 @@ impl Estimator {
 
     /// Whether a deep queue has stood for long and does not empty.
     fn stands(&mut self, now: Micros, queue_us: u64) -> bool {
-        if queue_us < QUEUE_US_CALM || self.trend.state() == LinkState::Underusing {
+        let begins = queue_us >= QUEUE_US_CALM;
+        let ends = queue_us < QUEUE_US_GONE || self.trend.state() == LinkState::Underusing;
+        if ends || !begins && self.deep.is_none() {
             self.deep = None;
-            if queue_us < QUEUE_US_CALM {
+            if !begins {
                 self.deep_falls = 0;
             }
             return false;
