@@ -171,8 +171,11 @@ impl Rooms {
         let (layer_index, epoch, content) = stream.rewrite.find(seq).ok_or(DropReason::NotCached)?;
         let layer = track.layers.get(usize::from(layer_index)).ok_or(DropReason::NotCached)?;
         let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
-        if layer.epoch_of(content) != epoch || video.cache.find(content).is_none() {
-            return Err(DropReason::NotCached);
+        let found = video.cache.find(content).filter(|_| layer.epoch_of(content) == epoch);
+        let bytes = found.ok_or(DropReason::NotCached)?.0.len();
+        let link = self.member_mut(index).map(|member| &mut member.link);
+        if !link.is_some_and(|link| link.take_repair(turn.now, bytes)) {
+            return Err(DropReason::RateLimited);
         }
         let item = Item {
             stream: key,
