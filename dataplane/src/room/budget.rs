@@ -96,8 +96,10 @@ impl ReceiverLink {
         self.begun.get_or_insert(now);
         self.pacer.take(bytes);
         let cluster = self.probe.as_ref().map(|active| active.probe.cluster);
-        if let (Some(estimator), Some(seq)) = (&mut self.estimator, seq) {
-            estimator.handle_sent(now, seq, bytes, cluster);
+        match (&mut self.estimator, seq) {
+            (Some(estimator), Some(seq)) => estimator.handle_sent(now, seq, bytes, cluster),
+            (Some(estimator), None) => estimator.handle_sent_unnumbered(now, bytes),
+            (None, _) => {}
         }
         if let Some(active) = &mut self.probe {
             active.bytes_left = active.bytes_left.saturating_sub(bytes);

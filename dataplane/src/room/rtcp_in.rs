@@ -26,6 +26,10 @@ impl Rooms {
         if let Err(reason) = parsed {
             turn.counters.drop(reason);
         }
+        if let Some(estimator) = self.member_mut(index).and_then(|member| member.link.estimator()) {
+            estimator.judge_reports(turn.now);
+            self.share_if_fallen(index);
+        }
     }
 
     fn handle_event(
@@ -133,7 +137,8 @@ impl Rooms {
     ) -> Result<(), DropReason> {
         let key = self.sink(index, block.ssrc)?;
         let is_media = self.streams.get(key).is_some_and(|stream| stream.ssrc == block.ssrc);
-        if let Some(trip) = round_trip_us(turn.now, self.ntp_offset_us, block)
+        let trip = round_trip_us(turn.now, self.ntp_offset_us, block);
+        if let Some(trip) = trip
             && let Some(member) = self.member_mut(index)
         {
             member.rtt_us = if member.rtt_us == 0 {
@@ -143,13 +148,11 @@ impl Rooms {
             };
         }
         if is_media && let Some(member) = self.member_mut(index) {
-            let rtt_us = member.rtt_us;
             if let Some(estimator) = member.link.estimator() {
-                estimator.handle_report(turn.now, block.fraction_lost, rtt_us);
+                estimator.handle_report(block.fraction_lost, trip.unwrap_or(0));
             }
             // A receiver that has nothing better to say.
             member.link.limit();
-            self.share_if_fallen(index);
         }
         let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
         if stream.ssrc == block.ssrc {

@@ -29,7 +29,7 @@ use crate::wire::rtcp::twcc::TwccFeedback;
 use acked::RateWindow;
 use aimd::Rate;
 use arrival::{Groups, QueueDelay};
-use fallback::{Fallback, Move};
+use fallback::{Fallback, Sending};
 pub use feedback::{FeedbackFault, FeedbackOutcome};
 use history::SentHistory;
 use loss::{Loss, Verdict};
@@ -177,6 +177,11 @@ impl Estimator {
         }
     }
 
+    /// A packet leaves without a transport-wide number: nobody will report it, but reports are judged by what was sent.
+    pub fn handle_sent_unnumbered(&mut self, now: Micros, bytes: usize) {
+        self.sent.add(now.0, bytes.min(usize::from(u16::MAX)) as u32);
+    }
+
     /// Takes transport-wide feedback. Costs as much as it lists packets; no allocation.
     pub fn handle_feedback(&mut self, now: Micros, feedback: TwccFeedback<'_>) -> FeedbackOutcome {
         let reference = self.unwrap_reference(feedback.reference_ticks());
@@ -211,21 +216,29 @@ impl Estimator {
         }
     }
 
-    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none. Moves the rate only
-    /// while there is no transport-wide feedback.
-    pub fn handle_report(&mut self, now: Micros, fraction_lost: u8, rtt_us: u32) {
+    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none.
+    pub fn handle_report(&mut self, fraction_lost: u8, rtt_us: u32) {
         if self.has_feedback {
             return;
         }
         if rtt_us > 0 {
             self.measure_rtt(u64::from(rtt_us));
         }
-        let Some(Move(thousandths)) = self.fallback.handle_report(now, fraction_lost) else { return };
-        let bps = self.rate.bps();
-        if thousandths < 1_000 {
-            self.rate.scale(now, thousandths);
-        } else if bps < self.enough_bps() {
-            self.rate.set((bps * thousandths / 1_000).min(self.enough_bps()));
+        self.fallback.handle_report(fraction_lost, rtt_us.min(RTT_US_MAX));
+    }
+
+    /// All blocks of a datagram are taken: moves the rate as they ask, but only while there is no transport-wide feedback.
+    pub fn judge_reports(&mut self, now: Micros) {
+        if self.has_feedback {
+            return;
+        }
+        let rate_bps = self.rate.bps();
+        let sending = Sending { rate_bps, sent_bps: self.sent_bps(now) };
+        let Some(bps) = self.fallback.judge(now, sending) else { return };
+        if bps < rate_bps {
+            self.rate.set(bps);
+        } else if rate_bps < self.enough_bps() {
+            self.rate.set(bps.min(self.enough_bps()));
         }
     }
 
