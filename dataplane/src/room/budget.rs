@@ -29,7 +29,10 @@ const USABLE_PERCENT: u64 = 100;
 /// out everybody's pictures.
 const AUDIO_BPS_MAX: u64 = 256_000;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
-const PACING_PERCENT: (u64, u64) = (250, 110);
+const PACING_PERCENT: (u64, u64) = (125, 110);
+/// Part of the rate that repairs may take, percent: twice what a very bad radio link loses. A link that loses more is overrun, and
+/// what is sent again, and lost again, keeps it so.
+const REPAIR_PERCENT: u64 = 25;
 /// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
 const DEMAND_PERCENT: u64 = 115;
 /// Packets looked back at for padding: the largest of the newest.
@@ -51,8 +54,11 @@ pub struct ReceiverLink {
     /// The receiver negotiated transport-wide feedback, or has said something else about its link.
     is_limited: bool,
     pacer: Pacer,
-    /// Pacing rate outside of probes.
+    /// Pacing rate outside of probes, and whether the link is nearly full at it.
     pace_bps: u64,
+    is_full: bool,
+    /// What may be sent again.
+    repairs: Pacer,
     probe: Option<ActiveProbe>,
     /// When the first packet left.
     begun: Option<Micros>,
@@ -96,8 +102,10 @@ impl ReceiverLink {
         self.begun.get_or_insert(now);
         self.pacer.take(bytes);
         let cluster = self.probe.as_ref().map(|active| active.probe.cluster);
-        if let (Some(estimator), Some(seq)) = (&mut self.estimator, seq) {
-            estimator.handle_sent(now, seq, bytes, cluster);
+        match (&mut self.estimator, seq) {
+            (Some(estimator), Some(seq)) => estimator.handle_sent(now, seq, bytes, cluster),
+            (Some(estimator), None) => estimator.handle_sent_unnumbered(now, bytes),
+            (None, _) => {}
         }
         if let Some(active) = &mut self.probe {
             active.bytes_left = active.bytes_left.saturating_sub(bytes);
@@ -148,6 +156,15 @@ impl ReceiverLink {
         self.begun.is_some_and(|begun| now.since_us(begun) >= TRIED_US)
     }
 
+    /// Whether a packet of `bytes` may be sent again; then it is counted.
+    pub fn take_repair(&mut self, now: Micros, bytes: usize) -> bool {
+        let may = self.repairs.is_open(now);
+        if may {
+            self.repairs.take(bytes);
+        }
+        may
+    }
+
     /// Whether a probe runs that wants more packets.
     #[must_use]
     pub const fn is_probing(&self) -> bool {
@@ -156,7 +173,15 @@ impl ReceiverLink {
 
     fn end_probe(&mut self, now: Micros) {
         self.probe = None;
-        self.pacer.set_rate(now, self.pace_bps);
+        self.set_pace(now);
+    }
+
+    fn set_pace(&mut self, now: Micros) {
+        if self.is_full {
+            self.pacer.set_full_rate(now, self.pace_bps);
+        } else {
+            self.pacer.set_rate(now, self.pace_bps);
+        }
     }
 }
 
@@ -172,7 +197,7 @@ impl Rooms {
         if with_feedback {
             member.link.limit();
         }
-        if member.link.estimator.is_none() {
+        if member.link.limits && member.link.estimator.is_none() {
             member.link.estimator = Some(Box::new(Estimator::new()));
         }
         let streams = STREAMS_PER_PEER.min(member.streams.len());
@@ -420,10 +445,12 @@ impl Rooms {
         };
         let demand_bps = link.wanted_bps * DEMAND_PERCENT / 100;
         estimator.set_demand(now, demand_bps);
-        let percent = if rate_bps >= demand_bps { PACING_PERCENT.0 } else { PACING_PERCENT.1 };
+        link.is_full = rate_bps < demand_bps;
+        let percent = if link.is_full { PACING_PERCENT.1 } else { PACING_PERCENT.0 };
         // While the rate is a guess, what everybody gets all the same must leave.
         let floor_bps = if is_tried { 0 } else { link.granted_bps };
         link.pace_bps = rate_bps.max(floor_bps) * percent / 100;
+        link.repairs.set_repair_rate(now, link.pace_bps * REPAIR_PERCENT / 100);
         if link.probe.is_none()
             && let Some(probe) = estimator.poll_probe(now)
         {
@@ -440,7 +467,7 @@ impl Rooms {
                 link.pacer.set_even_rate(now, active.probe.rate_bps);
                 self.queue.list(index);
             }
-            None => link.pacer.set_rate(now, link.pace_bps),
+            None => link.set_pace(now),
         }
         due
     }

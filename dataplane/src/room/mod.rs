@@ -420,7 +420,7 @@ mod tests {
             ("Track", size_of::<Track>(), 768),
             ("Layer", size_of::<Layer>(), 672),
             ("Svc", size_of::<Svc>(), 2_176),
-            ("Member", size_of::<Member>(), 384),
+            ("Member", size_of::<Member>(), 416),
             ("Meeting", size_of::<Meeting>(), 384),
             ("CachedMeta", size_of::<CachedMeta>(), 72),
             ("Format", size_of::<Format>(), 16),

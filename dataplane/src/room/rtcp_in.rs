@@ -26,6 +26,10 @@ impl Rooms {
         if let Err(reason) = parsed {
             turn.counters.drop(reason);
         }
+        if let Some(estimator) = self.member_mut(index).and_then(|member| member.link.estimator()) {
+            estimator.judge_reports(turn.now);
+            self.share_if_fallen(index);
+        }
     }
 
     fn handle_event(
@@ -135,7 +139,8 @@ impl Rooms {
     ) -> Result<(), DropReason> {
         let key = self.sink(index, block.ssrc)?;
         let is_media = self.streams.get(key).is_some_and(|stream| stream.ssrc == block.ssrc);
-        if let Some(trip) = round_trip_us(turn.now, self.ntp_offset_us, block)
+        let trip = round_trip_us(turn.now, self.ntp_offset_us, block);
+        if let Some(trip) = trip
             && let Some(member) = self.member_mut(index)
         {
             member.rtt_us = if member.rtt_us == 0 {
@@ -145,13 +150,11 @@ impl Rooms {
             };
         }
         if is_media && let Some(member) = self.member_mut(index) {
-            let rtt_us = member.rtt_us;
             if let Some(estimator) = member.link.estimator() {
-                estimator.handle_report(turn.now, block.fraction_lost, rtt_us);
+                estimator.handle_report(block.fraction_lost, trip.unwrap_or(0));
             }
             // A receiver that has nothing better to say.
             member.link.limit();
-            self.share_if_fallen(index);
         }
         let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
         if stream.ssrc == block.ssrc {
@@ -173,8 +176,11 @@ impl Rooms {
         let (layer_index, epoch, content) = stream.rewrite.find(seq).ok_or(DropReason::NotCached)?;
         let layer = track.layers.get(usize::from(layer_index)).ok_or(DropReason::NotCached)?;
         let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
-        if layer.epoch_of(content) != epoch || video.cache.find(content).is_none() {
-            return Err(DropReason::NotCached);
+        let found = video.cache.find(content).filter(|_| layer.epoch_of(content) == epoch);
+        let bytes = found.ok_or(DropReason::NotCached)?.0.len();
+        let link = self.member_mut(index).map(|member| &mut member.link);
+        if !link.is_some_and(|link| link.take_repair(turn.now, bytes)) {
+            return Err(DropReason::RateLimited);
         }
         let item = Item {
             stream: key,

@@ -12,14 +12,20 @@ use crate::base::time::Micros;
 pub const BURST_US: u64 = 40_000;
 /// And at least this many bytes: four full packets, a frame of 1.4 Mbit/s at 30 frames per second.
 const BURST_BYTES_MIN: i64 = 4 * DATAGRAM_BYTES_MAX as i64;
+/// The same for a link that is full: a burst stands in its queue, and audio behind it.
+pub const BURST_US_FULL: u64 = 10_000;
+
+/// The same for repairs, which are a part of the rate.
+pub const BURST_US_REPAIR: u64 = 500_000;
 
 /// A token bucket in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Pacer {
     /// Bits per second; 0 is no limit.
     rate_bps: u64,
-    /// Nothing leaves in bursts.
-    is_even: bool,
+    /// What may leave at once: in time at the rate, and at least so many bytes.
+    burst_us: u64,
+    burst_bytes_min: i64,
     level_bytes: i64,
     /// Millionths of a byte not yet in the level.
     rest: u64,
@@ -28,23 +34,42 @@ pub struct Pacer {
 
 impl Default for Pacer {
     fn default() -> Self {
-        Self { rate_bps: 0, is_even: false, level_bytes: BURST_BYTES_MIN, rest: 0, filled: Micros(0) }
+        Self {
+            rate_bps: 0,
+            burst_us: BURST_US,
+            burst_bytes_min: BURST_BYTES_MIN,
+            level_bytes: BURST_BYTES_MIN,
+            rest: 0,
+            filled: Micros(0),
+        }
     }
 }
 
 impl Pacer {
     /// Sets the rate from now on; 0 is no limit.
     pub fn set_rate(&mut self, now: Micros, rate_bps: u64) {
-        self.fill(now);
-        self.rate_bps = rate_bps;
-        self.is_even = false;
-        self.level_bytes = self.level_bytes.min(self.burst_bytes());
+        self.set(now, rate_bps, BURST_US, BURST_BYTES_MIN);
+    }
+
+    /// Sets the rate of a link that is nearly full: little leaves at once, because it would stand in the link's queue.
+    pub fn set_full_rate(&mut self, now: Micros, rate_bps: u64) {
+        self.set(now, rate_bps, BURST_US_FULL, 1);
     }
 
     /// Sets the rate of a probe: packets leave evenly, because what is measured is how they are spaced when they arrive.
     pub fn set_even_rate(&mut self, now: Micros, rate_bps: u64) {
-        self.set_rate(now, rate_bps);
-        self.is_even = rate_bps > 0;
+        self.set(now, rate_bps, 0, 1);
+    }
+
+    /// Sets the rate of repairs: those of a burst of losses may leave at once.
+    pub fn set_repair_rate(&mut self, now: Micros, rate_bps: u64) {
+        self.set(now, rate_bps, BURST_US_REPAIR, BURST_BYTES_MIN);
+    }
+
+    fn set(&mut self, now: Micros, rate_bps: u64, burst_us: u64, burst_bytes_min: i64) {
+        self.fill(now);
+        self.rate_bps = rate_bps;
+        (self.burst_us, self.burst_bytes_min) = (burst_us, burst_bytes_min);
         self.level_bytes = self.level_bytes.min(self.burst_bytes());
     }
 
@@ -82,14 +107,15 @@ impl Pacer {
     }
 
     const fn burst_bytes(&self) -> i64 {
-        if self.is_even {
-            return 1;
-        }
-        let burst = (self.rate_bps.saturating_mul(BURST_US) / 8_000_000) as i64;
-        if burst > BURST_BYTES_MIN { burst } else { BURST_BYTES_MIN }
+        let burst = (self.rate_bps.saturating_mul(self.burst_us) / 8_000_000) as i64;
+        if burst > self.burst_bytes_min { burst } else { self.burst_bytes_min }
     }
 
     fn fill(&mut self, now: Micros) {
+        // All packets of a turn leave at one moment.
+        if now == self.filled {
+            return;
+        }
         let us = now.since_us(self.filled).min(1_000_000);
         self.filled = now;
         // Bits per second x microseconds / 8 = millionths of a byte.
@@ -162,6 +188,19 @@ mod tests {
         assert!(sent.windows(2).all(|pair| (2_000..2_010).contains(&pair[1].since_us(pair[0]))), "{sent:?}");
         pacer.set_rate(now, 2_000_000);
         assert!(pacer.is_open(now.after_ms(40)));
+    }
+
+    #[test]
+    fn on_a_full_link_hardly_anything_leaves_at_once() {
+        let mut pacer = Pacer::default();
+        pacer.set_full_rate(Micros(0), 400_000);
+        let mut at_once = 0;
+        while pacer.is_open(Micros(1_000_000)) {
+            pacer.take(1_200);
+            at_once += 1;
+        }
+        assert_eq!(at_once, 1);
+        assert!(pacer.opens_at(Micros(1_000_000)) <= Micros(1_024_000));
     }
 
     #[test]

@@ -35,7 +35,10 @@ pub fn feedback(data: &[u8]) {
             4 => {
                 let _ = lane.estimator.handle_remb(lane.now, u64::from(*a) << (b % 57));
             }
-            5 => lane.estimator.handle_report(lane.now, *a, u32::from(*b) << (c % 25)),
+            5 => {
+                lane.estimator.handle_report(*a, u32::from(*b) << (c % 25));
+                lane.estimator.judge_reports(lane.now);
+            }
             6 => lane.estimator.set_demand(lane.now, u64::from(*a) << (b % 57)),
             _ => lane.next = lane.next.plus(u16::from_be_bytes([*a, *b])),
         }

@@ -48,6 +48,15 @@ impl RateWindow {
 
     /// Bits per second of about the last `window_us` before the newest packet; `None` while they span less than `span_us_min`.
     pub(super) fn bps(&self, window_us: u64, span_us_min: u64) -> Option<u64> {
+        self.fold(window_us, span_us_min, |_, whole| whole)
+    }
+
+    /// The same of the part of the window, `span_us_min` long at least, up to the newest packet in which most came.
+    pub(super) fn peak_bps(&self, window_us: u64, span_us_min: u64) -> Option<u64> {
+        self.fold(window_us, span_us_min, u64::max)
+    }
+
+    fn fold(&self, window_us: u64, span_us_min: u64, join: impl Fn(u64, u64) -> u64) -> Option<u64> {
         let newest = self.newest_us / BUCKET_US;
         let mut bytes = 0_u64;
         let mut rate = None;
@@ -58,7 +67,8 @@ impl RateWindow {
             }
             let span_us = self.newest_us - bucket.last_us;
             if span_us >= span_us_min && span_us > 0 {
-                rate = Some(bytes * 8_000_000 / span_us);
+                let longer = bytes * 8_000_000 / span_us;
+                rate = Some(rate.map_or(longer, |shorter| join(shorter, longer)));
             }
             if span_us >= window_us {
                 break;
@@ -100,6 +110,16 @@ mod tests {
             let until = window.bps_until(1_000_000 + 399 * every_us, 500_000);
             assert!(until.abs_diff(expected) * 4 < expected, "{until} of {expected}");
         }
+    }
+
+    #[test]
+    fn a_burst_after_a_pause_has_the_rate_at_which_it_came() {
+        let mut window = RateWindow::default();
+        window.add(1_000_000, 100);
+        (1..=40).for_each(|packet| window.add(1_200_000 + packet * 2_000, 1_000));
+        let whole = window.bps(300_000, 50_000).expect("long enough");
+        let peak = window.peak_bps(300_000, 50_000).expect("long enough");
+        assert!(whole < 1_500_000 && (3_900_000..4_100_000).contains(&peak), "{whole} {peak}");
     }
 
     #[test]

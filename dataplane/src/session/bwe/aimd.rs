@@ -5,9 +5,11 @@
 use crate::base::limits::{BWE_BPS_MAX, BWE_BPS_MIN, BWE_BPS_START};
 use crate::base::time::Micros;
 
-/// What is kept of the arriving rate when delay grows, thousandths: the rest empties the queue.
+/// What is kept of the arriving rate when delay grows, thousandths: the rest empties the queue, a short one in a little time.
+const KEEP_MAX: u64 = 950;
+const SHORT_QUEUE_US: u64 = 30_000;
+/// With a queue this deep the rate is given up for a moment, so that it is empty again in about a second; never less than half.
 const KEEP: u64 = 850;
-/// With a queue this deep less is kept, so that it is empty again in about a second; never less than half.
 const DEEP_QUEUE_US: u64 = 100_000;
 const KEEP_MIN: u64 = 500;
 /// Taken again once a deep queue is empty, thousandths of what the full link carried.
@@ -16,10 +18,11 @@ const RESTORE: u64 = 900;
 const EMPTY_QUEUE_US: u64 = 30_000;
 /// Growth far from the last congestion, thousandths per second.
 const GROWTH: u64 = 80;
-/// Growth near it: one packet per response time, within these thousandths per second; beyond it the least.
+/// Growth near it: one packet per response time, within these thousandths per second; beyond it less.
 const CAREFUL_BITS: u64 = 9_600;
-const CAREFUL_MIN: u64 = 20;
-const CAREFUL_MAX: u64 = 50;
+const BEYOND: u64 = 15;
+const CAREFUL_MIN: u64 = 30;
+const CAREFUL_MAX: u64 = 60;
 
 /// The rate of one peer.
 #[derive(Clone, Debug)]
@@ -64,7 +67,7 @@ impl Rate {
         }
         let near = self.capacity_bps > 0 && self.bps * 4 > self.capacity_bps * 3;
         let per_second = if near && self.bps > self.capacity_bps {
-            self.bps * CAREFUL_MIN / 1_000
+            self.bps * BEYOND / 1_000
         } else if near {
             let response_us = 100_000 + u64::from(rtt_us);
             (CAREFUL_BITS * 1_000_000 / response_us)
@@ -83,8 +86,13 @@ impl Rate {
             return false;
         }
         self.fallen = Some(now);
-        // 100 ms of queue take 15 %, 450 ms and more take half.
-        let keep = KEEP.saturating_sub(queue_us.saturating_sub(DEEP_QUEUE_US) / 1_000).max(KEEP_MIN);
+        // 30 ms of queue take 5 %, 100 ms 15 %, 450 ms and more take half.
+        let keep = if queue_us < DEEP_QUEUE_US {
+            let short_us = queue_us.saturating_sub(SHORT_QUEUE_US);
+            KEEP_MAX - (KEEP_MAX - KEEP) * short_us / (DEEP_QUEUE_US - SHORT_QUEUE_US)
+        } else {
+            KEEP.saturating_sub((queue_us - DEEP_QUEUE_US) / 1_000).max(KEEP_MIN)
+        };
         self.restore_bps = if keep < KEEP { acked_bps * RESTORE / 1_000 } else { 0 };
         let far = self.capacity_bps == 0 || acked_bps * 100 < self.capacity_bps * 85;
         self.capacity_bps = if far { acked_bps } else { (self.capacity_bps * 7 + acked_bps) / 8 };
@@ -125,9 +133,9 @@ mod tests {
         grow(&mut rate, 0, 1, 600_000);
         assert!((645_000..655_000).contains(&rate.bps()), "{}", rate.bps());
         assert!(rate.fall(Micros(1_000_000), 600_000, 0, 50_000));
-        assert_eq!(rate.bps(), 510_000);
-        grow(&mut rate, 1, 1, 510_000);
-        assert!((520_000..540_000).contains(&rate.bps()), "{}", rate.bps());
+        assert_eq!(rate.bps(), 570_000);
+        grow(&mut rate, 1, 1, 570_000);
+        assert!((587_000..605_000).contains(&rate.bps()), "{}", rate.bps());
     }
 
     #[test]
@@ -140,8 +148,8 @@ mod tests {
     #[test]
     fn it_falls_once_per_effect_and_deeper_for_a_deep_queue() {
         let mut rate = Rate::new();
-        assert!(rate.fall(Micros(0), 500_000, 50_000, 50_000));
-        assert_eq!(rate.bps(), 425_000);
+        assert!(rate.fall(Micros(0), 500_000, 65_000, 50_000));
+        assert_eq!(rate.bps(), 450_000);
         assert!(!rate.fall(Micros(50_000), 400_000, 50_000, 50_000));
         assert!(rate.fall(Micros(60_000), 200_000, 1_000_000, 50_000), "far below: at once");
         assert_eq!(rate.bps(), 100_000);

@@ -1,66 +1,126 @@
-//! Clients without transport-wide feedback: the receiver's own estimate (REMB) if it makes one, loss from receiver reports always.
+//! Clients without transport-wide feedback: loss and round trip from receiver reports, and the receiver's own estimate (REMB) if it
+//! makes one.
 //!
-//! Path: about once a second. A falling REMB is followed at once. One that stands or rises below our rate is approached slowly: such
-//! receivers know nothing beyond one and a half times what they get, so a rate that only followed them would never rise.
-//! Promises: no single number from the network moves the rate beyond its limits or up by more than a tenth.
+//! Path: about once a second. The round trip above the lowest seen is what stands in queues, so the reports close the loop that
+//! transport-wide feedback would, a second late. A REMB that falls is followed at once, one that stands is a limit and approached
+//! slowly; one that rises below our rate knows nothing beyond one and a half times what it gets, and is no limit.
+//! Promises: no single number from the network moves the rate beyond its limits or up by more than a third.
+//! Not here: probes. Without them a rate is found by exceeding it, so a link of this kind is overrun for a second now and then.
 
 use crate::base::time::Micros;
 
-/// Reports are judged together this often.
+/// Reports are judged no more often than this.
 const REPORTS_US: u64 = 900_000;
-/// A REMB counts for this long.
+/// A REMB counts for this long, and one that did not move for so long stands.
 const REMB_US: u64 = 5_000_000;
+const REMB_STANDS_US: u64 = 3_000_000;
 /// More than this is a lie or a receiver that measures nothing.
 const REMB_BPS_MAX: u64 = 10_000_000_000;
-/// Loss in 256ths: growth below 2 %, fall above 10 %.
-const CALM: u32 = 5;
+/// Loss in 256ths: growth below 5 %, fall above 10 %.
+const CALM: u32 = 13;
 const CONGESTED: u32 = 26;
-
-/// How the rate moves, thousandths of what it was.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Move(pub u64);
+/// Round trip above the lowest: growth below the first, fall above the second.
+const QUEUE_US_CALM: u32 = 25_000;
+const QUEUE_US_CONGESTED: u32 = 50_000;
+/// The lowest round trip is that of the last 10 to 20 s.
+const LOWEST_US: u64 = 10_000_000;
+/// A fall shows in the reports after this long.
+const EFFECT_US: u64 = 2_000_000;
+/// Growth per second, thousandths: before the first congestion, far below the last one, and near it or beyond.
+const GROWTH_FIRST: u64 = 350;
+const GROWTH_FAR: u64 = 80;
+const GROWTH_NEAR: u64 = 20;
+/// What is sent proves the rate up to this much more, thousandths.
+const UNPROVEN: u64 = 1_250;
+/// Kept of what arrived when the link was full, thousandths: at least, and once its queue is empty.
+const KEEP_MIN: u64 = 600;
+const KEEP: u64 = 930;
 
 /// What clients without transport-wide feedback told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fallback {
     fraction_sum: u32,
     reports: u32,
-    begun: Option<Micros>,
-    remb: Option<(Micros, u64)>,
+    /// Lowest round trip of the reports that are judged together; 0 for none.
+    trip_us: u32,
+    judged: Option<Micros>,
     fraction: u8,
+    /// Lowest round trips of this and the last span, and when this began.
+    lowest_us: [u32; 2],
+    span: Option<Micros>,
+    /// What arrived when the link was last full; 0 before it ever was.
+    capacity_bps: u64,
+    congested: Option<Micros>,
+    /// To be taken again once the queue is empty; 0 for nothing.
+    restore_bps: u64,
+    remb: Option<Remb>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Remb {
+    at: Micros,
+    /// When it last moved, and where it stood then.
+    moved: Micros,
+    bps: u64,
+}
+
+/// What is known of the sender when reports are judged, bits per second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending {
+    /// The rate.
+    pub rate_bps: u64,
+    /// What was sent lately.
+    pub sent_bps: u64,
+}
+
+/// Whether a receiver can have estimated this rate.
+pub(super) const fn is_possible(bps: u64) -> bool {
+    bps > 0 && bps <= REMB_BPS_MAX
 }
 
 impl Fallback {
-    /// Takes a receiver's estimate; answers the rate it asks for at once.
+    /// Takes a receiver's estimate; answers the rate it asks for at once, if it asks for another.
     pub(super) fn handle_remb(&mut self, now: Micros, bps: u64, rate_bps: u64) -> Option<u64> {
-        if bps == 0 || bps > REMB_BPS_MAX {
+        if !is_possible(bps) {
             return None;
         }
-        let before = self.fresh_remb(now);
-        self.remb = Some((now, bps));
-        let falls = before.is_none_or(|before| bps * 100 < before * 97);
-        if bps < rate_bps {
-            return Some(if falls { bps } else { bps.max(rate_bps * 19 / 20) });
+        let before = self.remb.filter(|remb| now.since_us(remb.at) < REMB_US);
+        let (falls, rises) = before
+            .map_or((false, false), |before| (bps * 100 < before.bps * 97, bps * 100 > before.bps * 101));
+        let stood = before.filter(|_| !falls && !rises);
+        let remb = stood.map_or(Remb { at: now, moved: now, bps }, |before| Remb { at: now, ..before });
+        self.remb = Some(remb);
+        if bps >= rate_bps || rises {
+            return None;
         }
-        // It sees more than we believe.
-        Some(bps.min(rate_bps * 11 / 10))
+        if falls {
+            self.capacity_bps = bps;
+            self.congested = Some(now);
+            self.restore_bps = 0;
+            return Some(bps);
+        }
+        (now.since_us(remb.moved) >= REMB_STANDS_US).then(|| bps.max(rate_bps * 19 / 20))
     }
 
-    /// Takes one report block; answers a move when a second's worth is there.
-    pub(super) fn handle_report(&mut self, now: Micros, fraction_lost: u8) -> Option<Move> {
+    /// Takes one report block, its round trip 0 for none.
+    pub(super) fn handle_report(&mut self, fraction_lost: u8, trip_us: u32) {
         self.fraction_sum += u32::from(fraction_lost);
         self.reports += 1;
-        if now.since_us(*self.begun.get_or_insert(now)) < REPORTS_US {
+        if trip_us > 0 && (self.trip_us == 0 || trip_us < self.trip_us) {
+            self.trip_us = trip_us;
+        }
+    }
+
+    /// Judges the reports of about a second, once all blocks of a datagram are taken; answers the rate that follows.
+    pub(super) fn judge(&mut self, now: Micros, sending: Sending) -> Option<u64> {
+        if self.reports == 0 || self.judged.is_some_and(|at| now.since_us(at) < REPORTS_US) {
             return None;
         }
         let fraction = self.fraction_sum / self.reports;
-        (self.fraction_sum, self.reports, self.begun) = (0, 0, Some(now));
         self.fraction = fraction.min(255) as u8;
-        match fraction {
-            _ if fraction > CONGESTED => Some(Move(1_000 - u64::from(fraction) * 500 / 256)),
-            _ if fraction < CALM => Some(Move(1_080)),
-            _ => None,
-        }
+        let queue_us = self.queue_us(now);
+        (self.fraction_sum, self.reports, self.trip_us, self.judged) = (0, 0, 0, Some(now));
+        self.moved(now, fraction, queue_us, sending)
     }
 
     /// Loss of the last reports, 256ths.
@@ -68,8 +128,53 @@ impl Fallback {
         self.fraction
     }
 
-    fn fresh_remb(&self, now: Micros) -> Option<u64> {
-        self.remb.filter(|(at, _)| now.since_us(*at) < REMB_US).map(|(_, bps)| bps)
+    /// Round trip above the lowest.
+    fn queue_us(&mut self, now: Micros) -> u32 {
+        if self.trip_us == 0 {
+            return 0;
+        }
+        if self.span.is_none_or(|begun| now.since_us(begun) >= LOWEST_US) {
+            self.span = Some(now);
+            self.lowest_us = [u32::MAX, self.lowest_us[0].max(1)];
+            if self.lowest_us[1] == 1 {
+                self.lowest_us[1] = u32::MAX;
+            }
+        }
+        self.lowest_us[0] = self.lowest_us[0].min(self.trip_us);
+        self.trip_us - self.lowest_us[0].min(self.lowest_us[1])
+    }
+
+    fn moved(&mut self, now: Micros, fraction: u32, queue_us: u32, sending: Sending) -> Option<u64> {
+        let Sending { rate_bps, sent_bps } = sending;
+        if fraction > CONGESTED || queue_us > QUEUE_US_CONGESTED {
+            if self.congested.is_some_and(|at| now.since_us(at) < EFFECT_US) {
+                return None;
+            }
+            self.congested = Some(now);
+            // A client that reports loss of what was hardly sent reports nothing about the rate.
+            let arrived_bps = sent_bps * u64::from(256 - fraction.min(256)) / 256;
+            let full_bps = if sent_bps * 2 > rate_bps { arrived_bps.min(rate_bps) } else { rate_bps };
+            self.capacity_bps = full_bps;
+            self.restore_bps = full_bps * KEEP / 1_000;
+            // What stands in the queue leaves within about a second.
+            let keep = 1_000_u64.saturating_sub(u64::from(queue_us) / 1_000).clamp(KEEP_MIN, KEEP);
+            let lost = if queue_us > QUEUE_US_CONGESTED { 0 } else { u64::from(fraction) * 500 / 256 };
+            return Some(full_bps * (keep - lost.min(keep / 2)) / 1_000);
+        }
+        if fraction > CALM || queue_us > QUEUE_US_CALM {
+            return None;
+        }
+        let restored_bps = rate_bps.max(std::mem::take(&mut self.restore_bps));
+        let near = restored_bps * 10 > self.capacity_bps * 8;
+        let sees_more = self.remb.is_some_and(|remb| remb.bps * 10 > rate_bps * 12);
+        let growth = match self.capacity_bps {
+            0 => GROWTH_FIRST,
+            _ if near && !sees_more => GROWTH_NEAR,
+            _ => GROWTH_FAR,
+        };
+        let proven_bps = if self.capacity_bps == 0 { u64::MAX } else { sent_bps * UNPROVEN / 1_000 };
+        let grown_bps = restored_bps * (1_000 + growth) / 1_000;
+        Some(grown_bps.min(proven_bps.max(restored_bps)))
     }
 }
 
@@ -77,32 +182,95 @@ impl Fallback {
 mod tests {
     use super::*;
 
+    /// A link of `link_bps` with a queue of at most 300 ms, sent what the rate allows and reported about once a second; answers
+    /// the rates and what was sent over what the link carries, both by second.
+    fn run(
+        fallback: &mut Fallback,
+        from_s: u64,
+        through_s: u64,
+        link_bps: u64,
+        mut rate_bps: u64,
+    ) -> Vec<u64> {
+        let mut queue_us = 0_u64;
+        (from_s..through_s)
+            .map(|second| {
+                let sent_bps = rate_bps;
+                let grown_us = (queue_us * link_bps / 1_000_000 + sent_bps).saturating_sub(link_bps);
+                let full_us = grown_us * 1_000_000 / link_bps;
+                queue_us = full_us.min(300_000);
+                let lost_bps = (full_us - queue_us) * link_bps / 1_000_000;
+                let fraction = (lost_bps * 256 / sent_bps) as u8;
+                let now = Micros(second * 1_000_000);
+                (0..4).for_each(|_| fallback.handle_report(fraction, 80_000 + queue_us as u32));
+                if let Some(bps) = fallback.judge(now, Sending { rate_bps, sent_bps }) {
+                    rate_bps = bps;
+                }
+                rate_bps
+            })
+            .collect()
+    }
+
     #[test]
-    fn a_first_or_falling_receiver_estimate_is_taken_and_a_standing_one_approached() {
-        let mut fallback = Fallback::default();
-        assert_eq!(fallback.handle_remb(Micros(0), 300_000, 600_000), Some(300_000));
-        assert_eq!(fallback.handle_remb(Micros(1_000_000), 305_000, 500_000), Some(475_000));
-        assert_eq!(fallback.handle_remb(Micros(2_000_000), 250_000, 475_000), Some(250_000));
-        assert_eq!(fallback.handle_remb(Micros(3_000_000), 5_000_000, 250_000), Some(275_000));
-        for absurd in [0, u64::MAX, REMB_BPS_MAX + 1] {
-            assert_eq!(fallback.handle_remb(Micros(4_000_000), absurd, 250_000), None);
+    fn a_link_is_found_in_seconds_and_hardly_exceeded_from_then_on() {
+        for link_bps in [300_000, 1_000_000, 5_000_000] {
+            let mut fallback = Fallback::default();
+            let rates = run(&mut fallback, 1, 60, link_bps, 600_000);
+            let later = &rates[11..];
+            let mean_bps = later.iter().sum::<u64>() / later.len() as u64;
+            let highest_bps = later.iter().max().copied().unwrap_or(0);
+            assert!(mean_bps * 100 >= link_bps * 85, "{mean_bps} of {link_bps}: {rates:?}");
+            assert!(highest_bps * 100 <= link_bps * 107, "{highest_bps} of {link_bps}: {rates:?}");
         }
     }
 
     #[test]
-    fn reports_are_judged_together_once_a_second() {
+    fn a_link_that_shrinks_is_left_and_found_again() {
         let mut fallback = Fallback::default();
-        // The first report of a second ends the one before.
-        let mut second = |at_s: u64, fraction: u8| {
-            let at = Micros(at_s * 1_000_000);
-            let moves = (0..4).filter_map(|n| fallback.handle_report(at.after_ms(n), fraction));
-            moves.last()
-        };
-        assert_eq!(second(0, 0), None);
-        assert_eq!(second(1, 0), Some(Move(1_080)));
-        assert_eq!(second(2, 10), Some(Move(1_080)));
-        assert_eq!(second(3, 10), None, "between: hold");
-        assert!(second(4, 255).is_some_and(|Move(thousandths)| thousandths > 800));
-        assert!(second(5, 255).is_some_and(|Move(thousandths)| thousandths < 600));
+        run(&mut fallback, 1, 20, 3_000_000, 600_000);
+        let rates = run(&mut fallback, 20, 40, 500_000, 2_800_000);
+        assert!(rates[8..].iter().all(|bps| (300_000..=550_000).contains(bps)), "{rates:?}");
+        let rates = run(&mut fallback, 40, 120, 3_000_000, 500_000);
+        assert!(rates.last().is_some_and(|bps| *bps > 1_500_000), "{rates:?}");
+    }
+
+    #[test]
+    fn random_loss_of_a_few_percent_is_no_congestion() {
+        let mut fallback = Fallback::default();
+        let mut rate_bps = 600_000;
+        for second in 1..30 {
+            fallback.handle_report(if second % 3 == 0 { 20 } else { 8 }, 80_000);
+            let sending = Sending { rate_bps, sent_bps: rate_bps };
+            rate_bps = fallback.judge(Micros(second * 1_000_000), sending).unwrap_or(rate_bps);
+        }
+        assert!(rate_bps > 10_000_000, "{rate_bps}");
+    }
+
+    #[test]
+    fn a_falling_receiver_estimate_is_taken_a_standing_one_approached_and_a_rising_one_no_limit() {
+        let mut fallback = Fallback::default();
+        let at = |second: u64| Micros(second * 1_000_000);
+        assert_eq!(fallback.handle_remb(at(0), 300_000, 600_000), None, "it may be a beginning");
+        assert_eq!(fallback.handle_remb(at(1), 320_000, 600_000), None);
+        assert_eq!(fallback.handle_remb(at(2), 250_000, 600_000), Some(250_000));
+        assert_eq!(fallback.handle_remb(at(3), 5_000_000, 250_000), None);
+        for second in 4..7 {
+            assert_eq!(fallback.handle_remb(at(second), 5_000_000, 9_000_000).is_some(), second == 6);
+        }
+        for absurd in [0, u64::MAX, REMB_BPS_MAX + 1] {
+            assert_eq!(fallback.handle_remb(at(7), absurd, 250_000), None);
+        }
+    }
+
+    #[test]
+    fn blocks_are_judged_together_once_a_second() {
+        let mut fallback = Fallback::default();
+        let sending = Sending { rate_bps: 600_000, sent_bps: 600_000 };
+        assert_eq!(fallback.judge(Micros(0), sending), None, "nothing was reported");
+        (0..4).for_each(|_| fallback.handle_report(0, 0));
+        assert!(fallback.judge(Micros(0), sending).is_some_and(|bps| bps > 600_000));
+        fallback.handle_report(255, 0);
+        assert_eq!(fallback.judge(Micros(500_000), sending), None, "too soon");
+        assert!(fallback.judge(Micros(1_000_000), sending).is_some_and(|bps| bps < 400_000));
+        assert!(fallback.fraction() > 250);
     }
 }

@@ -134,8 +134,9 @@ impl Estimator {
                 if sent.fate == Fate::InFlight {
                     sent.fate = Fate::Lost;
                     outcome.lost = outcome.lost.saturating_add(1);
-                    if sent.cluster == 0 {
-                        self.loss.handle_lost();
+                    match sent.cluster {
+                        0 => self.loss.handle_lost(),
+                        cluster => self.probes.handle_missing(cluster),
                     }
                 }
                 continue;

@@ -29,7 +29,7 @@ use crate::wire::rtcp::twcc::TwccFeedback;
 use acked::RateWindow;
 use aimd::Rate;
 use arrival::{Groups, QueueDelay};
-use fallback::{Fallback, Move};
+use fallback::{Fallback, Sending};
 pub use feedback::{FeedbackFault, FeedbackOutcome};
 use history::SentHistory;
 use loss::{Loss, Verdict};
@@ -44,14 +44,21 @@ const ACKED_SPAN_US_MIN: u64 = 120_000;
 const SENT_WINDOW_US: u64 = 500_000;
 /// Without probes the rate grows to one and a half times what arrives, and a little.
 const UNPROVEN_BPS: u64 = 10_000;
-/// A slope without at least this much queue is noise.
-const QUEUE_US_MIN: u64 = 10_000;
+/// A slope without at least this much queue is noise, or a burst that passes.
+const QUEUE_US_MIN: u64 = 25_000;
+/// What is sent says nothing about the link while it is less than this of the rate, percent: then a slope needs more queue.
+const FILLED_PERCENT: u64 = 75;
+const QUEUE_US_UNFILLED: u64 = 60_000;
+/// And what arrives is measured where it came fastest.
+const PEAK_SPAN_US_MIN: u64 = 50_000;
 /// A queue this deep is emptied before the rate grows.
-const QUEUE_US_CALM: u64 = 100_000;
+const QUEUE_US_CALM: u64 = 60_000;
+/// It is gone below this; until then the rate does not grow.
+const QUEUE_US_GONE: u64 = 35_000;
 /// A queue this deep soon after a probe raised the rate: the probe was wrong, and the slope need not be waited for.
 const QUEUE_US_DOUBT: u64 = 30_000;
 /// One that stands this long is congestion although delay does not grow any more.
-const STANDING_US: u64 = 1_000_000;
+const STANDING_US: u64 = 700_000;
 /// After so many falls that changed nothing it is the route that became longer.
 const STANDING_FALLS: u8 = 3;
 /// Packets in flight and no feedback for this long: the link may be gone. Feedback a second late is still in time.
@@ -170,6 +177,11 @@ impl Estimator {
         }
     }
 
+    /// A packet leaves without a transport-wide number: nobody will report it, but reports are judged by what was sent.
+    pub fn handle_sent_unnumbered(&mut self, now: Micros, bytes: usize) {
+        self.sent.add(now.0, bytes.min(usize::from(u16::MAX)) as u32);
+    }
+
     /// Takes transport-wide feedback. Costs as much as it lists packets; no allocation.
     pub fn handle_feedback(&mut self, now: Micros, feedback: TwccFeedback<'_>) -> FeedbackOutcome {
         let reference = self.unwrap_reference(feedback.reference_ticks());
@@ -202,26 +214,38 @@ impl Estimator {
         if self.has_feedback {
             return Ok(());
         }
-        let bps = self.fallback.handle_remb(now, bps, self.rate.bps()).ok_or(FeedbackFault::Absurd)?;
-        self.rate.set(bps);
+        if !fallback::is_possible(bps) {
+            return Err(FeedbackFault::Absurd);
+        }
+        if let Some(bps) = self.fallback.handle_remb(now, bps, self.rate.bps()) {
+            self.rate.set(bps);
+        }
         Ok(())
     }
 
-    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none. Moves the rate only
-    /// while there is no transport-wide feedback.
-    pub fn handle_report(&mut self, now: Micros, fraction_lost: u8, rtt_us: u32) {
+    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none.
+    pub fn handle_report(&mut self, fraction_lost: u8, rtt_us: u32) {
         if self.has_feedback {
             return;
         }
         if rtt_us > 0 {
             self.measure_rtt(u64::from(rtt_us));
         }
-        let Some(Move(thousandths)) = self.fallback.handle_report(now, fraction_lost) else { return };
-        let bps = self.rate.bps();
-        if thousandths < 1_000 {
-            self.rate.scale(now, thousandths);
-        } else if bps < self.enough_bps() {
-            self.rate.set((bps * thousandths / 1_000).min(self.enough_bps()));
+        self.fallback.handle_report(fraction_lost, rtt_us.min(RTT_US_MAX));
+    }
+
+    /// All blocks of a datagram are taken: moves the rate as they ask, but only while there is no transport-wide feedback.
+    pub fn judge_reports(&mut self, now: Micros) {
+        if self.has_feedback {
+            return;
+        }
+        let rate_bps = self.rate.bps();
+        let sending = Sending { rate_bps, sent_bps: self.sent_bps(now) };
+        let Some(bps) = self.fallback.judge(now, sending) else { return };
+        if bps < rate_bps {
+            self.rate.set(bps);
+        } else if rate_bps < self.enough_bps() {
+            self.rate.set(bps.min(self.enough_bps()));
         }
     }
 
@@ -349,11 +373,15 @@ impl Estimator {
         let before = self.rate.bps();
         let queue_us = self.queue.queue_us();
         let verdict = self.loss.judge(now, before);
+        let filled = self.sent_bps(now) * 100 >= before * FILLED_PERCENT;
+        let queue_us_min = if filled { QUEUE_US_MIN } else { QUEUE_US_UNFILLED };
         let grows = self.trend.state() == LinkState::Overusing
-            && queue_us > QUEUE_US_MIN.max(2 * self.groups.noise_us());
+            && queue_us > queue_us_min.max(2 * self.groups.noise_us());
         let doubtful = self.probes.is_unproven(now) && queue_us > QUEUE_US_DOUBT + 2 * self.groups.noise_us();
         let over = self.stands(now, queue_us) || grows || doubtful;
-        match (over, self.acked_bps) {
+        let arrives_bps =
+            if filled { self.acked_bps } else { self.acked.peak_bps(ACKED_WINDOW_US, PEAK_SPAN_US_MIN) };
+        match (over, arrives_bps) {
             (true, Some(acked_bps)) => {
                 self.rate.fall(now, acked_bps, queue_us, self.rtt_us);
             }
@@ -374,7 +402,7 @@ impl Estimator {
             self.rate.set(proof.bps);
             self.probes.handle_raised(now, before);
         }
-        let calm = self.trend.state() == LinkState::Normal && queue_us < QUEUE_US_CALM && self.loss.is_calm();
+        let calm = self.trend.state() == LinkState::Normal && queue_us < QUEUE_US_GONE && self.loss.is_calm();
         match self.acked_bps {
             Some(acked_bps) if calm => {
                 let limit_bps = (acked_bps * 3 / 2 + UNPROVEN_BPS).min(self.enough_bps());
@@ -386,9 +414,11 @@ impl Estimator {
 
     /// Whether a deep queue has stood for long and does not empty.
     fn stands(&mut self, now: Micros, queue_us: u64) -> bool {
-        if queue_us < QUEUE_US_CALM || self.trend.state() == LinkState::Underusing {
+        let begins = queue_us >= QUEUE_US_CALM;
+        let ends = queue_us < QUEUE_US_GONE || self.trend.state() == LinkState::Underusing;
+        if ends || !begins && self.deep.is_none() {
             self.deep = None;
-            if queue_us < QUEUE_US_CALM {
+            if !begins {
                 self.deep_falls = 0;
             }
             return false;

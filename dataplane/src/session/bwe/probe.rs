@@ -10,9 +10,11 @@ use crate::base::limits::BWE_BPS_MAX;
 use crate::base::time::Micros;
 
 /// Packets of a cluster at least.
-const PACKETS_MIN: u32 = 5;
-/// Length of a cluster; longer where jitter would hide the rate.
+const PACKETS_MIN: u32 = 10;
+/// Length of a cluster; longer where jitter would hide the rate, and after a cluster that filled the link: then little more is tried,
+/// and what is found must be exact.
 const DURATION_US: u64 = 15_000;
+const DURATION_US_EXACT: u64 = 30_000;
 const DURATION_US_MAX: u64 = 60_000;
 /// First wait after a probe that found nothing, and its limit: each failure waits half as long again.
 const INTERVAL_US: u64 = 2_000_000;
@@ -26,7 +28,17 @@ const PROOF_US: u64 = 3_000_000;
 /// Wait after the rate fell.
 const SETTLE_US: u64 = 1_000_000;
 /// Feedback about a cluster comes within this and a round trip, or not at all.
-const ANSWER_US: u64 = 1_500_000;
+const ANSWER_US: u64 = 1_000_000;
+/// A cluster of which too much was lost, or that never was complete, says nothing about the link: the next comes soon. The wait
+/// doubles each time, up to that of a failure.
+const RETRY_US: u64 = 200_000;
+/// What is sent of a cluster is sent within so many times its length.
+const SENDING_FACTOR: u64 = 4;
+
+/// How much more than the rate is tried, halves: at first and far below what the link once carried, else, and after a failure.
+const FACTOR_FIRST: u64 = 6;
+const FACTOR: u64 = 4;
+const FACTOR_EXACT: u64 = 3;
 
 /// Names a cluster; its packets carry it into [`Estimator::handle_sent`](super::Estimator::handle_sent).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +74,9 @@ struct Cluster {
     rate_bps: u64,
     bytes: u64,
     begun: Micros,
+    sending_until: Micros,
     sent_packets: u32,
+    missing: u32,
     /// Of the packets that arrived: times and sizes at the ends.
     packets: u32,
     received_bytes: u64,
@@ -79,7 +93,8 @@ pub(super) struct Probes {
     last_id: u8,
     next_at: Micros,
     interval_us: u64,
-    /// Factor of the next cluster.
+    retry_us: u64,
+    /// Factor of the next cluster, halves.
     factor: u64,
     /// The rate before the last great fall: below it rungs are wider.
     good_bps: u64,
@@ -98,7 +113,8 @@ impl Probes {
             last_id: 0,
             next_at: Micros(0),
             interval_us: INTERVAL_US,
-            factor: 3,
+            retry_us: RETRY_US,
+            factor: FACTOR_FIRST,
             good_bps: 0,
             climbing: false,
             distrusted: false,
@@ -112,7 +128,8 @@ impl Probes {
         if estimate_bps >= wanted_bps {
             return None;
         }
-        Some((estimate_bps * self.factor).min(enough_bps)).filter(|target| target * 10 > estimate_bps * 11)
+        Some((estimate_bps * self.factor / 2).min(enough_bps))
+            .filter(|target| target * 10 > estimate_bps * 11)
     }
 
     /// Begins a cluster if one is due.
@@ -127,7 +144,8 @@ impl Probes {
             return None;
         }
         let rate_bps = self.target_bps(estimate_bps, wanted_bps)?;
-        let duration_us = (4 * noise_us).clamp(DURATION_US, DURATION_US_MAX);
+        let least_us = if self.factor == FACTOR_EXACT { DURATION_US_EXACT } else { DURATION_US };
+        let duration_us = (4 * noise_us).clamp(least_us, DURATION_US_MAX);
         let bytes = rate_bps * duration_us / 8_000_000;
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.cluster = Some(Cluster {
@@ -135,7 +153,9 @@ impl Probes {
             rate_bps,
             bytes,
             begun: now,
+            sending_until: now.after_us(SENDING_FACTOR * duration_us),
             sent_packets: 0,
+            missing: 0,
             packets: 0,
             received_bytes: 0,
             sent_first_us: u64::MAX,
@@ -174,6 +194,15 @@ impl Probes {
         cluster.arrived_last_us = cluster.arrived_last_us.max(arrival_us);
     }
 
+    /// Takes a packet of cluster `id` that was reported missing.
+    pub(super) const fn handle_missing(&mut self, id: u8) {
+        if let Some(cluster) = &mut self.cluster
+            && cluster.id == id
+        {
+            cluster.missing += 1;
+        }
+    }
+
     /// Evaluates the cluster once enough of it was reported. What jitter may have taken from the time between its ends counts for
     /// the link.
     pub(super) fn evaluate(&mut self, now: Micros, noise_us: u64) -> Option<Proof> {
@@ -182,9 +211,14 @@ impl Probes {
             && cluster.packets * 5 >= cluster.sent_packets * 4
             && cluster.received_bytes * 5 >= cluster.bytes * 3;
         if !complete {
+            let reported = cluster.packets + cluster.missing >= cluster.sent_packets;
+            if reported && cluster.sent_packets > 0 && now > cluster.sending_until {
+                self.retry(now);
+            }
             return None;
         }
         self.cluster = None;
+        self.retry_us = RETRY_US;
         let rate = |bytes: u64, us: u64| (bytes * 8_000_000).checked_div(us).unwrap_or(u64::MAX);
         let sent_bps =
             rate(cluster.received_bytes - cluster.sent_last.1, cluster.sent_last.0 - cluster.sent_first_us);
@@ -200,7 +234,7 @@ impl Probes {
         let bps = bps.min(cluster.rate_bps);
         let more = bps * 10 >= cluster.rate_bps * 7;
         if more {
-            self.factor = if bps * 2 < self.good_bps { 3 } else { 2 };
+            self.factor = if bps * 2 < self.good_bps { FACTOR_FIRST } else { FACTOR };
             let doubted = self.distrusted && !self.climbing;
             self.next_at = if doubted { now.after_us(DISTRUST_RUNG_US) } else { now };
             self.climbing = true;
@@ -223,7 +257,7 @@ impl Probes {
     /// The rate fell: what was known about the link is old.
     pub(super) fn handle_fall(&mut self, now: Micros, before_bps: u64, after_bps: u64) {
         (self.cluster, self.climbing) = (None, false);
-        self.factor = 2;
+        self.factor = FACTOR;
         self.next_at = self.next_at.max(now.after_us(SETTLE_US));
         match self.raised {
             Some((at, raised_from_bps)) if now.since_us(at) < PROOF_US => {
@@ -248,8 +282,7 @@ impl Probes {
     /// Gives a cluster up that nobody answers.
     pub(super) fn handle_timeout(&mut self, now: Micros, rtt_us: u32) {
         if self.deadline(rtt_us).is_some_and(|deadline| now >= deadline) {
-            self.cluster = None;
-            self.fail(now);
+            self.retry(now);
         }
     }
 
@@ -271,8 +304,14 @@ impl Probes {
         Some(self.cluster?.begun.after_us(ANSWER_US + u64::from(rtt_us)))
     }
 
+    fn retry(&mut self, now: Micros) {
+        self.cluster = None;
+        self.next_at = now.after_us(self.retry_us);
+        self.retry_us = (self.retry_us * 2).min(INTERVAL_US);
+    }
+
     fn fail(&mut self, now: Micros) {
-        (self.factor, self.climbing) = (2, false);
+        (self.factor, self.climbing) = (FACTOR_EXACT, false);
         self.next_at = now.after_us(self.interval_us);
         if self.interval_us < INTERVAL_US_MAX {
             self.interval_us = (self.interval_us * 3 / 2).min(INTERVAL_US_MAX);
@@ -340,7 +379,7 @@ mod tests {
         let mut probes = Probes::new();
         probes.poll(Micros(0), 600_000, 5_000_000, 0).expect("due");
         let deadline = probes.next_timeout(600_000, 5_000_000, 50_000);
-        assert_eq!(deadline, Micros(1_550_000));
+        assert_eq!(deadline, Micros(1_050_000));
         probes.handle_timeout(deadline, 50_000);
         assert_eq!(probes.evaluate(deadline, 0), None);
         assert!(probes.poll(deadline.after_ms(2_000), 600_000, 5_000_000, 0).is_some());

@@ -155,7 +155,8 @@ fn no_feedback_can_panic_or_leave_the_range() {
             feed(&mut estimator, now, base, reference, &statuses);
             if rng.chance_ppm(100_000) {
                 let _ = estimator.handle_remb(now, rng.next_u64() >> rng.below(64));
-                estimator.handle_report(now, rng.next_u64() as u8, rng.next_u64() as u32);
+                estimator.handle_report(rng.next_u64() as u8, rng.next_u64() as u32);
+                estimator.judge_reports(now);
             }
             if now >= estimator.next_timeout() {
                 estimator.handle_timeout(now);
@@ -176,28 +177,51 @@ fn a_client_with_feedback_is_not_moved_by_its_other_reports() {
     for absurd in [0, 1, 30_000, u64::MAX] {
         let _ = lane.estimator.handle_remb(now, absurd);
     }
-    (0..100).for_each(|second| lane.estimator.handle_report(now.after_ms(second * 1_000), 255, 1));
+    for second in 0..100 {
+        report(&mut lane.estimator, now.after_ms(second * 1_000), 255, 1);
+    }
     assert_eq!(lane.estimator.estimate_bps(), before);
+}
+
+/// What one report says of everything sent.
+fn report(estimator: &mut Estimator, now: Micros, fraction_lost: u8, rtt_us: u32) {
+    estimator.handle_report(fraction_lost, rtt_us);
+    estimator.judge_reports(now);
 }
 
 #[test]
 fn a_client_without_feedback_is_steered_by_its_estimate_and_its_reports() {
     let mut estimator = Estimator::new();
     let at = |second: u64| Micros(second * 1_000_000);
+    // As much as is allowed, until the end of each second.
+    let fill = |estimator: &mut Estimator, second: u64| {
+        let bytes = (estimator.estimate_bps() / 800) as usize;
+        (0..100).for_each(|n| estimator.handle_sent_unnumbered(at(second).after_ms(10 * n), bytes));
+    };
     estimator.set_demand(at(0), 2_000_000);
     assert!(!estimator.has_feedback() && estimator.poll_probe(at(0)).is_none());
-    estimator.handle_remb(at(1), 400_000).expect("no absurd one");
+    assert_eq!(estimator.handle_remb(at(1), 500_000), Ok(()));
+    assert_eq!(estimator.handle_remb(at(2), 400_000), Ok(()));
     assert_eq!(estimator.estimate_bps(), 400_000);
     for absurd in [0, u64::MAX] {
         assert_eq!(estimator.handle_remb(at(2), absurd), Err(FeedbackFault::Absurd));
         assert_eq!(estimator.estimate_bps(), 400_000);
     }
-    (3..40).for_each(|second| estimator.handle_report(at(second), 0, 80_000));
+    for second in 3..100 {
+        fill(&mut estimator, second - 1);
+        report(&mut estimator, at(second), 0, 80_000);
+    }
     assert_eq!(estimator.estimate_bps(), 2_500_000, "a quarter above what is wanted");
     assert!((60_000..100_000).contains(&estimator.rtt_us()));
-    (40..44).for_each(|second| estimator.handle_report(at(second), 128, 80_000));
+    for second in 100..106 {
+        fill(&mut estimator, second - 1);
+        report(&mut estimator, at(second), 128, 80_000);
+    }
     assert!(estimator.estimate_bps() < 1_000_000, "{}", estimator.estimate_bps());
-    (44..200).for_each(|second| estimator.handle_report(at(second), 255, 80_000));
+    for second in 106..200 {
+        fill(&mut estimator, second - 1);
+        report(&mut estimator, at(second), 255, 80_000);
+    }
     assert_eq!(estimator.estimate_bps(), BWE_BPS_MIN);
     assert!(estimator.loss() > 250);
 }
@@ -212,7 +236,9 @@ fn a_client_whose_feedback_ends_for_good_falls_back_to_reports() {
     let low = lane.estimator.estimate_bps();
     assert!(low < BWE_BPS_START);
     let now = Micros(lane.now_us);
-    (0..20).for_each(|second| lane.estimator.handle_report(now.after_ms(second * 1_000), 0, 50_000));
+    for second in 0..20 {
+        report(&mut lane.estimator, now.after_ms(second * 1_000), 0, 50_000);
+    }
     assert!(lane.estimator.estimate_bps() > low * 2);
     lane.back.loss_ppm = 0;
     lane.run_ms(5_000);
