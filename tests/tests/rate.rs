@@ -505,13 +505,22 @@ fn a_starved_receiver_changes_nothing_for_the_others() {
     let seeds = [101, 102, 103];
     let pairs = on_all_cores(&seeds, |seed| (run(seed, None), run(seed, Some(1))));
     for (seed, (all, starved)) in seeds.iter().zip(&pairs) {
-        for (before, after) in all.verdicts.iter().zip(&starved.verdicts).skip(1) {
-            let name = format!("seed {seed} peer {}", before.peer);
+        let others = |outcome: &Outcome| outcome.verdicts[1..].to_vec();
+        let (before, after) = (others(all), others(starved));
+        for (before, after) in
+            before.iter().zip(&after).filter(|(before, _)| before.link_bps > 2 * before.wanted_bps)
+        {
             // What is sent follows chance (losses, keyframes), but not the starved one.
+            let name = format!("seed {seed} peer {}", before.peer);
             let [a, b] = [before.used_bps, after.used_bps];
             assert!(a.abs_diff(b) * 10 <= a.max(b), "{name}: {} became {}", kbps(a), kbps(b));
-            let [a, b] = [before.decoded, after.decoded];
-            assert!(b * 10 >= a * 9, "{name}: {a} pictures became {b}");
+        }
+        // An estimate on a narrow link goes its own way with every packet; all of them together do not.
+        let sum = |verdicts: &[Verdict], of: fn(&Verdict) -> u64| verdicts.iter().map(of).sum::<u64>();
+        for (what, of) in [("bits", (|v| v.used_bps) as fn(&Verdict) -> u64), ("pictures", |v| v.decoded)] {
+            let [a, b] = [&before, &after].map(|verdicts| sum(verdicts, of));
+            println!("seed {seed}: {a} {what} of the others, {b} beside a starved one");
+            assert!(b * 100 >= a * 93, "seed {seed}: {a} {what} of the others became {b}");
         }
     }
 }
