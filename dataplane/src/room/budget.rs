@@ -223,7 +223,8 @@ impl Rooms {
     /// Whether an item is not to be sent any more: it waited too long, or follows one that did. Then its stream begins anew.
     pub fn is_expired(&mut self, now: Micros, item: &Item) -> bool {
         let Some(stream) = self.streams.get_mut(item.stream) else { return false };
-        if item.role == Role::RunStart {
+        // Only a keyframe can be shown without what was dropped.
+        if item.role == Role::KeyStart {
             stream.stale = false;
         }
         if stream.stale {

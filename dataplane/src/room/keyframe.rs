@@ -46,6 +46,7 @@ impl Rooms {
             };
             let role = match select(track, stream, &arrived).verdict {
                 Verdict::Forward => Role::Media,
+                Verdict::Begin if content == first => Role::KeyStart,
                 Verdict::Begin => Role::RunStart,
                 Verdict::LeaveOut => {
                     stream.rewrite.skip(arrived.layer, arrived.epoch, content, arrived.picture);
@@ -62,7 +63,7 @@ impl Rooms {
                 return began;
             }
             stream.note_queued(arrived.layer, arrived.epoch, content);
-            if role == Role::RunStart {
+            if role.starts_run() {
                 stream.rewrite.begin(run_start(track, stream, &arrived));
                 self.keyframes_replayed += u64::from(!began);
                 began = true;

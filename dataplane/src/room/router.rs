@@ -200,6 +200,7 @@ impl Rooms {
                     turn.counters.drop(DropReason::TooLate);
                     continue;
                 }
+                Verdict::Begin if arrived.info.keyframe_start => Role::KeyStart,
                 Verdict::Begin => Role::RunStart,
                 Verdict::LeaveOut => {
                     stream.rewrite.skip(arrived.layer, arrived.epoch, arrived.content, arrived.picture);
@@ -237,13 +238,13 @@ impl Rooms {
             if self.queue.push(stream.member, class, item).is_err() {
                 turn.counters.drop(DropReason::QueueFull);
                 // Nothing has begun.
-                if role == Role::RunStart {
+                if role.starts_run() {
                     stream.current = None;
                 }
                 continue;
             }
             stream.note_queued(arrived.layer, arrived.epoch, arrived.content);
-            if role == Role::RunStart {
+            if role.starts_run() {
                 stream.rewrite.begin(run_start(track, stream, arrived));
             }
             if let Some(slot) = pooled {

@@ -3,6 +3,7 @@
 //! Promises: an SSRC that is not the peer's (or not one we send to it) has no effect; what a peer can ask for is bounded.
 
 use super::queue::{Class, Held, Item, Role};
+use super::select::is_part;
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{Seq, Ssrc};
@@ -177,19 +178,17 @@ impl Rooms {
         let layer = track.layers.get(usize::from(layer_index)).ok_or(DropReason::NotCached)?;
         let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
         let found = video.cache.find(content).filter(|_| layer.epoch_of(content) == epoch);
-        let bytes = found.ok_or(DropReason::NotCached)?.0.len();
+        let (packet, meta) = found.ok_or(DropReason::NotCached)?;
+        // What came late and is of a layer that this receiver does not get would be half a frame to it.
+        let part = stream.current.is_none_or(|running| is_part(track, running, &meta.marks));
+        let role = if part || stream.rtx.is_none() { Role::Resend } else { Role::Vacant };
+        let bytes = packet.len();
         let link = self.member_mut(index).map(|member| &mut member.link);
         if !link.is_some_and(|link| link.take_repair(turn.now, bytes)) {
             return Err(DropReason::RateLimited);
         }
-        let item = Item {
-            stream: key,
-            content,
-            received: turn.now,
-            held: Held::Cached,
-            layer: layer_index,
-            role: Role::Resend,
-        };
+        let item =
+            Item { stream: key, content, received: turn.now, held: Held::Cached, layer: layer_index, role };
         self.queue.push(index, Class::Repair, item).map_err(|_| DropReason::QueueFull)
     }
 

@@ -9,6 +9,7 @@ use super::layers::{Choice, choose};
 use super::rewrite::RunStart;
 use super::router::Arrived;
 use super::stream::{Decided, Limit, Running, Stream};
+use super::svc::Marks;
 use super::track::Track;
 use crate::base::media::MediaKind;
 
@@ -60,7 +61,31 @@ pub fn select(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected 
     if stream.current.is_some_and(|current| current.layer == packet.layer && current.epoch != packet.epoch) {
         stream.current = None;
     }
+    if let Some(running) = stream.current.filter(|_| is_late(stream, packet)) {
+        // It comes behind its followers: it fills its gap or is left out, and changes nothing.
+        return only(if is_part(track, running, &packet.marks) {
+            Verdict::Forward
+        } else {
+            Verdict::LeaveOut
+        });
+    }
     if track.is_scalable { scalable(track, stream, packet) } else { simulcast(track, stream, packet) }
+}
+
+/// Whether the packet is of the running layer, and of a frame behind the newest that was judged.
+fn is_late(stream: &Stream, packet: &Arrived) -> bool {
+    stream.current.is_some_and(|running| running.layer == packet.layer)
+        && stream.decided.is_some_and(|decided| packet.content < decided.content)
+        && decided(stream, packet).is_none()
+}
+
+/// Whether frames with these marks are part of what runs.
+#[must_use]
+pub fn is_part(track: &Track, running: Running, marks: &Marks) -> bool {
+    match track.scalable() {
+        Some(_) => marks.present >> running.target & 1 != 0,
+        None => marks.temporal <= running.temporal,
+    }
 }
 
 fn audio(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
