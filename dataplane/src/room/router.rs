@@ -103,7 +103,8 @@ impl Rooms {
                 _ => Marks { temporal: info.temporal, starts: info.frame_start, ..Marks::default() },
             };
             picture = info.vp8.and_then(|vp8| vp8.picture_id).map(|id| layer.pictures.extend(id));
-            let meta = CachedMeta { header: Some(header), vp8: info.vp8, picture, marks };
+            let late = layer.newest.is_some_and(|newest| content < newest);
+            let meta = CachedMeta { header: Some(header), vp8: info.vp8, picture, marks, late };
             video.cache.insert(content, packet, meta)?;
             if info.keyframe_start {
                 video.gaps.handle_keyframe(header.seq);

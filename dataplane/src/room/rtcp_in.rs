@@ -181,7 +181,7 @@ impl Rooms {
         let (packet, meta) = found.ok_or(DropReason::NotCached)?;
         // What came late and is of a layer that this receiver does not get would be half a frame to it.
         let part = stream.current.is_none_or(|running| is_part(track, running, &meta.marks));
-        let role = if part || stream.rtx.is_none() { Role::Resend } else { Role::Vacant };
+        let role = if part || !meta.late || stream.rtx.is_none() { Role::Resend } else { Role::Vacant };
         let bytes = packet.len();
         let link = self.member_mut(index).map(|member| &mut member.link);
         if !link.is_some_and(|link| link.take_repair(turn.now, bytes)) {

@@ -114,6 +114,8 @@ pub struct CachedMeta {
     pub picture: Option<u64>,
     /// Its place among decode targets, or its temporal layer.
     pub marks: Marks,
+    /// It came behind packets that follow it.
+    pub late: bool,
 }
 
 /// Picture ids without wrap.
