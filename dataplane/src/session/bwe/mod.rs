@@ -49,7 +49,8 @@ const QUEUE_US_MIN: u64 = 25_000;
 /// What is sent says nothing about the link while it is less than this of the rate, percent: then a slope needs more queue.
 const FILLED_PERCENT: u64 = 75;
 const QUEUE_US_UNFILLED: u64 = 60_000;
-/// And what arrives is measured where it came fastest.
+/// What arrives is measured where it came fastest: the rest of the time the link may have been idle. Over this time at least then.
+const FILLED_SPAN_US_MIN: u64 = 200_000;
 const PEAK_SPAN_US_MIN: u64 = 50_000;
 /// A queue this deep is emptied before the rate grows.
 const QUEUE_US_CALM: u64 = 60_000;
@@ -370,8 +371,8 @@ impl Estimator {
             && queue_us > queue_us_min.max(2 * self.groups.noise_us());
         let doubtful = self.probes.is_unproven(now) && queue_us > QUEUE_US_DOUBT + 2 * self.groups.noise_us();
         let over = self.stands(now, queue_us) || grows || doubtful;
-        let arrives_bps =
-            if filled { self.acked_bps } else { self.acked.peak_bps(ACKED_WINDOW_US, PEAK_SPAN_US_MIN) };
+        let span_us_min = if filled { FILLED_SPAN_US_MIN } else { PEAK_SPAN_US_MIN };
+        let arrives_bps = self.acked.peak_bps(ACKED_WINDOW_US, span_us_min).or(self.acked_bps);
         match (over, arrives_bps) {
             (true, Some(acked_bps)) => {
                 self.rate.fall(now, acked_bps, queue_us, self.rtt_us);
