@@ -37,6 +37,8 @@ const PADDING_PACKETS: u64 = 8;
 const SMALL_PADDING_BPS: u64 = 3_000_000;
 /// A link counts as tried this long after its first packet: two or three feedbacks and the first probes.
 const TRIED_US: u64 = 1_500_000;
+/// A receiver that says nothing about its link, in reports or otherwise, is limited for this long: five reports.
+const UNHEARD_US: u64 = 5_000_000;
 /// The estimator is not asked more often than this by a timer.
 const PACE_INTERVAL_US_MIN: u64 = 5_000;
 
@@ -47,8 +49,9 @@ pub struct ReceiverLink {
     estimator: Option<Box<Estimator>>,
     /// Whether it may be limited at all.
     limits: bool,
-    /// The receiver negotiated transport-wide feedback, or has said something else about its link.
+    /// Whether it is limited: from the start, and on if the receiver says something of any kind about its link.
     is_limited: bool,
+    is_heard: bool,
     pacer: Pacer,
     /// Pacing rate outside of probes, and whether the link is nearly full at it.
     pace_bps: u64,
@@ -121,9 +124,9 @@ impl ReceiverLink {
         Self { limits, ..Self::default() }
     }
 
-    /// The receiver said something about its link: from now on what it is sent is limited.
+    /// The receiver said something about its link: what it is sent is limited.
     pub const fn limit(&mut self) {
-        self.is_limited = self.limits;
+        (self.is_limited, self.is_heard) = (self.limits, true);
     }
 
     /// Bits per second the link is believed to carry; 0 when it is not limited.
@@ -183,6 +186,8 @@ impl Rooms {
     /// The receiver at `index` has its first stream: from now on its link is watched. Commands may allocate.
     pub(super) fn begin_link(&mut self, index: usize) {
         let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return };
+        member.link.is_limited =
+            member.link.limits && (member.link.is_limited || member.link.begun.is_none());
         let with_feedback = member
             .streams
             .last()
@@ -271,6 +276,9 @@ impl Rooms {
         let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return Micros::NEVER };
         if member.streams.is_empty() {
             return Micros::NEVER;
+        }
+        if !member.link.is_heard && member.link.begun.is_some_and(|begun| now.since_us(begun) >= UNHEARD_US) {
+            member.link.is_limited = false;
         }
         if let Some(estimator) = member.link.estimator.as_deref_mut().filter(|_| member.link.is_limited) {
             estimator.handle_timeout(now);

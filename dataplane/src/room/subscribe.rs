@@ -188,6 +188,7 @@ impl Rooms {
             header_changed: false,
             unconfirmed: true,
             loss: 0,
+            reported_seq: None,
             cname: self.cname(publisher),
         };
         let Ok(key) = self.streams.insert(stream) else { return };

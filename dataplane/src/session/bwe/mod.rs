@@ -217,15 +217,16 @@ impl Estimator {
         }
     }
 
-    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none.
-    pub fn handle_report(&mut self, fraction_lost: u8, rtt_us: u32) {
+    /// Takes one block of a receiver report: what fraction, in 256ths, of how many packets was lost, and the round trip it measured, 0
+    /// for none.
+    pub fn handle_report(&mut self, packets: u32, fraction_lost: u8, rtt_us: u32) {
         if self.has_feedback {
             return;
         }
         if rtt_us > 0 {
             self.measure_rtt(u64::from(rtt_us));
         }
-        self.fallback.handle_report(fraction_lost, rtt_us.min(RTT_US_MAX));
+        self.fallback.handle_report(packets, fraction_lost, rtt_us.min(RTT_US_MAX));
     }
 
     /// All blocks of a datagram are taken: moves the rate as they ask, but only while there is no transport-wide feedback.
