@@ -2,7 +2,14 @@
 //! `tests/tests/corpus.rs` runs the committed corpus through them in every plain test run.
 //!
 //! Each asserts more than "no panic": what was parsed lies within the input, survives being written, or is refused without effect.
-//! Uses only `dataplane` and `kernels`, because the fuzzing workspace includes this file as it is.
+//! Uses only `dataplane` and `kernels`, because the fuzzing workspace includes this file as it is; that is why its parts are named by path.
+
+#[path = "fuzzing/engine.rs"]
+mod engine;
+#[path = "fuzzing/feedback.rs"]
+mod feedback;
+#[path = "fuzzing/layers.rs"]
+mod layers;
 
 use dataplane::base::handoff::{MasterKey, SrtpProfile};
 use dataplane::base::ids::{PayloadType, Seq, Ssrc};
@@ -17,14 +24,21 @@ use dataplane::wire::rtp::{HeaderFields, RtpHeader, header_bytes, write_header};
 use dataplane::wire::stun::{self, StunMessage};
 use dataplane::wire::vp8::{DESCRIPTOR_BYTES_MAX, Vp8Descriptor};
 
+pub use engine::engine;
+pub use feedback::feedback;
+pub use layers::layers;
+
 /// A target: takes any bytes, panics when a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets` and their folder in `corpus`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("demux", demux),
     ("descriptors", descriptors),
+    ("engine", engine),
     ("ext", extensions),
+    ("feedback", feedback),
+    ("layers", layers),
     ("rtcp", rtcp),
     ("rtp", rtp),
     ("srtp", srtp),

@@ -264,6 +264,7 @@ fn subscribe(engine: &mut Engine, client: &mut Client, receiver: u32, publisher:
         pt: formats(kind)[0].pt,
         rtx_pt: formats(kind)[0].rtx_pt,
         red_pt: None,
+        fec: false,
         transport_cc: Some(3),
         abs_send_time: None,
         dependency: None,

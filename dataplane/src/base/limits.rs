@@ -26,7 +26,7 @@ pub const GSO_SEGMENTS_MAX: usize = 64;
 pub const GSO_BYTES_MAX: usize = 65_000;
 const _: () = assert!(SEND_BYTES_PER_TURN >= GSO_BYTES_MAX && GSO_BYTES_MAX >= DATAGRAM_BYTES_MAX);
 
-/// Peers on one core. 16,384 x ~8 KiB of state = 128 MiB.
+/// Peers on one core. 16,384 x ~12 KiB of state = 192 MiB; one that receives has 66 KiB more as packets are sent to it (README, Memory).
 pub const PEERS_PER_CORE: usize = 16_384;
 /// Published tracks of one peer: camera, microphone, screens, their audio, backup codecs.
 pub const TRACKS_PER_PEER: usize = 32;
@@ -39,6 +39,9 @@ pub const LAYERS_PER_TRACK: usize = 3;
 
 /// Audio streams a receiver can be sent at a time at most, in a meeting with more voices; the operator chooses up to this.
 pub const AUDIO_STREAMS_MAX: usize = 8;
+
+/// Of the places that a meeting's loudest voices hold, those of one participant: a microphone and the sound of a shared screen.
+pub const PLACES_PER_PARTICIPANT: usize = 2;
 
 /// Spatial layers of one SVC stream (the AV1 specification ends at four).
 pub const SPATIAL_LAYERS_MAX: usize = 4;
@@ -86,8 +89,8 @@ pub const EARLY_PACKETS_PER_PEER: usize = 64;
 pub const CONSENT_US: u64 = 30_000_000;
 /// A peer that never becomes ready ends after this long.
 pub const HANDSHAKE_US: u64 = 30_000_000;
-/// At most one keyframe request per layer in this time goes to a publisher.
-pub const KEYFRAME_INTERVAL_US: u64 = 500_000;
+/// At most one keyframe request per layer in this time goes to a publisher: half a second, and what jitter may take from it on the way.
+pub const KEYFRAME_INTERVAL_US: u64 = 520_000;
 /// TWCC feedback goes to publishers this often while packets arrive.
 pub const TWCC_INTERVAL_US: u64 = 50_000;
 /// Sender and receiver reports go out this often (RFC 3550 section 6.2 allows a fixed interval for small groups).
@@ -130,7 +133,7 @@ pub const PUBLISH_US: u64 = 100_000;
 
 /// Paths remembered per peer: one per network interface and address family of a client, the selected one included.
 pub const PATHS_PER_PEER: usize = 4;
-/// Meetings, tracks and streams of one core. A 100-person meeting has ~10,000 streams; 131,072 x ~0.5 KiB = 64 MiB.
+/// Streams of one core. A 100-person meeting with cameras has ~20,000; 131,072 x ~1.6 KiB = 205 MiB.
 pub const STREAMS_PER_CORE: usize = 131_072;
 /// Published tracks of one core: four for each peer.
 pub const TRACKS_PER_CORE: usize = 4 * PEERS_PER_CORE;
@@ -161,8 +164,16 @@ pub const RESENDS_PER_SECOND: u32 = 2_000;
 /// At most this many at once.
 pub const RESENDS_BURST: u32 = 256;
 
+/// Keyframes that one receiver of a stream can have its publisher asked for beyond those that everybody waits for: what a lying
+/// receiver costs the others. One per 2 s, and four at once for a link that breaks down.
+pub const KEYFRAME_WISH_US: u32 = 2_000_000;
+/// At most this many at once.
+pub const KEYFRAME_WISHES_BURST: u32 = 4;
+
 /// A receiver's link is divided among its streams this often.
 pub const SHARE_INTERVAL_US: u64 = 200_000;
+/// And at most this often, whatever its receiver says: dividing among 100 streams costs 0.06 ms, with many priorities 3 ms.
+pub const SHARE_US_MIN: u64 = 10_000;
 /// What a stream gets is told to the control plane at most this often.
 pub const DELIVERY_INTERVAL_US: u64 = 500_000;
 /// Video that waited longer for its receiver's link is dropped, and the stream begins anew. The keyframe of a shared screen, 250 KB,

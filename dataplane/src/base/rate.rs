@@ -2,45 +2,50 @@
 
 use super::time::Micros;
 
-/// Allows `per_second` events on average and `burst` at once.
+/// Allows so many events in each period on average and `burst` at once.
 #[derive(Clone, Copy, Debug)]
 pub struct RateLimit {
-    per_second: u32,
+    events: u32,
+    /// Also how much of the level one token is.
+    period_us: u32,
     burst: u32,
-    /// Tokens in millionths.
     level: u64,
     filled: Micros,
 }
 
-const TOKEN: u64 = 1_000_000;
-
 impl RateLimit {
-    /// A full bucket.
+    /// A full bucket that allows `per_second` events on average.
     #[must_use]
     pub const fn new(per_second: u32, burst: u32) -> Self {
-        Self { per_second, burst, level: burst as u64 * TOKEN, filled: Micros(0) }
+        Self::per(1_000_000, per_second, burst)
+    }
+
+    /// A full bucket that allows `events` in each `period_us` on average.
+    #[must_use]
+    pub const fn per(period_us: u32, events: u32, burst: u32) -> Self {
+        Self { events, period_us, burst, level: burst as u64 * period_us as u64, filled: Micros(0) }
     }
 
     /// Takes one token; false if there is none.
     pub const fn take(&mut self, now: Micros) -> bool {
         self.fill(now);
-        if self.level < TOKEN {
+        if self.level < self.period_us as u64 {
             return false;
         }
-        self.level -= TOKEN;
+        self.level -= self.period_us as u64;
         true
     }
 
     /// Whether there is a token, without taking it.
     pub const fn has_token(&mut self, now: Micros) -> bool {
         self.fill(now);
-        self.level >= TOKEN
+        self.level >= self.period_us as u64
     }
 
     const fn fill(&mut self, now: Micros) {
-        let full = self.burst as u64 * TOKEN;
-        // Microseconds x events per second = millionths of a token.
-        let gained = now.since_us(self.filled).saturating_mul(self.per_second as u64);
+        let full = self.burst as u64 * self.period_us as u64;
+        // Microseconds x events: a period's worth of microseconds makes one token for each event.
+        let gained = now.since_us(self.filled).saturating_mul(self.events as u64);
         let level = self.level.saturating_add(gained);
         self.level = if level > full { full } else { level };
         self.filled = now;

@@ -121,10 +121,11 @@ impl Engine {
     fn rtcp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
+        let length = srtp.inbound.open_rtcp(bytes)?;
+        // After the tag was checked: forgeries must not use up what the peer may say.
         if !peer.rtcp_rate.take(now) {
             return Err(DropReason::RateLimited);
         }
-        let length = srtp.inbound.open_rtcp(bytes)?;
         let datagram = bytes.get(..length).ok_or(DropReason::Truncated)?;
         let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
         self.rooms.handle_rtcp(&mut turn, key.index(), datagram);

@@ -129,12 +129,22 @@ pub fn allocate(budget: Budget, demands: &[Demand], grants: &mut [Grant]) {
             group = demands.iter().map(Demand::worth).filter(|other| *other < worth).max();
         }
     }
-    for index in 0..demands.len() {
-        if !budget.pauses && grants[index].step == 0 && demands[index].step(1).is_some() {
-            grants[index].step = 1;
+    let left_bps = budget_bps.map_or(u64::MAX, |budget| (budget * CLIMB_PERCENT / 100).saturating_sub(spent));
+    // What more important streams hold.
+    let mut taken_bps = 0;
+    let mut group = demands.iter().map(Demand::worth).max();
+    while let Some(worth) = group {
+        let mut held_bps = 0;
+        for (demand, grant) in demands.iter().zip(grants.iter_mut()).filter(|(d, _)| d.worth() == worth) {
+            if !budget.pauses && grant.step == 0 && demand.step(1).is_some() {
+                grant.step = 1;
+            }
+            grant.rung = demand.step(grant.step);
+            grant.reason = reason(demand, grant, left_bps, taken_bps);
+            held_bps += demand.cost(grant.step);
         }
-        grants[index].rung = demands[index].step(grants[index].step);
-        grants[index].reason = reason(budget_bps, demands, grants, index, spent);
+        taken_bps += held_bps;
+        group = demands.iter().map(Demand::worth).filter(|other| *other < worth).max();
     }
 }
 
@@ -173,29 +183,14 @@ fn climb(
     }
 }
 
-/// Why a stream does not get everything.
-fn reason(
-    budget_bps: Option<u64>,
-    demands: &[Demand],
-    grants: &[Grant],
-    index: usize,
-    spent: u64,
-) -> Option<Reason> {
-    let (demand, grant) = (&demands[index], &grants[index]);
+/// Why a stream does not get everything, when `left_bps` are left and more important streams hold `taken_bps`.
+fn reason(demand: &Demand, grant: &Grant, left_bps: u64, taken_bps: u64) -> Option<Reason> {
     if !demand.wanted.enabled {
         return Some(Reason::ClientAskedLess);
     }
     if demand.step(grant.step + 1).is_some() {
         let missing = demand.cost(grant.step + 1).saturating_sub(demand.cost(grant.step));
-        let left = budget_bps.map_or(u64::MAX, |budget| (budget * CLIMB_PERCENT / 100).saturating_sub(spent));
-        // What more important streams take.
-        let taken: u64 = demands
-            .iter()
-            .zip(grants)
-            .filter(|(other, _)| other.worth() > demand.worth())
-            .map(|(other, held)| other.cost(held.step))
-            .sum();
-        return Some(if taken > 0 && left.saturating_add(taken) >= missing {
+        return Some(if taken_bps > 0 && left_bps.saturating_add(taken_bps) >= missing {
             Reason::Priority
         } else {
             Reason::LinkEstimate

@@ -134,6 +134,12 @@ impl Places {
         }
     }
 
+    /// How many places the tracks of a participant hold.
+    #[must_use]
+    pub fn held_by(&self, participant: ParticipantId) -> usize {
+        self.holders.iter().flatten().filter(|(_, of)| *of == participant).count()
+    }
+
     /// Who holds a place.
     #[must_use]
     pub fn holder(&self, place: u8) -> Option<Key> {

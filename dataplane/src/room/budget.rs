@@ -12,7 +12,8 @@ use super::track::Track;
 use super::{Member, Rooms, Turn};
 use crate::base::ids::Seq;
 use crate::base::limits::{
-    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, STREAMS_PER_PEER, TEMPORAL_LAYERS_MAX,
+    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, SHARE_US_MIN, STREAMS_PER_PEER,
+    TEMPORAL_LAYERS_MAX,
 };
 use crate::base::media::{Extension, MediaKind};
 use crate::base::reason::Reason;
@@ -24,6 +25,9 @@ use crate::session::pacer::Pacer;
 
 /// Part of the estimate that streams may use, percent; it is a little below what the link carries already. `allocate` climbs below it.
 const USABLE_PERCENT: u64 = 100;
+/// Taken off the budget for one audio stream at most: redundant stereo at its best. What calls itself audio and is more must not black
+/// out everybody's pictures.
+const AUDIO_BPS_MAX: u64 = 256_000;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
 const PACING_PERCENT: (u64, u64) = (125, 110);
 /// Part of the rate that repairs may take, percent: twice what a very bad radio link loses. A link that loses more is overrun, and
@@ -61,6 +65,8 @@ pub struct ReceiverLink {
     probe: Option<ActiveProbe>,
     /// When the first packet left.
     begun: Option<Micros>,
+    /// When it was last divided.
+    shared: Option<Micros>,
     /// Estimate at the last sharing.
     shared_bps: u64,
     /// What its streams would take if the link carried everything, at the last sharing.
@@ -196,7 +202,7 @@ impl Rooms {
         if with_feedback {
             member.link.limit();
         }
-        if member.link.estimator.is_none() {
+        if member.link.limits && member.link.estimator.is_none() {
             member.link.estimator = Some(Box::new(Estimator::new()));
         }
         let streams = STREAMS_PER_PEER.min(member.streams.len());
@@ -222,7 +228,8 @@ impl Rooms {
     /// Whether an item is not to be sent any more: it waited too long, or follows one that did. Then its stream begins anew.
     pub fn is_expired(&mut self, now: Micros, item: &Item) -> bool {
         let Some(stream) = self.streams.get_mut(item.stream) else { return false };
-        if item.role == Role::RunStart {
+        // Only a keyframe can be shown without what was dropped.
+        if item.role == Role::KeyStart {
             stream.stale = false;
         }
         if stream.stale {
@@ -277,6 +284,12 @@ impl Rooms {
         if member.streams.is_empty() {
             return Micros::NEVER;
         }
+        // Every datagram of a peer can ask for it.
+        let earliest = member.link.shared.map_or(now, |shared| shared.after_us(SHARE_US_MIN));
+        if earliest > now {
+            return earliest;
+        }
+        member.link.shared = Some(now);
         if !member.link.is_heard && member.link.begun.is_some_and(|begun| now.since_us(begun) >= UNHEARD_US) {
             member.link.is_limited = false;
         }
@@ -318,7 +331,7 @@ impl Rooms {
             let Some(track) = self.tracks.get(stream.track) else { continue };
             if track.kind == MediaKind::Audio {
                 if stream.wanted.enabled && !track.muted && self.is_heard(track, member) {
-                    audio_bps += u64::from(track.audio_bps);
+                    audio_bps += u64::from(track.audio_bps).min(AUDIO_BPS_MAX);
                 }
                 continue;
             }

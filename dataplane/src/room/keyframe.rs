@@ -46,6 +46,7 @@ impl Rooms {
             };
             let role = match select(track, stream, &arrived).verdict {
                 Verdict::Forward => Role::Media,
+                Verdict::Begin if content == first => Role::KeyStart,
                 Verdict::Begin => Role::RunStart,
                 Verdict::LeaveOut => {
                     stream.rewrite.skip(arrived.layer, arrived.epoch, content, arrived.picture);
@@ -61,7 +62,8 @@ impl Rooms {
                 }
                 return began;
             }
-            if role == Role::RunStart {
+            stream.note_queued(arrived.layer, arrived.epoch, content);
+            if role.starts_run() {
                 stream.rewrite.begin(run_start(track, stream, &arrived));
                 self.keyframes_replayed += u64::from(!began);
                 began = true;
@@ -82,8 +84,10 @@ impl Rooms {
         let layer_index = if track.is_scalable { 0 } else { target };
         let layer = track.layers.get(usize::from(layer_index))?;
         let (first, at) = layer.keyframe_first?;
-        // What the receiver has seen since then would come again, and its clock would go back.
-        if stream.rewrite.sent_last().is_some_and(|sent| sent >= at) {
+        // What the receiver has seen since then, or will see, would come again, and its clock would go back.
+        if !stream.may_begin(layer_index, layer.epoch_of(first), first)
+            || stream.rewrite.sent_last().is_some_and(|sent| sent >= at)
+        {
             return None;
         }
         let end = layer.newest?;

@@ -404,3 +404,33 @@ impl Rooms {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::track::{CachedMeta, Layer};
+    use super::*;
+    use crate::base::media::Format;
+    use svc::Svc;
+
+    /// What the table "Memory" of the README counts with: growth should be seen, and put down there.
+    #[test]
+    fn nothing_grows_unnoticed() {
+        let sizes = [
+            ("Stream", size_of::<Stream>(), 1_440),
+            ("Track", size_of::<Track>(), 768),
+            ("Layer", size_of::<Layer>(), 672),
+            ("Svc", size_of::<Svc>(), 2_176),
+            ("Member", size_of::<Member>(), 416),
+            ("Meeting", size_of::<Meeting>(), 384),
+            ("CachedMeta", size_of::<CachedMeta>(), 72),
+            ("Format", size_of::<Format>(), 16),
+            ("queued item", size_of::<Item>(), 40),
+            ("source", size_of::<((u32, Ssrc), Source)>(), 24),
+            ("sink", size_of::<((u32, Ssrc), Key)>(), 16),
+        ];
+        for (name, bytes, bound) in sizes {
+            println!("{name}: {bytes} B");
+            assert!(bytes <= bound, "{name} grew to {bytes} B: the README counts with {bound} B");
+        }
+    }
+}

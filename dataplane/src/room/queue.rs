@@ -26,10 +26,22 @@ pub enum Role {
     Media,
     /// The first packet of a new run: after a switch, pause or restart.
     RunStart,
+    /// The same, and it begins a keyframe: what was sent before does not matter.
+    KeyStart,
     /// Once more, because the receiver missed it.
     Resend,
+    /// Asked for by the receiver, but left out of what it is sent: an empty retransmission closes the gap.
+    Vacant,
     /// Once more, to find out what the link carries: on the retransmission stream or not at all.
     Padding,
+}
+
+impl Role {
+    /// Whether a run begins with it.
+    #[must_use]
+    pub const fn starts_run(self) -> bool {
+        matches!(self, Self::RunStart | Self::KeyStart)
+    }
 }
 
 /// Which of a peer's queues: what leaves first when a link is short.

@@ -118,10 +118,10 @@ impl Rooms {
             key_index: meta.vp8.and_then(|vp8| vp8.layer?.key_index),
         };
         let placed = match item.role {
-            Role::Media | Role::Resend | Role::Padding => {
+            Role::Media | Role::Resend | Role::Vacant | Role::Padding => {
                 stream.rewrite.place(&fields).ok_or(DropReason::TooLate)?
             }
-            Role::RunStart => {
+            Role::RunStart | Role::KeyStart => {
                 let aligned = stream.rewrite.clock().and_then(|(old, _, offset)| {
                     Some(track.aligned(old, item.layer, header.timestamp)?.wrapping_add(offset))
                 });
@@ -134,8 +134,8 @@ impl Rooms {
         let mut prefix = [0; PREFIX_BYTES_MAX];
         let mut prefix_bytes = 0;
         let rtx = match item.role {
-            Role::Resend | Role::Padding => stream.retransmission().zip(mapped.rtx),
-            Role::Media | Role::RunStart => None,
+            Role::Resend | Role::Vacant | Role::Padding => stream.retransmission().zip(mapped.rtx),
+            Role::Media | Role::RunStart | Role::KeyStart => None,
         };
         let (ssrc, index, pt) = match rtx {
             Some(((ssrc, index), pt)) => {
@@ -143,11 +143,13 @@ impl Rooms {
                 prefix_bytes = 2;
                 (ssrc, index, pt)
             }
-            None if item.role == Role::Padding => return Err(DropReason::NotCached),
+            None if matches!(item.role, Role::Padding | Role::Vacant) => return Err(DropReason::NotCached),
             None if item.role == Role::Resend && stream.header_changed => return Err(DropReason::NotCached),
             None => (stream.ssrc, placed.index(), mapped.pt),
         };
-        if let Some(mut vp8) = meta.vp8 {
+        if item.role == Role::Vacant {
+            body = &[];
+        } else if let Some(mut vp8) = meta.vp8 {
             let (own, shared) = body.split_at(usize::from(vp8.bytes));
             if let Some(id) = &mut vp8.picture_id {
                 id.value =
@@ -207,7 +209,7 @@ impl Rooms {
     /// An item could not be sent. When it was to begin a run, the packets behind it have nothing to follow: the stream is where it
     /// was before, and begins with the next packet that it can begin with.
     pub fn give_up(&mut self, item: &Item) {
-        if item.role == Role::RunStart
+        if item.role.starts_run()
             && let Some(stream) = self.streams.get_mut(item.stream)
         {
             stream.current = None;
@@ -227,8 +229,8 @@ impl Rooms {
             stream.rtx_index += 1;
         }
         match taken.role {
-            Role::Media | Role::RunStart => {}
-            Role::Resend => {
+            Role::Media | Role::RunStart | Role::KeyStart => {}
+            Role::Resend | Role::Vacant => {
                 turn.counters.packets_retransmitted += 1;
                 return;
             }
@@ -238,7 +240,7 @@ impl Rooms {
             }
         }
         stream.rewrite.commit(turn.now, &taken.fields, &taken.placed);
-        if taken.role == Role::RunStart {
+        if taken.role == Role::KeyStart {
             stream.stale = false;
         }
         if stream.stats.packets() == 0 {

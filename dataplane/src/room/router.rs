@@ -11,7 +11,7 @@ use super::track::{CachedMeta, Track};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{PayloadType, Ssrc};
-use crate::base::limits::QUALITIES_MAX;
+use crate::base::limits::{PLACES_PER_PARTICIPANT, QUALITIES_MAX};
 use crate::base::media::{Codec, Extension, MediaKind};
 use crate::base::slab::{Key, Slab};
 use crate::command::Report;
@@ -118,7 +118,7 @@ impl Rooms {
         if let Some(heard) = track.heard.get_mut(usize::from(quality)) {
             *heard = Some(turn.now);
         }
-        track.rates.count(turn.now, quality, marks.temporal, packet.len(), marks.starts);
+        track.rates.count(turn.now, quality, marks.temporal, header.payload().len(), marks.starts);
         let newly_active = track.active.set(quality.min(QUALITIES_MAX as u8 - 1), true);
         if !track.started {
             track.started = true;
@@ -195,6 +195,12 @@ impl Rooms {
             keyframe_needed |= selected.keyframe_needed;
             let role = match selected.verdict {
                 Verdict::Forward => Role::Media,
+                Verdict::Begin if !stream.may_begin(arrived.layer, arrived.epoch, arrived.content) => {
+                    stream.current = None;
+                    turn.counters.drop(DropReason::TooLate);
+                    continue;
+                }
+                Verdict::Begin if arrived.info.keyframe_start => Role::KeyStart,
                 Verdict::Begin => Role::RunStart,
                 Verdict::LeaveOut => {
                     stream.rewrite.skip(arrived.layer, arrived.epoch, arrived.content, arrived.picture);
@@ -232,12 +238,13 @@ impl Rooms {
             if self.queue.push(stream.member, class, item).is_err() {
                 turn.counters.drop(DropReason::QueueFull);
                 // Nothing has begun.
-                if role == Role::RunStart {
+                if role.starts_run() {
                     stream.current = None;
                 }
                 continue;
             }
-            if role == Role::RunStart {
+            stream.note_queued(arrived.layer, arrived.epoch, arrived.content);
+            if role.starts_run() {
                 stream.rewrite.begin(run_start(track, stream, arrived));
             }
             if let Some(slot) = pooled {
@@ -325,6 +332,11 @@ impl Rooms {
             self.members.get(member)?.as_ref().map(|member| member.participant)
         };
         let before = track.voice.place();
+        let Some(own) = participant(&self.tracks, key) else { return };
+        // Levels are what the publisher says: however many tracks claim to be loud, others keep being heard.
+        if before.is_none() && meeting.places.held_by(own) >= PLACES_PER_PARTICIPANT {
+            return;
+        }
         let moved = meeting.places.judge(turn.now, &track.voice, |key| Some(self.tracks.get(key)?.voice));
         let (taken, other) = match moved {
             Move::Stay => return,
@@ -335,7 +347,6 @@ impl Rooms {
         if let Some(before) = before {
             meeting.places.set(before, other_holder);
         }
-        let Some(own) = participant(&self.tracks, key) else { return };
         meeting.places.set(taken, Some((key, own)));
         if let Some(other) = other.and_then(|other| self.tracks.get_mut(other)) {
             other.voice.set_place(before);

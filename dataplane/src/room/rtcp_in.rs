@@ -3,11 +3,12 @@
 //! Promises: an SSRC that is not the peer's (or not one we send to it) has no effect; what a peer can ask for is bounded.
 
 use super::queue::{Class, Held, Item, Role};
+use super::select::is_part;
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
 use crate::base::ids::{Seq, Ssrc};
-use crate::base::media::MediaKind;
 use crate::base::slab::Key;
+use crate::base::time::Micros;
 use crate::session::reports::round_trip_us;
 use crate::wire::rtcp::twcc::TwccFeedback;
 use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo};
@@ -55,15 +56,17 @@ impl Rooms {
             }
             RtcpEvent::Pli { media, .. } | RtcpEvent::Fir { media, .. } => {
                 let key = self.sink(index, media)?;
-                self.keyframe_for(key);
-                Ok(())
+                self.keyframe_for(turn.now, key)
             }
             RtcpEvent::Twcc { feedback, .. } => self.transport_feedback(turn, index, feedback),
             RtcpEvent::Remb { bitrate_bps, .. } => {
                 if let Some(member) = self.members.get_mut(index).and_then(Option::as_mut)
                     && let Some(estimator) = member.link.estimator()
                 {
-                    estimator.handle_remb(turn.now, bitrate_bps);
+                    if estimator.handle_remb(turn.now, bitrate_bps).is_err() {
+                        turn.counters.feedback_refused += 1;
+                        return Ok(());
+                    }
                     member.link.limit();
                     self.share_if_fallen(index);
                 }
@@ -179,35 +182,39 @@ impl Rooms {
         let layer = track.layers.get(usize::from(layer_index)).ok_or(DropReason::NotCached)?;
         let video = layer.video.as_ref().ok_or(DropReason::NotCached)?;
         let found = video.cache.find(content).filter(|_| layer.epoch_of(content) == epoch);
-        let bytes = found.ok_or(DropReason::NotCached)?.0.len();
+        let (packet, meta) = found.ok_or(DropReason::NotCached)?;
+        // What came late and is of a layer that this receiver does not get would be half a frame to it.
+        let part = stream.current.is_none_or(|running| is_part(track, running, &meta.marks));
+        let role = if part || stream.rtx.is_none() { Role::Resend } else { Role::Vacant };
+        let bytes = packet.len();
         let link = self.member_mut(index).map(|member| &mut member.link);
         if !link.is_some_and(|link| link.take_repair(turn.now, bytes)) {
             return Err(DropReason::RateLimited);
         }
-        let item = Item {
-            stream: key,
-            content,
-            received: turn.now,
-            held: Held::Cached,
-            layer: layer_index,
-            role: Role::Resend,
-        };
+        let item =
+            Item { stream: key, content, received: turn.now, held: Held::Cached, layer: layer_index, role };
         self.queue.push(index, Class::Repair, item).map_err(|_| DropReason::QueueFull)
     }
 
-    /// The receiver lost the picture: the layer that runs, or should run, needs a keyframe.
-    fn keyframe_for(&mut self, key: Key) {
-        let Some(stream) = self.streams.get(key) else { return };
+    /// The receiver lost the picture: the layer that runs, or should run, needs a keyframe. A keyframe costs everybody who watches the
+    /// layer, so one receiver can bring about only so many; a wish that stands already costs nothing.
+    fn keyframe_for(&mut self, now: Micros, key: Key) -> Result<(), DropReason> {
+        let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
         let Some(layer) = stream.current.map(|current| current.layer) else {
-            return self.want_keyframe_for(key);
+            self.want_keyframe_for(key);
+            return Ok(());
         };
-        let Some(track) = self.tracks.get_mut(stream.track) else { return };
-        if track.kind != MediaKind::Video {
-            return;
-        }
+        let Some(track) = self.tracks.get_mut(stream.track) else { return Ok(()) };
         let publisher = track.member;
-        if track.layers.get_mut(usize::from(layer)).is_some_and(|layer| layer.want_keyframe()) {
-            self.mark_urgent(publisher);
+        let Some(layer) = track.layers.get_mut(usize::from(layer)) else { return Ok(()) };
+        if layer.video.is_none() || layer.wants_keyframe() {
+            return Ok(());
         }
+        if !stream.wishes.take(now) {
+            return Err(DropReason::RateLimited);
+        }
+        layer.want_keyframe();
+        self.mark_urgent(publisher);
+        Ok(())
     }
 }

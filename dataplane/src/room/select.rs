@@ -9,6 +9,7 @@ use super::layers::{Choice, choose};
 use super::rewrite::RunStart;
 use super::router::Arrived;
 use super::stream::{Decided, Limit, Running, Stream};
+use super::svc::Marks;
 use super::track::Track;
 use crate::base::media::MediaKind;
 
@@ -60,7 +61,31 @@ pub fn select(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected 
     if stream.current.is_some_and(|current| current.layer == packet.layer && current.epoch != packet.epoch) {
         stream.current = None;
     }
+    if let Some(running) = stream.current.filter(|_| is_late(stream, packet)) {
+        // It comes behind its followers: it fills its gap or is left out, and changes nothing.
+        return only(if is_part(track, running, &packet.marks) {
+            Verdict::Forward
+        } else {
+            Verdict::LeaveOut
+        });
+    }
     if track.is_scalable { scalable(track, stream, packet) } else { simulcast(track, stream, packet) }
+}
+
+/// Whether the packet is of the running layer, and of a frame behind the newest that was judged.
+fn is_late(stream: &Stream, packet: &Arrived) -> bool {
+    stream.current.is_some_and(|running| running.layer == packet.layer)
+        && stream.decided.is_some_and(|decided| packet.content < decided.content)
+        && decided(stream, packet).is_none()
+}
+
+/// Whether frames with these marks are part of what runs.
+#[must_use]
+pub fn is_part(track: &Track, running: Running, marks: &Marks) -> bool {
+    match track.scalable() {
+        Some(_) => marks.present >> running.target & 1 != 0,
+        None => marks.temporal <= running.temporal,
+    }
 }
 
 fn audio(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
@@ -92,11 +117,14 @@ fn simulcast(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
 
 fn begin(stream: &mut Stream, packet: &Arrived, temporal: u8, target: u8) {
     stream.current = Some(Running { layer: packet.layer, epoch: packet.epoch, temporal, target });
+    stream.decided = None;
     decide(stream, packet, true);
 }
 
 fn decide(stream: &mut Stream, packet: &Arrived, forward: bool) {
-    stream.decided = Some(Decided { timestamp: packet.timestamp, spatial: packet.marks.spatial, forward });
+    let content = stream.decided.map_or(packet.content, |decided| decided.content.max(packet.content));
+    let (timestamp, spatial) = (packet.timestamp, packet.marks.spatial);
+    stream.decided = Some(Decided { timestamp, content, spatial, forward });
 }
 
 /// What was decided about the packet's frame, if it is the frame of the moment.
@@ -138,7 +166,10 @@ fn scalable(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
         }
         return Selected { verdict: Verdict::NotSelected, keyframe_needed: true };
     };
-    let new_picture = stream.decided.is_none_or(|decided| decided.timestamp != packet.timestamp);
+    // A keyframe that comes behind what follows it begins nothing.
+    let new_picture = stream
+        .decided
+        .is_none_or(|decided| decided.timestamp != packet.timestamp && packet.content > decided.content);
     let mut keyframe_needed = false;
     let mut target = running.target;
     if goal != running.target {

@@ -4,6 +4,7 @@ use super::rewrite::Rewrite;
 use super::template::Template;
 use crate::base::ids::{Mid, Ssrc, StreamId};
 use crate::base::media::{ExtensionMap, Format};
+use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::{Delivery, Wanted};
@@ -46,6 +47,8 @@ impl Limit {
 pub struct Decided {
     /// RTP timestamp of the publisher.
     pub timestamp: u32,
+    /// Highest content number since the run began: a frame below it comes late and is no new picture.
+    pub content: u64,
     /// Spatial layer.
     pub spatial: u8,
     /// Whether it is forwarded.
@@ -80,6 +83,8 @@ pub struct Stream {
     pub current: Option<Running>,
     /// The frame that is being forwarded or left out.
     pub decided: Option<Decided>,
+    /// Layer, epoch and content number of the newest packet that was queued: nothing that is or was in the queue is queued again.
+    pub queued: Option<(u8, u32, u64)>,
     /// Its queue got too old and was dropped: nothing leaves until a new run begins.
     pub stale: bool,
     /// What the control plane was told, and when.
@@ -97,6 +102,8 @@ pub struct Stream {
     pub stats: SenderStats,
     /// The receiver has not reported on the stream yet.
     pub unconfirmed: bool,
+    /// Keyframes that its receiver may ask for.
+    pub wishes: RateLimit,
     /// Loss in the receiver's last report, parts per 256.
     pub loss: u8,
     /// Highest sequence number the receiver reported, roll-overs above it.
@@ -119,6 +126,18 @@ impl Stream {
         if !was_enabled && self.limit.enabled {
             self.current = None;
         }
+    }
+
+    /// Whether a run may begin with this packet: what follows it was not queued before under other numbers.
+    #[must_use]
+    pub fn may_begin(&self, layer: u8, epoch: u32, content: u64) -> bool {
+        self.queued.is_none_or(|queued| (queued.0, queued.1) != (layer, epoch) || content > queued.2)
+    }
+
+    /// A packet was queued.
+    pub fn note_queued(&mut self, layer: u8, epoch: u32, content: u64) {
+        let before = self.queued.filter(|queued| (queued.0, queued.1) == (layer, epoch));
+        self.queued = Some((layer, epoch, before.map_or(content, |(_, _, newest)| newest.max(content))));
     }
 
     /// The SSRC and index of the next retransmission, when the receiver takes them on a stream of their own.

@@ -7,8 +7,12 @@ use super::stream::{CNAME_BYTES, Limit, Stream};
 use super::template::Template;
 use super::track::{Layer, Track, clock_hz};
 use crate::base::ids::{Seq, Ssrc, StreamId, TrackId};
-use crate::base::limits::{LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER, TRACKS_PER_PEER};
+use crate::base::limits::{
+    KEYFRAME_WISH_US, KEYFRAME_WISHES_BURST, LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER,
+    TRACKS_PER_PEER,
+};
 use crate::base::media::{Codec, Extension, Format, MediaKind};
+use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::table::SeededState;
 use crate::base::time::Micros;
@@ -179,6 +183,7 @@ impl Rooms {
             limit: Limit::ALL,
             current: None,
             decided: None,
+            queued: None,
             stale: false,
             told: None,
             rewrite: Rewrite::new(first, timestamp),
@@ -187,6 +192,7 @@ impl Rooms {
             stats: SenderStats::new(clock_hz(kind)),
             header_changed: false,
             unconfirmed: true,
+            wishes: RateLimit::per(KEYFRAME_WISH_US, 1, KEYFRAME_WISHES_BURST),
             loss: 0,
             reported_seq: None,
             cname: self.cname(publisher),
@@ -273,29 +279,49 @@ impl Rooms {
     ) -> bool {
         let Some(track) = self.tracks.get_mut(key) else { return false };
         let Some(slot) = track.layers.get_mut(usize::from(layer)) else { return false };
+        let source = Source { track: key, layer, repair };
         let before = if repair { slot.rtx } else { slot.ssrc };
-        if before == Some(ssrc) {
+        let holder = self.sources.get(&(index as u32, ssrc)).copied();
+        if before == Some(ssrc) && holder == Some(source) {
             return true;
         }
         let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return false };
-        if let Some(before) = before
-            && self.sources.remove(&(index as u32, before)).is_some()
+        // What another claimed since then is no longer this layer's to give up.
+        if let Some(before) = before.filter(|before| *before != ssrc)
+            && self.sources.get(&(index as u32, before)) == Some(&source)
         {
+            self.sources.remove(&(index as u32, before));
             member.sources -= 1;
             self.retired.push((index, before));
         }
-        if member.sources >= SSRCS_PER_PEER {
+        if holder.is_none() && member.sources >= SSRCS_PER_PEER {
             return false;
         }
         if repair {
             slot.rtx = Some(ssrc);
         } else {
-            slot.restart(track.kind, ssrc);
+            slot.restart(ssrc);
         }
-        if self.sources.insert((index as u32, ssrc), Source { track: key, layer, repair }).is_none() {
-            member.sources += 1;
+        self.sources.insert((index as u32, ssrc), source);
+        match holder.filter(|holder| *holder != source) {
+            Some(holder) => self.unbind(holder, ssrc),
+            None => {
+                if let Some(member) = self.member_mut(index).filter(|_| holder.is_none()) {
+                    member.sources += 1;
+                }
+            }
         }
         true
+    }
+
+    /// A layer lost its SSRC to another of the same peer.
+    fn unbind(&mut self, holder: Source, ssrc: Ssrc) {
+        let Some(track) = self.tracks.get_mut(holder.track) else { return };
+        let Some(slot) = track.layers.get_mut(usize::from(holder.layer)) else { return };
+        let held = if holder.repair { &mut slot.rtx } else { &mut slot.ssrc };
+        if *held == Some(ssrc) {
+            *held = None;
+        }
     }
 
     pub(super) fn remove_track(&mut self, key: Key) {

@@ -3,7 +3,8 @@
 //! Place: `router` reads every packet of such a track once; for each receiver the answer is then one bit of a mask.
 //! The dependency descriptor tells all of it (AV1 RTP specification appendix A). Without one the VP9 payload descriptor has to do
 //! (RFC 9628): its targets are a grid of spatial and temporal layers, each target being everything below and left of it.
-//! Promises: bounded by the wire types; one allocation, when the track is published. What cannot be read belongs to every target.
+//! Promises: bounded by the wire types; one allocation, when the track is published. Without a structure a packet belongs to every
+//! target, under a template that the structure does not have to none.
 //! Memory: 64 templates x 12 B and 32 targets x 12 B, ~1.2 KiB a track.
 
 use crate::base::limits::{SPATIAL_LAYERS_MAX, TEMPORAL_LAYERS_MAX};
@@ -97,7 +98,10 @@ impl Svc {
         if let Ok(Some(active)) = Descriptor::active_targets_change(value, structure) {
             self.active = active;
         }
-        let index = structure.index(short.template)?;
+        let Some(index) = structure.index(short.template) else {
+            // Of a structure whose beginning was lost: nobody can place it either.
+            return Some(Marks::default());
+        };
         let mut marks = self.templates[index];
         if let Ok(Some(indications)) = Descriptor::custom_indications(value, structure) {
             (marks.present, marks.switch) = masks(indications);

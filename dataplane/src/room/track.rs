@@ -271,14 +271,14 @@ impl Layer {
         }
     }
 
-    /// Another SSRC sends this layer from now on.
-    pub fn restart(&mut self, kind: MediaKind, ssrc: Ssrc) {
+    /// Another SSRC sends this layer from now on. Packets can bring this about: no allocation.
+    pub fn restart(&mut self, ssrc: Ssrc) {
         self.ssrc = Some(ssrc);
         self.order.restart();
         self.keyframe_first = None;
-        self.stats = ReceptionStats::new(clock_hz(kind));
+        self.stats = self.stats.restarted();
         if let Some(video) = &mut self.video {
-            video.gaps = NackTracker::new();
+            video.gaps.restart();
         }
         self.clock = None;
     }
@@ -304,6 +304,12 @@ impl Layer {
     /// Somebody needs a keyframe; whether that is news that the publisher should be woken for.
     pub const fn want_keyframe(&mut self) -> bool {
         !std::mem::replace(&mut self.keyframe.wanted, true)
+    }
+
+    /// Whether somebody needs a keyframe that was not asked for yet.
+    #[must_use]
+    pub const fn wants_keyframe(&self) -> bool {
+        self.keyframe.wanted
     }
 
     /// A keyframe came.

@@ -62,6 +62,13 @@ impl NackTracker {
         Self { newest: None, missing: Vec::with_capacity(NACK_GAPS_PER_STREAM), given_up: false }
     }
 
+    /// Another stream begins: forgets everything and keeps the memory.
+    pub fn restart(&mut self) {
+        self.newest = None;
+        self.missing.clear();
+        self.given_up = false;
+    }
+
     /// Takes one received packet, retransmissions included.
     pub fn handle_packet(&mut self, now: Micros, seq: Seq) -> Arrival {
         let Some(newest) = self.newest else {

@@ -112,6 +112,10 @@ impl Pacer {
     }
 
     fn fill(&mut self, now: Micros) {
+        // All packets of a turn leave at one moment.
+        if now == self.filled {
+            return;
+        }
         let us = now.since_us(self.filled).min(1_000_000);
         self.filled = now;
         // Bits per second x microseconds / 8 = millionths of a byte.

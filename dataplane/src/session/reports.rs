@@ -63,6 +63,12 @@ impl ReceptionStats {
         }
     }
 
+    /// Statistics of another stream with the same clock.
+    #[must_use]
+    pub const fn restarted(&self) -> Self {
+        Self::new(self.clock_hz)
+    }
+
     /// Counts a packet; `index` is roll-over counter and sequence number. Duplicates do not come here (SRTP refuses them).
     pub const fn handle_packet(&mut self, now: Micros, index: u64, timestamp: u32) {
         self.received += 1;

@@ -151,6 +151,7 @@ impl<'a> Plan<'a> {
                 pt: PT,
                 rtx_pt: self.format().rtx_pt,
                 red_pt: None,
+                fec: false,
                 transport_cc: Some(TRANSPORT_CC),
                 abs_send_time: None,
                 dependency: None,

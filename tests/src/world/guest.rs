@@ -11,11 +11,12 @@ use dataplane::base::time::Micros;
 use dataplane::command::SignalledSsrc;
 use tools::client::codec::VideoCodec;
 use tools::client::codec::scalability::Scalability;
+use tools::client::receiver::ReceiveConfig;
 use tools::client::source::{AudioConfig, Encoding, TrackConfig, VideoConfig};
 use tools::client::{Client, Feedback, SourceId};
 
 const OPUS: u8 = 111;
-pub(super) const RED: u8 = 63;
+const RED: u8 = 63;
 
 /// What a guest negotiates and publishes.
 #[derive(Clone, Debug)]
@@ -101,7 +102,9 @@ impl Terms {
 }
 
 impl Guest {
-    pub(super) fn new(client: Client, path: Path, meeting: u64, keys: SrtpKeys, terms: Terms) -> Self {
+    /// A guest who publishes and receives nothing yet.
+    #[must_use]
+    pub fn new(client: Client, path: Path, meeting: u64, keys: SrtpKeys, terms: Terms) -> Self {
         Self {
             client,
             path,
@@ -134,7 +137,8 @@ impl Guest {
         }
     }
 
-    pub(super) fn publish(&mut self, now: Micros, peer: u32, kind: MediaKind, rng: &mut Rng) {
+    /// Starts what his terms say of a kind.
+    pub fn publish(&mut self, now: Micros, peer: u32, kind: MediaKind, rng: &mut Rng) {
         let format = format(kind, self.codec());
         let track = TrackConfig {
             track: track_number(peer, kind),
@@ -203,7 +207,33 @@ impl Guest {
         }
     }
 
-    fn codec(&self) -> VideoCodec {
+    /// Expects a track of another guest.
+    pub fn receive(&mut self, peer: u32, publisher: u32, kind: MediaKind, codec: VideoCodec) {
+        let number = stream_number(peer, publisher, kind);
+        let extensions = self.terms.extensions();
+        let format = format(kind, codec);
+        let audio = kind == MediaKind::Audio;
+        self.client.receive(ReceiveConfig {
+            ssrc: Ssrc(number),
+            rtx: (!audio).then_some(Ssrc(number + 1)),
+            kind,
+            codec,
+            pt: format.pt,
+            rtx_pt: format.rtx_pt,
+            red_pt: (audio && self.terms.red).then_some(RED),
+            fec: true,
+            transport_cc: extensions.id(Extension::TransportCc),
+            abs_send_time: extensions.id(Extension::AbsSendTime),
+            dependency: extensions.id(Extension::DependencyDescriptor),
+            nack: !audio || self.terms.audio_nack,
+            expected: Some((publisher, track_number(publisher, kind))),
+        });
+        self.streams.insert(number, (publisher, kind));
+    }
+
+    /// How his camera is packetised.
+    #[must_use]
+    pub fn codec(&self) -> VideoCodec {
         self.terms.camera.as_ref().map(|camera| camera.codec).unwrap_or_default()
     }
 }
@@ -223,7 +253,7 @@ pub(super) fn formats(kind: MediaKind, terms: &Terms) -> Vec<Format> {
     }
 }
 
-pub(super) fn format(kind: MediaKind, codec: VideoCodec) -> Format {
+fn format(kind: MediaKind, codec: VideoCodec) -> Format {
     let (codec, pt) = match (kind, codec) {
         (MediaKind::Audio, _) => (Codec::Opus, OPUS),
         (MediaKind::Video, VideoCodec::Vp8) => (Codec::Vp8, 96),

@@ -13,6 +13,8 @@ pub(super) struct Metered<'w> {
     now: Micros,
     inner: ServerBuffers<'w>,
     meters: &'w mut BTreeMap<SocketAddr, Rates>,
+    /// The network's work is not the engine's.
+    probe: fn(bool),
 }
 
 impl<'w> Metered<'w> {
@@ -20,8 +22,9 @@ impl<'w> Metered<'w> {
         now: Micros,
         inner: ServerBuffers<'w>,
         meters: &'w mut BTreeMap<SocketAddr, Rates>,
+        probe: fn(bool),
     ) -> Self {
-        Self { now, inner, meters }
+        Self { now, inner, meters, probe }
     }
 }
 
@@ -32,12 +35,19 @@ impl SendBuffers for Metered<'_> {
         bytes_max: usize,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
+        let probe = self.probe;
         let mut bytes = 0;
-        self.inner.send(path, bytes_max, |out| {
+        probe(false);
+        let taken = self.inner.send(path, bytes_max, |out| {
+            probe(true);
             bytes = fill(out);
+            probe(false);
             bytes
-        })?;
-        self.meters.entry(path.remote).or_default().insert(self.now, bytes);
-        Ok(())
+        });
+        if taken.is_ok() {
+            self.meters.entry(path.remote).or_default().insert(self.now, bytes);
+        }
+        probe(true);
+        taken
     }
 }

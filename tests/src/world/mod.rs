@@ -3,6 +3,7 @@
 //! Place: under the whole-room simulations. Promises: equal calls with an equal seed give equal runs; what the links lose and what
 //! the server puts into them is recorded. Not here: what a run is judged by (each test's own).
 
+pub mod commands;
 mod guest;
 mod meter;
 
@@ -10,25 +11,22 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane::base::handoff::{AssistReply, AssistRequest, DtlsVersion, Fingerprint};
-use dataplane::base::ids::{CoreId, MeetingId, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag};
-use dataplane::base::media::{Content, MediaKind};
+use dataplane::base::ids::{CoreId, PeerId, StreamId, local_ufrag};
+use dataplane::base::media::MediaKind;
 use dataplane::base::net::Path;
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
-use dataplane::command::{
-    Command, Delivery, IceCredentials, OpenPeer, Publish, RemotePeer, Report, SpeakerLevel, Subscribe, Wanted,
-};
+use dataplane::command::{Command, Delivery, IceCredentials, Report, SpeakerLevel, Wanted};
 use dataplane::engine::{Engine, EngineConfig, Rules};
 use dataplane::io::sim::{LinkConfig, Network};
 use dataplane::wire::demux::{Protocol, classify};
 use dataplane::wire::rtp;
 use kernels::Suite;
 use tools::client::rates::Rates;
-use tools::client::receiver::ReceiveConfig;
 use tools::client::{Client, ClientConfig, Remote, Security, TRANSMIT_BYTES_MIN};
 
 pub use guest::{Camera, Guest, Microphone, Terms, published_ssrc, stream_number, track_number};
-use guest::{formats, keys, swapped};
+use guest::{keys, swapped};
 use meter::Metered;
 
 const CORE: CoreId = CoreId(0);
@@ -72,6 +70,8 @@ pub struct World {
     engine_due: Micros,
     /// Events are taken together in steps of this time.
     step_us: u64,
+    /// Told when the engine begins and ends to work.
+    probe: fn(bool),
     turns: u64,
 }
 
@@ -95,6 +95,7 @@ impl World {
             meters: BTreeMap::new(),
             engine_due: Micros(0),
             step_us: 1,
+            probe: |_| {},
             turns: 0,
         }
     }
@@ -104,10 +105,18 @@ impl World {
         self.step_us = step_us;
     }
 
+    /// Has `probe` told when the engine begins (true) and ends to work: to take its time or count its memory.
+    pub const fn set_probe(&mut self, probe: fn(bool)) {
+        self.probe = probe;
+    }
+
     /// Gives the server a command.
-    pub fn command(&mut self, command: Command) {
+    pub fn command(&mut self, command: impl FnOnce() -> Command) {
         let now = self.network.now();
-        self.engine.handle_command(now, command);
+        // What the command is made of becomes the engine's.
+        (self.probe)(true);
+        self.engine.handle_command(now, command());
+        (self.probe)(false);
         self.engine_due = now;
     }
 
@@ -134,33 +143,12 @@ impl World {
             seed: rng.next_u64(),
         });
         client.set_feedback(terms.feedback);
-        self.command(Command::OpenPeer(Box::new(OpenPeer {
-            peer: PeerId(peer),
-            meeting: MeetingId(meeting),
-            participant: ParticipantId(peer),
-            local: server_ice.clone(),
-            dtls: DtlsVersion::V12,
-            channels: &[],
-        })));
-        self.command(Command::RemotePeer(Box::new(RemotePeer {
-            peer: PeerId(peer),
-            ufrag: client_ice.ufrag,
-            fingerprint: Fingerprint([0; 32]),
-        })));
+        self.command(|| commands::open(peer, meeting, &server_ice));
+        self.command(|| commands::remote(peer, &client_ice, Fingerprint([0; 32])));
         let mut guest = Guest::new(client, path, meeting, keys, terms);
         for kind in guest.kinds() {
             guest.publish(now, peer, kind, rng);
-            self.command(Command::Publish(Box::new(Publish {
-                track: TrackId(track_number(peer, kind)),
-                peer: PeerId(peer),
-                kind,
-                content: Content::Camera,
-                mid: guest::mid(peer, kind),
-                formats: guest.sent_formats(kind),
-                extensions: guest.terms.extensions(),
-                ssrcs: guest.signalled(peer, kind),
-                rids: guest.rids(kind),
-            })));
+            self.command(|| commands::publish(peer, kind, &guest));
         }
         guest.client.set_remote(now, &Remote { ice: server_ice, fingerprint: None });
         self.peers.insert(remote, peer);
@@ -187,50 +175,22 @@ impl World {
 
     /// One guest gets a track of another.
     pub fn subscribe(&mut self, receiver: u32, publisher: u32, kind: MediaKind) {
-        let number = stream_number(receiver, publisher, kind);
-        let camera = self.guests[&publisher].terms.camera.clone();
+        let codec = self.guests[&publisher].codec();
         let guest = self.guests.get_mut(&receiver).expect("joined");
-        let rtx = (kind == MediaKind::Video).then_some(Ssrc(number + 1));
-        let formats = formats(kind, &guest.terms);
-        let extensions = guest.terms.extensions();
-        let codec = camera.map(|camera| camera.codec).unwrap_or_default();
-        let format = guest::format(kind, codec);
-        guest.client.receive(ReceiveConfig {
-            ssrc: Ssrc(number),
-            rtx,
-            kind,
-            codec,
-            pt: format.pt,
-            rtx_pt: format.rtx_pt,
-            red_pt: (kind == MediaKind::Audio && guest.terms.red).then_some(guest::RED),
-            transport_cc: extensions.id(dataplane::base::media::Extension::TransportCc),
-            abs_send_time: extensions.id(dataplane::base::media::Extension::AbsSendTime),
-            dependency: extensions.id(dataplane::base::media::Extension::DependencyDescriptor),
-            nack: formats[0].nack,
-            expected: Some((publisher, track_number(publisher, kind))),
-        });
-        guest.streams.insert(number, (publisher, kind));
-        self.command(Command::Subscribe(Box::new(Subscribe {
-            stream: StreamId(number),
-            peer: PeerId(receiver),
-            track: TrackId(track_number(publisher, kind)),
-            mid: guest::mid(publisher, kind),
-            ssrc: Ssrc(number),
-            rtx,
-            formats,
-            extensions,
-        })));
+        guest.receive(receiver, publisher, kind, codec);
+        let terms = guest.terms.clone();
+        self.command(|| commands::subscribe(receiver, publisher, kind, &terms));
     }
 
     /// Says what a guest wants of a stream.
     pub fn want(&mut self, receiver: u32, publisher: u32, wanted: Wanted) {
         let stream = StreamId(stream_number(receiver, publisher, MediaKind::Video));
-        self.command(Command::Want { stream, wanted });
+        self.command(|| Command::Want { stream, wanted });
     }
 
     /// Somebody leaves; what is on its way to him arrives nowhere.
     pub fn leave(&mut self, peer: u32) {
-        self.command(Command::ClosePeer { peer: PeerId(peer) });
+        self.command(|| Command::ClosePeer { peer: PeerId(peer) });
         if let Some(guest) = self.guests.remove(&peer) {
             self.network.disconnect(guest.path.remote);
             self.peers.remove(&guest.path.remote);
@@ -261,7 +221,9 @@ impl World {
             let mut flush = self.engine_due <= now;
             while let Some(mut arrival) = self.network.poll_arrival() {
                 if arrival.at_server {
+                    (self.probe)(true);
                     self.engine.handle_datagram(now, arrival.path, &mut arrival.bytes);
+                    (self.probe)(false);
                     flush = true;
                 } else if let Some(guest) =
                     self.peers.get(&arrival.path.remote).and_then(|peer| self.guests.get_mut(peer))
@@ -294,8 +256,11 @@ impl World {
     }
 
     fn flush(&mut self, now: Micros) {
-        let Self { engine, network, meters, .. } = self;
-        self.engine_due = engine.flush(now, &mut Metered::new(now, network.server(), meters));
+        let Self { engine, network, meters, probe, .. } = self;
+        let mut buffers = Metered::new(now, network.server(), meters, *probe);
+        (probe)(true);
+        self.engine_due = engine.flush(now, &mut buffers);
+        (self.probe)(false);
         while let Some(request) = self.engine.poll_assist() {
             assert!(!matches!(request, AssistRequest::Datagram { .. }), "nobody speaks DTLS here");
         }
@@ -308,8 +273,10 @@ impl World {
         match report {
             // The path is there: the handshake is done in no time.
             Report::PeerPath { peer } => {
+                (self.probe)(true);
                 let keys = Box::new(self.guests[&peer.0].keys.clone());
                 self.engine.handle_assist(now, AssistReply::Keys { peer, version: DtlsVersion::V12, keys });
+                (self.probe)(false);
                 self.engine_due = now;
             }
             Report::PeerEnded { peer, .. } => self.ended.push(peer.0),

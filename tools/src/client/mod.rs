@@ -411,6 +411,12 @@ impl Client {
         self.receivers.iter_mut().for_each(|receiver| receiver.settle(now));
     }
 
+    /// What the path is believed to carry, bits per second: what [`Feedback::Remb`] tells the server.
+    #[must_use]
+    pub const fn estimate_bps(&self) -> u64 {
+        self.estimate.bps()
+    }
+
     /// Bytes received over time, of every protocol.
     #[must_use]
     pub const fn rates(&self) -> &Rates {
@@ -544,7 +550,12 @@ impl Client {
             arrived.seq = Seq(u16::from_be_bytes([*high, *low]));
             arrived.payload = payload;
             arrived.retransmission = true;
-            receiver.handle_packet(now, &arrived);
+            if payload.is_empty() {
+                self.statistics.padding += 1;
+                receiver.handle_padding(now, arrived.seq);
+            } else {
+                receiver.handle_packet(now, &arrived);
+            }
         } else {
             self.statistics.padding += 1;
         }

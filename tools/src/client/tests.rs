@@ -129,6 +129,7 @@ impl World {
             pt,
             rtx_pt,
             red_pt: media.red_pt,
+            fec: false,
             transport_cc: Some(3),
             abs_send_time: Some(4),
             dependency: (media.codec != VideoCodec::Vp8).then_some(5),

@@ -150,6 +150,7 @@ pub fn receive(section: &Section) -> Option<ReceiveConfig> {
         pt: format.pt,
         rtx_pt: format.rtx_pt,
         red_pt: None,
+        fec: true,
         transport_cc: extension(Extension::TransportCc),
         abs_send_time: extension(Extension::AbsSendTime),
         dependency: None,

@@ -1,10 +1,13 @@
 //! The engine driven by small hand-made peers: STUN from the writer, SRTP from the other end's contexts.
 
 mod abuse;
+mod chaos;
 mod faults;
+mod hostile;
 mod joining;
 mod layers;
 mod media;
+mod memory;
 mod repair;
 
 use super::*;

@@ -81,10 +81,15 @@ pub(super) struct Sending {
     pub sent_bps: u64,
 }
 
+/// Whether a receiver can have estimated this rate.
+pub(super) const fn is_possible(bps: u64) -> bool {
+    bps > 0 && bps <= REMB_BPS_MAX
+}
+
 impl Fallback {
-    /// Takes a receiver's estimate; answers the rate it asks for at once.
+    /// Takes a receiver's estimate; answers the rate it asks for at once, if it asks for another.
     pub(super) fn handle_remb(&mut self, now: Micros, bps: u64, rate_bps: u64) -> Option<u64> {
-        if bps == 0 || bps > REMB_BPS_MAX {
+        if !is_possible(bps) {
             return None;
         }
         let before = self.remb.filter(|remb| now.since_us(remb.at) < REMB_US);

@@ -207,14 +207,21 @@ impl Estimator {
         outcome
     }
 
-    /// Takes a receiver's own estimate (REMB). Ignored while transport-wide feedback comes.
-    pub fn handle_remb(&mut self, now: Micros, bps: u64) {
+    /// Takes a receiver's own estimate (REMB). Without effect while transport-wide feedback comes.
+    ///
+    /// # Errors
+    /// `Absurd` for an estimate that nobody can have made.
+    pub fn handle_remb(&mut self, now: Micros, bps: u64) -> Result<(), FeedbackFault> {
         if self.has_feedback {
-            return;
+            return Ok(());
+        }
+        if !fallback::is_possible(bps) {
+            return Err(FeedbackFault::Absurd);
         }
         if let Some(bps) = self.fallback.handle_remb(now, bps, self.rate.bps()) {
             self.rate.set(bps);
         }
+        Ok(())
     }
 
     /// Takes one block of a receiver report: what fraction, in 256ths, of how many packets was lost, and the round trip it measured, 0
@@ -260,7 +267,9 @@ impl Estimator {
             (self.waiting, self.silences) = (None, 0);
             return;
         }
-        self.silences += 1;
+        // Who asks late falls once: what would have been heard in between is not known.
+        let silent_us = self.waiting.map_or(0, |since| now.since_us(since)).saturating_sub(SILENCE_US);
+        self.silences = (silent_us / SILENCE_STEP_US).min(u64::from(u32::MAX - 1)) as u32 + 1;
         let before = self.rate.bps();
         self.rate.scale(now, SILENCE_KEEP);
         self.probes.handle_fall(now, before, self.rate.bps());

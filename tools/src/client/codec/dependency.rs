@@ -73,6 +73,8 @@ pub struct Numbering {
     /// Last frame of each chain.
     chains: [u64; SPATIAL_MAX],
     announced: u8,
+    /// Spatial layers of the last key picture.
+    structured: u8,
 }
 
 impl Numbering {
@@ -93,14 +95,17 @@ impl Numbering {
             pictures: VecDeque::with_capacity(PICTURES + 1),
             chains: [0; SPATIAL_MAX],
             announced: scalability.spatial_layers,
+            structured: scalability.spatial_layers,
         }
     }
 
-    /// A picture begins; its frames follow from the lowest spatial layer up.
-    pub fn begin_picture(&mut self, keyframe: bool) {
+    /// A picture begins; its frames follow from the lowest spatial layer up. As in libwebrtc templates get new identifiers when a
+    /// keyframe brings another structure, and keep them otherwise.
+    pub fn begin_picture(&mut self, keyframe: bool, active_spatial: u8) {
         self.pictures.push_front([0; SPATIAL_MAX]);
         self.pictures.truncate(PICTURES);
-        if keyframe && self.next != 0 {
+        if keyframe && active_spatial != self.structured {
+            self.structured = active_spatial;
             let count = self.templates.len() as u8;
             self.id_offset = (self.id_offset + count) % TEMPLATE_IDS;
         }
@@ -210,7 +215,7 @@ fn templates(scalability: Scalability) -> Vec<Template> {
     let mut all: Vec<Template> = Vec::new();
     for picture in 0..=steps.len() {
         let (step, keyframe) = (steps[picture % steps.len()], picture == 0);
-        numbering.begin_picture(keyframe);
+        numbering.begin_picture(keyframe, scalability.spatial_layers);
         for spatial in 0..scalability.spatial_layers {
             let template = numbering.template(step, keyframe, spatial);
             if !all.contains(&template) {
@@ -443,10 +448,9 @@ mod tests {
             let layers = scalability.spatial_layers;
             let mut known = None;
             for picture in 0..40_usize {
-                // A keyframe in the middle changes the identifiers.
                 let keyframe = picture == 0 || picture == 16;
                 let step = scalability.svc_steps()[picture % scalability.svc_steps().len()];
-                numbering.begin_picture(keyframe);
+                numbering.begin_picture(keyframe, layers);
                 for spatial in 0..layers {
                     let dependency = numbering.frame(step, keyframe, spatial, layers);
                     assert!(!dependency.custom_diffs && !dependency.custom_chains);
@@ -479,22 +483,33 @@ mod tests {
         let mut numbering = Numbering::new(Scalability::L3T3);
         let mut value = [0; DEPENDENCY_BYTES_MAX];
         let mut known = None;
-        for picture in 0..12_usize {
+        for picture in 0..16_usize {
+            // One goes in the middle; a keyframe much later begins a sequence without it.
             let active = if picture < 4 { 3 } else { 2 };
+            let keyframe = picture == 0 || picture == 12;
             let step = Scalability::L3T3.svc_steps()[picture % 4];
-            numbering.begin_picture(picture == 0);
+            numbering.begin_picture(keyframe, active);
             for spatial in 0..active {
-                let dependency = numbering.frame(step, picture == 0, spatial, active);
+                let dependency = numbering.frame(step, keyframe, spatial, active);
+                assert_eq!(dependency.id_offset, if picture < 12 { 0 } else { 15 });
                 // From the second picture without the layer on frames lie nearer together than in the templates.
-                assert_eq!(dependency.custom_diffs, picture > 4, "picture {picture}");
+                let apart = keyframe || picture <= 4;
+                assert_eq!(dependency.custom_diffs, !apart, "picture {picture}");
                 let frame = frame(Scalability::L3T3, active, dependency);
                 let bytes = write(&frame, true, true, &mut value).expect("it fits");
                 let value = &value[..bytes];
                 let (_, structure) = reader::Descriptor::parse_with_structure(value).expect("valid");
                 known = structure.or(known);
                 let known = known.as_ref().expect("the first frame carries it");
+                let (full, structure) = reader::Descriptor::parse_with_structure(value).expect("valid");
                 let change = reader::Descriptor::active_targets_change(value, known).expect("valid");
-                assert_eq!(change, (picture == 4).then_some(0b11_1111), "picture {picture}");
+                let told = if structure.is_some() { full.active_targets } else { change };
+                let expected = match (picture, spatial) {
+                    (0, 0) => Some(0b1_1111_1111),
+                    (4, _) | (12, 0) => Some(0b11_1111),
+                    _ => None,
+                };
+                assert_eq!(told, expected, "picture {picture}");
             }
         }
     }

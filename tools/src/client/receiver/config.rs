@@ -24,6 +24,8 @@ pub struct ReceiveConfig {
     pub rtx_pt: Option<u8>,
     /// Payload type of redundant audio, taken beside `pt`.
     pub red_pt: Option<u8>,
+    /// Opus carries the frame before in its own redundancy (RFC 6716 section 2.1.7), as browsers negotiate with `useinbandfec`.
+    pub fec: bool,
     /// Identifier of the transport-wide sequence number extension, if negotiated.
     pub transport_cc: Option<u8>,
     /// Identifier of the absolute send time, if negotiated.
@@ -112,8 +114,8 @@ pub struct Reception {
     pub played_frames: u64,
     /// Audio frames that were not.
     pub concealed_frames: u64,
-    /// Audio frames that only redundant audio brought in time.
-    pub red_repaired: u64,
+    /// Audio frames that only the redundancy of a later packet brought in time.
+    pub redundant_frames: u64,
     /// NACKs sent, counted in packets asked for.
     pub nacks: u64,
     /// Keyframe requests sent.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use dataplane::base::time::Micros;
 
+use super::Arrived;
 use super::config::{FREEZES_MAX, Reception};
 use crate::client::stamp::Stamp;
 
@@ -33,6 +34,8 @@ struct Assembly {
     end: u64,
     /// Another frame begins before its last packet: it was not sent whole.
     cut: bool,
+    /// A retransmission brought some of it.
+    repaired: bool,
 }
 
 impl Assembly {
@@ -81,8 +84,19 @@ impl Default for Decoder {
 
 impl Decoder {
     /// Takes a packet that was not there before.
-    pub(super) fn insert(&mut self, index: u64, timestamp: u32, marker: bool, stamp: &Stamp) {
+    pub(super) fn insert(&mut self, index: u64, packet: &Arrived<'_>, stamp: &Stamp) {
         let start = index.saturating_sub(u64::from(stamp.packet));
+        let overlaps = || {
+            self.waiting
+                .range(..=index)
+                .next_back()
+                .is_some_and(|(&at, frame)| at != start && frame.end > start)
+        };
+        if packet.retransmission && (self.next.is_some_and(|next| start < next) || overlaps()) {
+            // The rest of its frame was left out: it fills a gap and is of no use.
+            self.pad(index);
+            return;
+        }
         if self.next.is_some_and(|next| start < next) {
             return;
         }
@@ -96,10 +110,19 @@ impl Decoder {
             (before.end, before.cut) = (start, true);
         }
         let end = start + u64::from(stamp.packet_count);
-        let new = Assembly { stamp: *stamp, have: 0, ends_picture: false, timestamp, end, cut: false };
+        let new = Assembly {
+            stamp: *stamp,
+            have: 0,
+            ends_picture: false,
+            timestamp: packet.timestamp,
+            end,
+            cut: false,
+            repaired: false,
+        };
         let frame = self.waiting.entry(start).or_insert(new);
         frame.have += 1;
-        frame.ends_picture |= marker;
+        frame.ends_picture |= packet.marker;
+        frame.repaired |= packet.retransmission;
         if self.waiting.len() > WAITING_MAX
             && let Some((_, frame)) = self.waiting.pop_first()
         {
@@ -114,8 +137,15 @@ impl Decoder {
             self.next = Some(index + 1);
         } else if self.next.is_some_and(|next| index > next) {
             let stamp = Stamp { packet_count: 0, ..Stamp::default() };
-            let new =
-                Assembly { stamp, have: 0, ends_picture: false, timestamp: 0, end: index + 1, cut: false };
+            let new = Assembly {
+                stamp,
+                have: 0,
+                ends_picture: false,
+                timestamp: 0,
+                end: index + 1,
+                cut: false,
+                repaired: false,
+            };
             self.waiting.entry(index).or_insert(new);
         }
     }
@@ -218,7 +248,9 @@ impl Decoder {
             return false;
         }
         reception.undecodable_frames += 1;
-        reception.unexplained_frames += u64::from(!self.lossy);
+        // What fills a gap may be of a temporal layer that is left out.
+        let filler = frame.repaired && stamp.temporal > 0;
+        reception.unexplained_frames += u64::from(!self.lossy && !filler);
         // A picture of a higher temporal layer can be left out; without the base layer nothing follows.
         let idle_us = reception.last_decoded.map_or(u64::MAX, |last| now.since_us(last));
         stamp.temporal == 0 || idle_us >= FREEZE_US
@@ -266,7 +298,7 @@ mod tests {
         fn frame(&mut self, index: u64, stamp: Stamp, missing: Option<u64>) {
             self.now = self.now.after_us(40_000);
             let stamp = Stamp { packet_count: 1, ..stamp };
-            self.decoder.insert(index, stamp.frame * 3_600, true, &stamp);
+            self.decoder.insert(index, &packet(&stamp, true), &stamp);
             let open = missing.unwrap_or(index.max(self.highest) + 1);
             self.highest = self.highest.max(index);
             self.wanted |= self.decoder.advance(self.now, open, &mut self.reception);
@@ -275,6 +307,18 @@ mod tests {
         fn counts(&self) -> (u64, u64, u64) {
             let Reception { decoded_frames, undecodable_frames, unexplained_frames, .. } = self.reception;
             (decoded_frames, undecodable_frames, unexplained_frames)
+        }
+    }
+
+    fn packet(stamp: &Stamp, marker: bool) -> Arrived<'static> {
+        Arrived {
+            seq: dataplane::base::ids::Seq(0),
+            pt: 96,
+            timestamp: stamp.frame * 3_600,
+            marker,
+            payload: &[],
+            dependency: None,
+            retransmission: false,
         }
     }
 
@@ -340,7 +384,8 @@ mod tests {
         let picture = |bench: &mut Bench, index: u64, stamp: Stamp, layers: &[u8]| {
             for (at, &layer) in layers.iter().enumerate() {
                 let stamp = spatial(stamp, layer);
-                bench.decoder.insert(index + at as u64, stamp.frame * 3_600, at + 1 == layers.len(), &stamp);
+                let last = at + 1 == layers.len();
+                bench.decoder.insert(index + at as u64, &packet(&stamp, last), &stamp);
             }
             bench.now = bench.now.after_us(40_000);
             let open = index + layers.len() as u64;
@@ -375,14 +420,34 @@ mod tests {
         let mut bench = Bench::new();
         bench.frame(0, key(0), None);
         // Two packets of four, then the stream begins anew.
-        for packet in 0..2 {
-            let stamp = Stamp { packet, packet_count: 4, ..delta(1, 1, 0) };
-            bench.decoder.insert(1 + u64::from(packet), 3_600, false, &stamp);
+        for number in 0..2 {
+            let stamp = Stamp { packet: number, packet_count: 4, ..delta(1, 1, 0) };
+            bench.decoder.insert(1 + u64::from(number), &packet(&stamp, false), &stamp);
         }
         bench.frame(3, key(2), None);
         assert_eq!((bench.counts(), bench.reception.cut_frames), ((2, 0, 0), 1));
         bench.frame(4, delta(4, 1, 0), None);
         assert_eq!(bench.counts(), (2, 1, 1));
+    }
+
+    #[test]
+    fn a_repair_of_what_is_left_out_fills_its_gap_and_harms_nothing() {
+        let mut bench = Bench::new();
+        bench.frame(0, key(0), None);
+        bench.frame(2, delta(2, 2, 0), Some(1));
+        // The second packet of three of an upper layer's frame, whose others were left out.
+        let stamp = Stamp { packet: 1, packet_count: 3, ..delta(1, 1, 2) };
+        let repair = Arrived { retransmission: true, ..packet(&stamp, false) };
+        bench.decoder.insert(1, &repair, &stamp);
+        bench.decoder.advance(bench.now, 3, &mut bench.reception);
+        assert_eq!(bench.counts(), (2, 0, 0));
+        // A whole one, which refers to another that was left out.
+        bench.frame(4, delta(4, 2, 0), Some(3));
+        let stamp = Stamp { packet_count: 1, ..delta(3, 2, 1) };
+        let repair = Arrived { retransmission: true, ..packet(&stamp, true) };
+        bench.decoder.insert(3, &repair, &stamp);
+        bench.decoder.advance(bench.now, 5, &mut bench.reception);
+        assert_eq!((bench.counts(), bench.reception.cut_frames), ((3, 1, 0), 0));
     }
 
     #[test]

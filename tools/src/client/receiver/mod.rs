@@ -95,7 +95,7 @@ impl Receiver {
             frame: FrameCount { frames: [(0, 0); FRAMES_COUNTED] },
             continuity: Continuity::new(config.kind, config.codec),
             decoder: Decoder::default(),
-            playout: (config.kind == MediaKind::Audio).then(Playout::default),
+            playout: None,
             previous_dependency: None,
             jitter: 0,
             previous_transit: None,
@@ -161,7 +161,7 @@ impl Receiver {
             }
             let row = usize::from(stamp.layer.max(stamp.spatial)) % SPATIAL_LAYERS;
             reception.layer_packets[row][usize::from(stamp.temporal) % TEMPORAL_LAYERS] += 1;
-            self.decoder.insert(index, packet.timestamp, packet.marker, stamp);
+            self.decoder.insert(index, packet, stamp);
         }
         reception.content_hash = reception.content_hash.wrapping_add(stamp.content_hash());
         reception.order_hash = mix(mix(mix(reception.order_hash, stamp.content_hash()), index), now.0);
@@ -187,9 +187,10 @@ impl Receiver {
                 return Err(StampError::Corrupt);
             }
         }
-        if let Some(playout) = &mut self.playout {
-            playout.insert(now, index, packet.timestamp, !repeated.is_empty(), &mut self.reception);
-        }
+        // The first packet of a talk spurt has nothing before it.
+        let repeats = !repeated.is_empty() || self.config.fec && !packet.marker;
+        let playout = self.playout.get_or_insert_default();
+        playout.insert(now, index, packet.timestamp, repeats, &mut self.reception);
         if !packet.retransmission {
             let descriptor = Descriptor { start: true, ..Descriptor::default() };
             self.check_continuity(index, packet, false, descriptor);
@@ -223,10 +224,12 @@ impl Receiver {
         let first = stamp.packet == 0;
         let last = stamp.packet + 1 == stamp.packet_count;
         let flags_fit = (flags & 0x80 != 0, flags & 0x40 != 0) == (first, last);
-        let follows = match self.previous_dependency.replace((index, number)) {
-            Some((before, previous)) if index == before + 1 => (number != previous) == first,
-            _ => true,
-        };
+        // A retransmission may fill a gap of what was to be left out.
+        let follows = packet.retransmission
+            || match self.previous_dependency.replace((index, number)) {
+                Some((before, previous)) if index == before + 1 => (number != previous) == first,
+                _ => true,
+            };
         self.reception.descriptor_errors += u64::from(!(flags_fit && follows));
     }
 
@@ -333,6 +336,7 @@ mod tests {
             pt: 111,
             rtx_pt: None,
             red_pt: None,
+            fec: false,
             transport_cc: None,
             abs_send_time: None,
             dependency: None,

@@ -96,7 +96,7 @@ impl Playout {
 
     fn count(&mut self, slot: Slot, reception: &mut Reception) {
         reception.played_frames += u64::from(slot.came || slot.repeated);
-        reception.red_repaired += u64::from(slot.repeated && !slot.came);
+        reception.redundant_frames += u64::from(slot.repeated && !slot.came);
         reception.concealed_frames += u64::from(!slot.came && !slot.repeated);
         self.next += 1;
     }
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!((lossy.played_frames, lossy.concealed_frames), (490, 10));
         let redundant = run((0..500).filter(|n| n % 50 != 7).map(|n| (n, 20 * n)), true);
         assert_eq!((redundant.played_frames, redundant.concealed_frames), (500, 0));
-        assert_eq!(redundant.red_repaired, 10);
+        assert_eq!(redundant.redundant_frames, 10);
     }
 
     #[test]

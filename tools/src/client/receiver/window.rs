@@ -46,7 +46,7 @@ impl Window {
             base: 0,
             highest: None,
             seen: Box::new([0; WINDOW as usize / 64]),
-            missing: Vec::with_capacity(MISSING_MAX),
+            missing: Vec::new(),
             received: 0,
         }
     }

@@ -96,7 +96,7 @@ impl Encoder {
         if step.temporal == 0 {
             self.tl0 = self.tl0.wrapping_add(1);
         }
-        self.numbering.begin_picture(keyframe);
+        self.numbering.begin_picture(keyframe, self.active_spatial);
         Some(Picture { keyframe, step, spatial_layers: self.active_spatial })
     }
 
