@@ -30,6 +30,8 @@ const USABLE_PERCENT: u64 = 100;
 const AUDIO_BPS_MAX: u64 = 256_000;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
 const PACING_PERCENT: (u64, u64) = (125, 110);
+/// The same without transport-wide feedback: a rate that is too high shows a second later.
+const PACING_PERCENT_BLIND: u64 = 103;
 /// Part of the rate that repairs may take, percent: twice what a very bad radio link loses. A link that loses more is overrun, and
 /// what is sent again, and lost again, keeps it so.
 const REPAIR_PERCENT: u64 = 25;
@@ -455,7 +457,11 @@ impl Rooms {
         let demand_bps = link.wanted_bps * DEMAND_PERCENT / 100;
         estimator.set_demand(now, demand_bps);
         link.is_full = rate_bps < demand_bps;
-        let percent = if link.is_full { PACING_PERCENT.1 } else { PACING_PERCENT.0 };
+        let percent = match (link.is_full, estimator.has_feedback() || !is_tried) {
+            (false, _) => PACING_PERCENT.0,
+            (true, true) => PACING_PERCENT.1,
+            (true, false) => PACING_PERCENT_BLIND,
+        };
         // While the rate is a guess, what everybody gets all the same must leave.
         let floor_bps = if is_tried { 0 } else { link.granted_bps };
         link.pace_bps = rate_bps.max(floor_bps) * percent / 100;

@@ -28,16 +28,17 @@ const QUEUE_US_CONGESTED: u32 = 50_000;
 const LOWEST_US: u64 = 10_000_000;
 /// A fall shows in the reports after this long.
 const EFFECT_US: u64 = 2_000_000;
-/// Growth per second, thousandths: before the first congestion, near the last one, and away from it, sooner and later after it.
+/// Growth per second, thousandths: before the first congestion, below what the link carried then, near that, and beyond. What grows
+/// faster exceeds the link by more than a tenth before reports show it.
 const GROWTH_FIRST: u64 = 350;
+const GROWTH_BELOW: u64 = 80;
 const GROWTH_NEAR: u64 = 20;
-const GROWTH_AWAY: u64 = 80;
-const GROWTH_LATER: u64 = 150;
+const GROWTH_BEYOND: u64 = 40;
 /// Near is within these of what the link carried when it was full, percent.
-const NEAR: (u64, u64) = (80, 115);
-/// Later is after this long.
-const LATER_US: u64 = 10_000_000;
-/// Until then what is sent proves the rate up to this much more, thousandths.
+const NEAR_PERCENT: u64 = 80;
+const BEYOND_PERCENT: u64 = 115;
+/// For this long after a congestion, what is sent proves the rate up to this much more, thousandths.
+const UNPROVEN_US: u64 = 10_000_000;
 const UNPROVEN: u64 = 1_250;
 /// Kept of what arrived when the link was full, thousandths: at least, and once its queue is empty.
 const KEEP_MIN: u64 = 600;
@@ -112,7 +113,7 @@ impl Fallback {
 
     /// Takes one report block: what fraction of how many packets was lost, and its round trip, 0 for none.
     pub(super) fn handle_report(&mut self, packets: u32, fraction_lost: u8, trip_us: u32) {
-        let packets = if packets <= PACKETS_MAX { packets } else { 1 };
+        let packets = if (1..=PACKETS_MAX).contains(&packets) { packets } else { 1 };
         self.packets = self.packets.saturating_add(packets);
         self.lost_256 = self.lost_256.saturating_add(packets * u32::from(fraction_lost));
         if trip_us > 0 && (self.trip_us == 0 || trip_us < self.trip_us) {
@@ -178,15 +179,13 @@ impl Fallback {
         let Some(congested) = self.congested else {
             return Some(rate_bps * (1_000 + GROWTH_FIRST) / 1_000);
         };
-        let near = restored_bps * 100 > self.capacity_bps * NEAR.0
-            && restored_bps * 100 < self.capacity_bps * NEAR.1;
-        let later = now.since_us(congested) >= LATER_US;
-        let growth = match (near, later) {
-            (true, _) => GROWTH_NEAR,
-            (false, false) => GROWTH_AWAY,
-            (false, true) => GROWTH_LATER,
+        let growth = match restored_bps * 100 / self.capacity_bps.max(1) {
+            ..NEAR_PERCENT => GROWTH_BELOW,
+            NEAR_PERCENT..BEYOND_PERCENT => GROWTH_NEAR,
+            _ => GROWTH_BEYOND,
         };
-        let proven_bps = if later { u64::MAX } else { sent_bps * UNPROVEN / 1_000 };
+        let unproven = now.since_us(congested) < UNPROVEN_US;
+        let proven_bps = if unproven { sent_bps * UNPROVEN / 1_000 } else { u64::MAX };
         let grown_bps = restored_bps * (1_000 + growth) / 1_000;
         Some(grown_bps.min(proven_bps.max(restored_bps)))
     }
