@@ -30,6 +30,8 @@ const USABLE_PERCENT: u64 = 100;
 const AUDIO_BPS_MAX: u64 = 256_000;
 /// How much faster than the estimate packets may leave, percent, when the link carries all that is wanted, and when it does not.
 const PACING_PERCENT: (u64, u64) = (125, 110);
+/// The same without transport-wide feedback: a rate that is too high shows a second later.
+const PACING_PERCENT_BLIND: u64 = 103;
 /// Part of the rate that repairs may take, percent: twice what a very bad radio link loses. A link that loses more is overrun, and
 /// what is sent again, and lost again, keeps it so.
 const REPAIR_PERCENT: u64 = 25;
@@ -41,6 +43,8 @@ const PADDING_PACKETS: u64 = 8;
 const SMALL_PADDING_BPS: u64 = 3_000_000;
 /// A link counts as tried this long after its first packet: two or three feedbacks and the first probes.
 const TRIED_US: u64 = 1_500_000;
+/// A receiver that says nothing about its link, in reports or otherwise, is limited for this long: five reports.
+const UNHEARD_US: u64 = 5_000_000;
 /// The estimator is not asked more often than this by a timer.
 const PACE_INTERVAL_US_MIN: u64 = 5_000;
 
@@ -51,8 +55,9 @@ pub struct ReceiverLink {
     estimator: Option<Box<Estimator>>,
     /// Whether it may be limited at all.
     limits: bool,
-    /// The receiver negotiated transport-wide feedback, or has said something else about its link.
+    /// Whether it is limited: from the start, and on if the receiver says something of any kind about its link.
     is_limited: bool,
+    is_heard: bool,
     pacer: Pacer,
     /// Pacing rate outside of probes, and whether the link is nearly full at it.
     pace_bps: u64,
@@ -127,9 +132,9 @@ impl ReceiverLink {
         Self { limits, ..Self::default() }
     }
 
-    /// The receiver said something about its link: from now on what it is sent is limited.
+    /// The receiver said something about its link: what it is sent is limited.
     pub const fn limit(&mut self) {
-        self.is_limited = self.limits;
+        (self.is_limited, self.is_heard) = (self.limits, true);
     }
 
     /// Bits per second the link is believed to carry; 0 when it is not limited.
@@ -189,6 +194,8 @@ impl Rooms {
     /// The receiver at `index` has its first stream: from now on its link is watched. Commands may allocate.
     pub(super) fn begin_link(&mut self, index: usize) {
         let Some(member) = self.members.get_mut(index).and_then(Option::as_mut) else { return };
+        member.link.is_limited =
+            member.link.limits && (member.link.is_limited || member.link.begun.is_none());
         let with_feedback = member
             .streams
             .last()
@@ -285,6 +292,9 @@ impl Rooms {
             return earliest;
         }
         member.link.shared = Some(now);
+        if !member.link.is_heard && member.link.begun.is_some_and(|begun| now.since_us(begun) >= UNHEARD_US) {
+            member.link.is_limited = false;
+        }
         if let Some(estimator) = member.link.estimator.as_deref_mut().filter(|_| member.link.is_limited) {
             estimator.handle_timeout(now);
         }
@@ -447,7 +457,11 @@ impl Rooms {
         let demand_bps = link.wanted_bps * DEMAND_PERCENT / 100;
         estimator.set_demand(now, demand_bps);
         link.is_full = rate_bps < demand_bps;
-        let percent = if link.is_full { PACING_PERCENT.1 } else { PACING_PERCENT.0 };
+        let percent = match (link.is_full, estimator.has_feedback() || !is_tried) {
+            (false, _) => PACING_PERCENT.0,
+            (true, true) => PACING_PERCENT.1,
+            (true, false) => PACING_PERCENT_BLIND,
+        };
         // While the rate is a guess, what everybody gets all the same must leave.
         let floor_bps = if is_tried { 0 } else { link.granted_bps };
         link.pace_bps = rate_bps.max(floor_bps) * percent / 100;

@@ -150,9 +150,13 @@ impl Rooms {
                 (7 * u64::from(member.rtt_us) / 8) as u32 + trip / 8
             };
         }
-        if is_media && let Some(member) = self.member_mut(index) {
+        if is_media {
+            let stream = self.streams.get_mut(key).ok_or(DropReason::RtcpUnknownSsrc)?;
+            let before = stream.reported_seq.replace(block.highest_seq);
+            let packets = before.map_or(1, |before| block.highest_seq.wrapping_sub(before));
+            let member = self.member_mut(index).ok_or(DropReason::RtcpUnknownSsrc)?;
             if let Some(estimator) = member.link.estimator() {
-                estimator.handle_report(block.fraction_lost, trip.unwrap_or(0));
+                estimator.handle_report(packets, block.fraction_lost, trip.unwrap_or(0));
             }
             // A receiver that has nothing better to say.
             member.link.limit();

@@ -106,6 +106,8 @@ pub struct Stream {
     pub wishes: RateLimit,
     /// Loss in the receiver's last report, parts per 256.
     pub loss: u8,
+    /// Highest sequence number the receiver reported, roll-overs above it.
+    pub reported_seq: Option<u32>,
     /// Canonical name of the publisher.
     pub cname: [u8; CNAME_BYTES],
 }

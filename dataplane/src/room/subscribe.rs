@@ -194,6 +194,7 @@ impl Rooms {
             unconfirmed: true,
             wishes: RateLimit::per(KEYFRAME_WISH_US, 1, KEYFRAME_WISHES_BURST),
             loss: 0,
+            reported_seq: None,
             cname: self.cname(publisher),
         };
         let Ok(key) = self.streams.insert(stream) else { return };

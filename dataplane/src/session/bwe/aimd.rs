@@ -12,6 +12,8 @@ const SHORT_QUEUE_US: u64 = 30_000;
 const KEEP: u64 = 850;
 const DEEP_QUEUE_US: u64 = 100_000;
 const KEEP_MIN: u64 = 500;
+/// Kept of the rate at least while the queue is short.
+const STEP_MIN: u64 = 800;
 /// Taken again once a deep queue is empty, thousandths of what the full link carried.
 const RESTORE: u64 = 900;
 /// A queue this short is empty.
@@ -96,7 +98,9 @@ impl Rate {
         self.restore_bps = if keep < KEEP { acked_bps * RESTORE / 1_000 } else { 0 };
         let far = self.capacity_bps == 0 || acked_bps * 100 < self.capacity_bps * 85;
         self.capacity_bps = if far { acked_bps } else { (self.capacity_bps * 7 + acked_bps) / 8 };
-        self.set(self.bps.min(acked_bps * keep / 1_000));
+        // What arrived is measured over moments: a short queue is no reason to believe a small part of the rate.
+        let least_bps = if queue_us < DEEP_QUEUE_US { self.bps * STEP_MIN / 1_000 } else { 0 };
+        self.set(self.bps.min((acked_bps * keep / 1_000).max(least_bps)));
         true
     }
 
@@ -148,8 +152,8 @@ mod tests {
     #[test]
     fn it_falls_once_per_effect_and_deeper_for_a_deep_queue() {
         let mut rate = Rate::new();
-        assert!(rate.fall(Micros(0), 500_000, 65_000, 50_000));
-        assert_eq!(rate.bps(), 450_000);
+        assert!(rate.fall(Micros(0), 600_000, 65_000, 50_000));
+        assert_eq!(rate.bps(), 540_000);
         assert!(!rate.fall(Micros(50_000), 400_000, 50_000, 50_000));
         assert!(rate.fall(Micros(60_000), 200_000, 1_000_000, 50_000), "far below: at once");
         assert_eq!(rate.bps(), 100_000);
@@ -157,6 +161,13 @@ mod tests {
         assert_eq!(rate.bps(), 100_000);
         rate.restore(10_000);
         assert_eq!(rate.bps(), 180_000);
+    }
+
+    #[test]
+    fn a_short_queue_takes_a_fifth_at_most() {
+        let mut rate = Rate::new();
+        assert!(rate.fall(Micros(0), 100_000, 50_000, 50_000));
+        assert_eq!(rate.bps(), 480_000);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const REMB_US: u64 = 5_000_000;
 const REMB_STANDS_US: u64 = 3_000_000;
 /// More than this is a lie or a receiver that measures nothing.
 const REMB_BPS_MAX: u64 = 10_000_000_000;
+/// More packets than this no stream gets in the time of a report, 10 s of 5 Mbit/s: the report says nothing about how many.
+const PACKETS_MAX: u32 = 5_000;
 /// Loss in 256ths: growth below 5 %, fall above 10 %.
 const CALM: u32 = 13;
 const CONGESTED: u32 = 26;
@@ -26,11 +28,17 @@ const QUEUE_US_CONGESTED: u32 = 50_000;
 const LOWEST_US: u64 = 10_000_000;
 /// A fall shows in the reports after this long.
 const EFFECT_US: u64 = 2_000_000;
-/// Growth per second, thousandths: before the first congestion, far below the last one, and near it or beyond.
+/// Growth per second, thousandths: before the first congestion, below what the link carried then, near that, and beyond. What grows
+/// faster exceeds the link by more than a tenth before reports show it.
 const GROWTH_FIRST: u64 = 350;
-const GROWTH_FAR: u64 = 80;
+const GROWTH_BELOW: u64 = 80;
 const GROWTH_NEAR: u64 = 20;
-/// What is sent proves the rate up to this much more, thousandths.
+const GROWTH_BEYOND: u64 = 40;
+/// Near is within these of what the link carried when it was full, percent.
+const NEAR_PERCENT: u64 = 80;
+const BEYOND_PERCENT: u64 = 115;
+/// For this long after a congestion, what is sent proves the rate up to this much more, thousandths.
+const UNPROVEN_US: u64 = 10_000_000;
 const UNPROVEN: u64 = 1_250;
 /// Kept of what arrived when the link was full, thousandths: at least, and once its queue is empty.
 const KEEP_MIN: u64 = 600;
@@ -39,8 +47,9 @@ const KEEP: u64 = 930;
 /// What clients without transport-wide feedback told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fallback {
-    fraction_sum: u32,
-    reports: u32,
+    /// Of the reports that are judged together: packets, and 256 times those lost.
+    packets: u32,
+    lost_256: u32,
     /// Lowest round trip of the reports that are judged together; 0 for none.
     trip_us: u32,
     judged: Option<Micros>,
@@ -102,10 +111,11 @@ impl Fallback {
         (now.since_us(remb.moved) >= REMB_STANDS_US).then(|| bps.max(rate_bps * 19 / 20))
     }
 
-    /// Takes one report block, its round trip 0 for none.
-    pub(super) fn handle_report(&mut self, fraction_lost: u8, trip_us: u32) {
-        self.fraction_sum += u32::from(fraction_lost);
-        self.reports += 1;
+    /// Takes one report block: what fraction of how many packets was lost, and its round trip, 0 for none.
+    pub(super) fn handle_report(&mut self, packets: u32, fraction_lost: u8, trip_us: u32) {
+        let packets = if (1..=PACKETS_MAX).contains(&packets) { packets } else { 1 };
+        self.packets = self.packets.saturating_add(packets);
+        self.lost_256 = self.lost_256.saturating_add(packets * u32::from(fraction_lost));
         if trip_us > 0 && (self.trip_us == 0 || trip_us < self.trip_us) {
             self.trip_us = trip_us;
         }
@@ -113,13 +123,13 @@ impl Fallback {
 
     /// Judges the reports of about a second, once all blocks of a datagram are taken; answers the rate that follows.
     pub(super) fn judge(&mut self, now: Micros, sending: Sending) -> Option<u64> {
-        if self.reports == 0 || self.judged.is_some_and(|at| now.since_us(at) < REPORTS_US) {
+        if self.packets == 0 || self.judged.is_some_and(|at| now.since_us(at) < REPORTS_US) {
             return None;
         }
-        let fraction = self.fraction_sum / self.reports;
+        let fraction = self.lost_256 / self.packets;
         self.fraction = fraction.min(255) as u8;
         let queue_us = self.queue_us(now);
-        (self.fraction_sum, self.reports, self.trip_us, self.judged) = (0, 0, 0, Some(now));
+        (self.packets, self.lost_256, self.trip_us, self.judged) = (0, 0, 0, Some(now));
         self.moved(now, fraction, queue_us, sending)
     }
 
@@ -153,7 +163,8 @@ impl Fallback {
             self.congested = Some(now);
             // A client that reports loss of what was hardly sent reports nothing about the rate.
             let arrived_bps = sent_bps * u64::from(256 - fraction.min(256)) / 256;
-            let full_bps = if sent_bps * 2 > rate_bps { arrived_bps.min(rate_bps) } else { rate_bps };
+            let full_bps =
+                if sent_bps * 2 > rate_bps { arrived_bps.clamp(rate_bps / 2, rate_bps) } else { rate_bps };
             self.capacity_bps = full_bps;
             self.restore_bps = full_bps * KEEP / 1_000;
             // What stands in the queue leaves within about a second.
@@ -165,14 +176,16 @@ impl Fallback {
             return None;
         }
         let restored_bps = rate_bps.max(std::mem::take(&mut self.restore_bps));
-        let near = restored_bps * 10 > self.capacity_bps * 8;
-        let sees_more = self.remb.is_some_and(|remb| remb.bps * 10 > rate_bps * 12);
-        let growth = match self.capacity_bps {
-            0 => GROWTH_FIRST,
-            _ if near && !sees_more => GROWTH_NEAR,
-            _ => GROWTH_FAR,
+        let Some(congested) = self.congested else {
+            return Some(rate_bps * (1_000 + GROWTH_FIRST) / 1_000);
         };
-        let proven_bps = if self.capacity_bps == 0 { u64::MAX } else { sent_bps * UNPROVEN / 1_000 };
+        let growth = match restored_bps * 100 / self.capacity_bps.max(1) {
+            ..NEAR_PERCENT => GROWTH_BELOW,
+            NEAR_PERCENT..BEYOND_PERCENT => GROWTH_NEAR,
+            _ => GROWTH_BEYOND,
+        };
+        let unproven = now.since_us(congested) < UNPROVEN_US;
+        let proven_bps = if unproven { sent_bps * UNPROVEN / 1_000 } else { u64::MAX };
         let grown_bps = restored_bps * (1_000 + growth) / 1_000;
         Some(grown_bps.min(proven_bps.max(restored_bps)))
     }
@@ -201,7 +214,7 @@ mod tests {
                 let lost_bps = (full_us - queue_us) * link_bps / 1_000_000;
                 let fraction = (lost_bps * 256 / sent_bps) as u8;
                 let now = Micros(second * 1_000_000);
-                (0..4).for_each(|_| fallback.handle_report(fraction, 80_000 + queue_us as u32));
+                (0..4).for_each(|_| fallback.handle_report(50, fraction, 80_000 + queue_us as u32));
                 if let Some(bps) = fallback.judge(now, Sending { rate_bps, sent_bps }) {
                     rate_bps = bps;
                 }
@@ -238,7 +251,7 @@ mod tests {
         let mut fallback = Fallback::default();
         let mut rate_bps = 600_000;
         for second in 1..30 {
-            fallback.handle_report(if second % 3 == 0 { 20 } else { 8 }, 80_000);
+            fallback.handle_report(50, if second % 3 == 0 { 20 } else { 8 }, 80_000);
             let sending = Sending { rate_bps, sent_bps: rate_bps };
             rate_bps = fallback.judge(Micros(second * 1_000_000), sending).unwrap_or(rate_bps);
         }
@@ -266,9 +279,9 @@ mod tests {
         let mut fallback = Fallback::default();
         let sending = Sending { rate_bps: 600_000, sent_bps: 600_000 };
         assert_eq!(fallback.judge(Micros(0), sending), None, "nothing was reported");
-        (0..4).for_each(|_| fallback.handle_report(0, 0));
+        (0..4).for_each(|_| fallback.handle_report(50, 0, 0));
         assert!(fallback.judge(Micros(0), sending).is_some_and(|bps| bps > 600_000));
-        fallback.handle_report(255, 0);
+        fallback.handle_report(50, 255, 0);
         assert_eq!(fallback.judge(Micros(500_000), sending), None, "too soon");
         assert!(fallback.judge(Micros(1_000_000), sending).is_some_and(|bps| bps < 400_000));
         assert!(fallback.fraction() > 250);

@@ -49,7 +49,8 @@ const QUEUE_US_MIN: u64 = 25_000;
 /// What is sent says nothing about the link while it is less than this of the rate, percent: then a slope needs more queue.
 const FILLED_PERCENT: u64 = 75;
 const QUEUE_US_UNFILLED: u64 = 60_000;
-/// And what arrives is measured where it came fastest.
+/// What arrives is measured where it came fastest: the rest of the time the link may have been idle. Over this time at least then.
+const FILLED_SPAN_US_MIN: u64 = 200_000;
 const PEAK_SPAN_US_MIN: u64 = 50_000;
 /// A queue this deep is emptied before the rate grows.
 const QUEUE_US_CALM: u64 = 60_000;
@@ -223,15 +224,16 @@ impl Estimator {
         Ok(())
     }
 
-    /// Takes one block of a receiver report: fraction lost in 256ths, and the round trip it measured, 0 for none.
-    pub fn handle_report(&mut self, fraction_lost: u8, rtt_us: u32) {
+    /// Takes one block of a receiver report: what fraction, in 256ths, of how many packets was lost, and the round trip it measured, 0
+    /// for none.
+    pub fn handle_report(&mut self, packets: u32, fraction_lost: u8, rtt_us: u32) {
         if self.has_feedback {
             return;
         }
         if rtt_us > 0 {
             self.measure_rtt(u64::from(rtt_us));
         }
-        self.fallback.handle_report(fraction_lost, rtt_us.min(RTT_US_MAX));
+        self.fallback.handle_report(packets, fraction_lost, rtt_us.min(RTT_US_MAX));
     }
 
     /// All blocks of a datagram are taken: moves the rate as they ask, but only while there is no transport-wide feedback.
@@ -379,8 +381,8 @@ impl Estimator {
             && queue_us > queue_us_min.max(2 * self.groups.noise_us());
         let doubtful = self.probes.is_unproven(now) && queue_us > QUEUE_US_DOUBT + 2 * self.groups.noise_us();
         let over = self.stands(now, queue_us) || grows || doubtful;
-        let arrives_bps =
-            if filled { self.acked_bps } else { self.acked.peak_bps(ACKED_WINDOW_US, PEAK_SPAN_US_MIN) };
+        let span_us_min = if filled { FILLED_SPAN_US_MIN } else { PEAK_SPAN_US_MIN };
+        let arrives_bps = self.acked.peak_bps(ACKED_WINDOW_US, span_us_min).or(self.acked_bps);
         match (over, arrives_bps) {
             (true, Some(acked_bps)) => {
                 self.rate.fall(now, acked_bps, queue_us, self.rtt_us);

@@ -9,8 +9,12 @@
 use crate::base::limits::BWE_BPS_MAX;
 use crate::base::time::Micros;
 
-/// Packets of a cluster at least.
-const PACKETS_MIN: u32 = 10;
+/// Packets of a cluster: ten survive two losses. On a slow link as many as take no longer than the longest cluster, and five, which
+/// are enough when media made most of them.
+const PACKETS: u64 = 10;
+const PACKETS_MIN: u64 = 5;
+/// What the smallest packet takes that a probe is made of: 224 bytes of padding, headers, extensions, tag.
+const PACKET_BYTES_MIN: u64 = 270;
 /// Length of a cluster; longer where jitter would hide the rate, and after a cluster that filled the link: then little more is tried,
 /// and what is found must be exact.
 const DURATION_US: u64 = 15_000;
@@ -146,7 +150,11 @@ impl Probes {
         let rate_bps = self.target_bps(estimate_bps, wanted_bps)?;
         let least_us = if self.factor == FACTOR_EXACT { DURATION_US_EXACT } else { DURATION_US };
         let duration_us = (4 * noise_us).clamp(least_us, DURATION_US_MAX);
-        let bytes = rate_bps * duration_us / 8_000_000;
+        let packets_min = rate_bps * DURATION_US_MAX / 8_000_000 / PACKET_BYTES_MIN;
+        let packets_min = packets_min.clamp(PACKETS_MIN, PACKETS);
+        let bytes = (rate_bps * duration_us / 8_000_000).max(packets_min * PACKET_BYTES_MIN);
+        let duration_us = bytes * 8_000_000 / rate_bps;
+        let packets_min = packets_min as u32;
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.cluster = Some(Cluster {
             id: self.last_id,
@@ -167,7 +175,7 @@ impl Probes {
             cluster: ClusterId(self.last_id),
             rate_bps,
             bytes: bytes as usize,
-            packets_min: PACKETS_MIN,
+            packets_min,
             duration_us,
         })
     }
@@ -207,7 +215,7 @@ impl Probes {
     /// the link.
     pub(super) fn evaluate(&mut self, now: Micros, noise_us: u64) -> Option<Proof> {
         let cluster = self.cluster?;
-        let complete = cluster.sent_packets >= PACKETS_MIN
+        let complete = u64::from(cluster.sent_packets) >= PACKETS_MIN
             && cluster.packets * 5 >= cluster.sent_packets * 4
             && cluster.received_bytes * 5 >= cluster.bytes * 3;
         if !complete {

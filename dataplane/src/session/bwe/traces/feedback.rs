@@ -155,7 +155,7 @@ fn no_feedback_can_panic_or_leave_the_range() {
             feed(&mut estimator, now, base, reference, &statuses);
             if rng.chance_ppm(100_000) {
                 let _ = estimator.handle_remb(now, rng.next_u64() >> rng.below(64));
-                estimator.handle_report(rng.next_u64() as u8, rng.next_u64() as u32);
+                estimator.handle_report(rng.next_u64() as u32, rng.next_u64() as u8, rng.next_u64() as u32);
                 estimator.judge_reports(now);
             }
             if now >= estimator.next_timeout() {
@@ -185,7 +185,7 @@ fn a_client_with_feedback_is_not_moved_by_its_other_reports() {
 
 /// What one report says of everything sent.
 fn report(estimator: &mut Estimator, now: Micros, fraction_lost: u8, rtt_us: u32) {
-    estimator.handle_report(fraction_lost, rtt_us);
+    estimator.handle_report(50, fraction_lost, rtt_us);
     estimator.judge_reports(now);
 }
 
