@@ -422,7 +422,7 @@ mod tests {
             ("Svc", size_of::<Svc>(), 2_176),
             ("Member", size_of::<Member>(), 416),
             ("Meeting", size_of::<Meeting>(), 384),
-            ("CachedMeta", size_of::<CachedMeta>(), 72),
+            ("CachedMeta", size_of::<CachedMeta>(), 80),
             ("Format", size_of::<Format>(), 16),
             ("queued item", size_of::<Item>(), 40),
             ("source", size_of::<((u32, Ssrc), Source)>(), 24),

@@ -36,7 +36,7 @@ pub fn feedback(data: &[u8]) {
                 let _ = lane.estimator.handle_remb(lane.now, u64::from(*a) << (b % 57));
             }
             5 => {
-                lane.estimator.handle_report(*a, u32::from(*b) << (c % 25));
+                lane.estimator.handle_report(u32::from(*c), *a, u32::from(*b) << (c % 25));
                 lane.estimator.judge_reports(lane.now);
             }
             6 => lane.estimator.set_demand(lane.now, u64::from(*a) << (b % 57)),
