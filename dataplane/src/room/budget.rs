@@ -2,7 +2,8 @@
 //!
 //! Place: `release` tells it what was sent, `rtcp_in` what came back; a few times a second, and when the estimate falls or a wish
 //! changes, [`Rooms::share`] divides the link anew. `flush` asks the pacer.
-//! Promises: no allocation but for the first stream of a receiver; a receiver that sends no feedback of any kind is not limited.
+//! Promises: no allocation but for the first stream of a receiver; a receiver that sends no feedback of any kind is
+//! limited for its first seconds alone (`UNHEARD_US`).
 //! Not here: estimating (`session::bwe`), the rule of sharing (`allocate`).
 
 use super::allocate::{Budget, Demand, Grant, allocate};
@@ -230,11 +231,8 @@ impl Rooms {
     /// Whether an item is not to be sent any more: it waited too long, or follows one that did. Then its stream begins anew.
     pub fn is_expired(&mut self, now: Micros, item: &Item) -> bool {
         let Some(stream) = self.streams.get_mut(item.stream) else { return false };
-        // Only a keyframe can be shown without what was dropped.
-        if item.role == Role::KeyStart {
-            stream.stale = false;
-        }
-        if stream.stale {
+        // Only a keyframe can be shown without what was dropped; once it has left, `commit` lets the rest follow.
+        if stream.stale && item.role != Role::KeyStart {
             return true;
         }
         if now.since_us(item.received) <= PACED_US_MAX {

@@ -85,7 +85,7 @@ pub struct Stream {
     pub decided: Option<Decided>,
     /// Layer, epoch and content number of the newest packet that was queued: nothing that is or was in the queue is queued again.
     pub queued: Option<(u8, u32, u64)>,
-    /// Its queue got too old and was dropped: nothing leaves until a new run begins.
+    /// Its queue got too old and was dropped: nothing leaves until a keyframe has.
     pub stale: bool,
     /// What the control plane was told, and when.
     pub told: Option<(Delivery, Micros)>,
