@@ -3,12 +3,10 @@
 // Pictures carry the moment they were drawn as a row of black and white cells; sounds are bursts whose starts both ends note. Both ends run
 // in one machine, so both read one clock.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium, until } from './lib/browsers.mjs';
+import { describe, test } from 'node:test';
+import { until } from './lib/browsers.mjs';
 import { probesInPage } from './lib/probes.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { stage } from './lib/stage.mjs';
 import { sleep } from './lib/streams.mjs';
 
 const MEASURE_MS = 10_000;
@@ -17,21 +15,12 @@ const percentile = (values, share) => [...values].sort((a, b) => a - b)[Math.min
 const shown = (values) => `p50 ${percentile(values, 0.5).toFixed(0)} ms, p95 ${percentile(values, 0.95).toFixed(0)} ms (${values.length})`;
 
 describe('latency', { timeout: 120_000 }, () => {
-  let appliance, bare, chrome;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [bare, chrome] = await Promise.all([serveBarePage(), chromium()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close()]);
-    bare?.close();
-    await appliance?.stop();
-  });
+  const on = stage();
 
   test('picture and sound through the appliance and from peer to peer', async () => {
-    const meeting = await appliance.createMeeting();
+    const meeting = await on.appliance.createMeeting();
     const scripts = [`(${probesInPage})()`];
-    const join = (name) => joinWithSdk({ appliance, bare, browser: chrome, meeting, name, audio: false, video: false, scripts });
+    const join = (name) => on.join({ meeting, name, audio: false, video: false, scripts });
     const [sender, receiver] = [await join('Sender'), await join('Receiver')];
 
     // Through the appliance: a single layer, as a peer-to-peer connection has.

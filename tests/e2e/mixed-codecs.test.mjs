@@ -1,10 +1,7 @@
 // A publisher whose codec not everybody decodes: a backup is sent for those who need it, and only while they are there.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium, firefox } from './lib/browsers.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { describe, test } from 'node:test';
+import { stage } from './lib/stage.mjs';
 import { inbound, outboundStreamsInPage, sleep, untilInbound } from './lib/streams.mjs';
 
 const decodes = (one) => one.frames > 10;
@@ -23,22 +20,13 @@ async function framesSent(page, ms) {
 }
 
 describe('a room of many codecs', { timeout: 180_000 }, () => {
-  let appliance, bare, chrome, fox;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [bare, chrome, fox] = await Promise.all([serveBarePage(), chromium(), firefox()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close(), fox?.close()]);
-    bare?.close();
-    await appliance?.stop();
-  });
+  const on = stage({ fox: true });
 
   test('everybody sees everybody, and the backup is sent only while somebody needs it', async () => {
-    const meeting = await appliance.createMeeting();
-    const join = (browser, name, options) => joinWithSdk({ appliance, bare, browser, meeting, name, ...options });
-    const aoi = await join(chrome, 'Aoi', { videoCodec: 'h264', roomOptions: { dynacast: true, publishDefaults: { backupCodec: { codec: 'vp8' } } } });
-    const botan = await join(chrome, 'Botan', { videoCodec: 'av1', roomOptions: { dynacast: true, publishDefaults: { scalabilityMode: 'L1T3', backupCodec: true } } });
+    const meeting = await on.appliance.createMeeting();
+    const join = (browser, name, options) => on.join({ browser, meeting, name, ...options });
+    const aoi = await join(on.chrome, 'Aoi', { videoCodec: 'h264', roomOptions: { dynacast: true, publishDefaults: { backupCodec: { codec: 'vp8' } } } });
+    const botan = await join(on.chrome, 'Botan', { videoCodec: 'av1', roomOptions: { dynacast: true, publishDefaults: { scalabilityMode: 'L1T3', backupCodec: true } } });
     for (const [page, from] of [[aoi, 'Botan'], [botan, 'Aoi']]) {
       const one = await untilInbound(page, `video from ${from}`, 'video', decodes, { from });
       console.log(`before Firefox: ${one.codec} from ${from}`);
@@ -48,7 +36,7 @@ describe('a room of many codecs', { timeout: 180_000 }, () => {
     assert.ok(alone.H264 > 5 && !(alone.VP8 > 0), 'no backup while nobody needs it');
 
     const start = performance.now();
-    const fuji = await join(fox, 'Fuji', { videoCodec: 'vp8' });
+    const fuji = await join(on.fox, 'Fuji', { videoCodec: 'vp8' });
     for (const [page, name, others] of [[fuji, 'Fuji', ['Aoi', 'Botan']], [aoi, 'Aoi', ['Botan', 'Fuji']], [botan, 'Botan', ['Aoi', 'Fuji']]]) {
       for (const from of others) {
         const one = await untilInbound(page, `video from ${from} at ${name}`, 'video', decodes, { from });

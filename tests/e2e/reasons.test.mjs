@@ -2,13 +2,11 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium, firefox, until } from './lib/browsers.mjs';
+import { describe, test } from 'node:test';
+import { firefox, until } from './lib/browsers.mjs';
 import { noiseDevices } from './lib/noise.mjs';
-import { Relay, routeThrough } from './lib/relay.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { routeThrough } from './lib/relay.mjs';
+import { stage } from './lib/stage.mjs';
 import { sleep, untilInbound } from './lib/streams.mjs';
 
 const PATIENCE_MS = 15_000;
@@ -23,25 +21,15 @@ const shoot = async (page, name) => {
 };
 
 describe('the reason of a reduced video', { timeout: 240_000 }, () => {
-  let appliance, relay, bare, chrome;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [relay, bare, chrome] = await Promise.all([Relay.start(), serveBarePage(), chromium()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close()]);
-    bare?.close();
-    await relay?.stop();
-    await appliance?.stop();
-  });
+  const on = stage({ relay: true });
 
-  const publisher = (meeting, { dynacast = true, ...options } = {}) => joinWithSdk({
-    appliance, bare, browser: chrome, meeting, name: 'Sender', scripts: [noiseDevices()], capture: CAPTURE, ...options,
+  const publisher = (meeting, { dynacast = true, ...options } = {}) => on.join({
+    meeting, name: 'Sender', scripts: [noiseDevices()], capture: CAPTURE, ...options,
     roomOptions: { dynacast, publishDefaults: { degradationPreference: 'maintain-resolution', backupCodec: false } },
   });
   /** Somebody on the product's page who only looks and listens. */
-  const viewer = async (meeting, scripts = [], browser = chrome) => {
-    const page = await browser.page(`${appliance.url}${meeting.path}?${new URLSearchParams({ name: 'Viewer', autojoin: '1', mic: '0', camera: '0' })}`, scripts);
+  const viewer = async (meeting, scripts = [], browser = on.chrome) => {
+    const page = await browser.page(`${on.appliance.url}${meeting.path}?${new URLSearchParams({ name: 'Viewer', autojoin: '1', mic: '0', camera: '0' })}`, scripts);
     page.identity = await until(page, 'a connected room', () => window.__kaigi?.room.state === 'connected' && window.__kaigi.room.localParticipant.identity);
     return page;
   };
@@ -53,7 +41,7 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
     const start = performance.now();
     let last;
     for (;;) {
-      const media = await appliance.media(meeting, page.identity);
+      const media = await on.appliance.media(meeting, page.identity);
       const one = media.receives.find((track) => track.source === source);
       const text = one && `${one.reason} (${one.paused ? 'paused' : `layer ${one.layer}.${one.temporal_layer} of ${one.layers_available}, ${Math.round(one.bitrate_bps / 1000)} kbit/s`})`;
       if (text !== last) console.log(`  ${Math.round(performance.now() - start)} ms: ${text}, link ${Math.round((media.link?.estimate_bps ?? 0) / 1000)} kbit/s`);
@@ -78,8 +66,8 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
   };
 
   test('a link that carries no more', async () => {
-    const meeting = await appliance.createMeeting();
-    const access = await relay.access(appliance, 'narrow');
+    const meeting = await on.appliance.createMeeting();
+    const access = await on.relay.access(on.appliance, 'narrow');
     const [sender, page] = [await publisher(meeting), await viewer(meeting, [routeThrough(access)])];
     await fullPicture(page);
     await access.set({ down: { rateKbps: 300, delayMs: 20 } });
@@ -88,7 +76,7 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
   });
 
   test('a publisher that sends less', async () => {
-    const meeting = await appliance.createMeeting();
+    const meeting = await on.appliance.createMeeting();
     const [sender, page] = [await publisher(meeting, { dynacast: false }), await viewer(meeting)];
     await fullPicture(page);
     await sender.evaluate(async () => {
@@ -103,7 +91,7 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
   });
 
   test('a client that asked for less', async () => {
-    const meeting = await appliance.createMeeting();
+    const meeting = await on.appliance.createMeeting();
     const [sender, page] = [await publisher(meeting), await viewer(meeting)];
     await fullPicture(page);
     // Only a large tile explains that it was asked for little.
@@ -118,8 +106,8 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
   });
 
   test('something more important on the same link', async () => {
-    const meeting = await appliance.createMeeting();
-    const access = await relay.access(appliance, 'shared');
+    const meeting = await on.appliance.createMeeting();
+    const access = await on.relay.access(on.appliance, 'shared');
     const [sender, page] = [await publisher(meeting, { audio: false }), await viewer(meeting, [routeThrough(access)])];
     await fullPicture(page);
     await sender.evaluate(() => window.shareCanvas({ width: 640, height: 360, frameRate: 15, bitrate: 400_000 }));
@@ -135,7 +123,7 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
   test('a codec that the receiver does not decode', async () => {
     const fox = await firefox();
     try {
-      const meeting = await appliance.createMeeting();
+      const meeting = await on.appliance.createMeeting();
       const sender = await publisher(meeting, { videoCodec: 'h264' });
       const page = await viewer(meeting, [], fox);
       await says(page, meeting, 'codec_missing');

@@ -1,13 +1,11 @@
 // The bad network itself: everything a page sends and receives goes through it, in both browsers.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium, firefox, until } from './lib/browsers.mjs';
+import { describe, test } from 'node:test';
+import { until } from './lib/browsers.mjs';
 import { rates, receivesFrom } from './lib/media.mjs';
 import { noiseDevices } from './lib/noise.mjs';
-import { Relay, routeThrough } from './lib/relay.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { routeThrough } from './lib/relay.mjs';
+import { stage } from './lib/stage.mjs';
 import { sleep } from './lib/streams.mjs';
 
 /** Remote ports of the chosen pairs of both connections. */
@@ -23,24 +21,14 @@ const chosenPortsInPage = async () => {
 };
 
 describe('the impairment relay', { timeout: 120_000 }, () => {
-  let appliance, relay, bare, chrome, fox;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [relay, bare, chrome, fox] = await Promise.all([Relay.start(), serveBarePage(), chromium(), firefox()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close(), fox?.close()]);
-    bare?.close();
-    await relay?.stop();
-    await appliance?.stop();
-  });
+  const on = stage({ relay: true, fox: true });
 
   test('carries all media of Chromium and of Firefox, and none when it loses all', async () => {
-    const meeting = await appliance.createMeeting();
+    const meeting = await on.appliance.createMeeting();
     const accesses = {}, pages = {};
-    for (const [name, browser] of [['Aoi', chrome], ['Fuji', fox]]) {
-      accesses[name] = await relay.access(appliance, name);
-      pages[name] = await joinWithSdk({ appliance, bare, browser, meeting, name, scripts: [routeThrough(accesses[name]), noiseDevices({ width: 320, height: 180 })] });
+    for (const [name, browser] of [['Aoi', on.chrome], ['Fuji', on.fox]]) {
+      accesses[name] = await on.relay.access(on.appliance, name);
+      pages[name] = await on.join({ browser, meeting, name, scripts: [routeThrough(accesses[name]), noiseDevices({ width: 320, height: 180 })] });
     }
     for (const [name, page] of Object.entries(pages)) {
       await receivesFrom(page, 1);
@@ -67,11 +55,11 @@ describe('the impairment relay', { timeout: 120_000 }, () => {
   });
 
   test('limits a rate, and a new address behind it is followed', async () => {
-    const meeting = await appliance.createMeeting();
-    const access = await relay.access(appliance, 'Botan');
+    const meeting = await on.appliance.createMeeting();
+    const access = await on.relay.access(on.appliance, 'Botan');
     const scripts = [noiseDevices()];
-    const sender = await joinWithSdk({ appliance, bare, browser: chrome, meeting, name: 'Aoi', scripts, capture: { width: 640, height: 360, frameRate: 15 } });
-    const receiver = await joinWithSdk({ appliance, bare, browser: chrome, meeting, name: 'Botan', audio: false, video: false, scripts: [routeThrough(access)] });
+    const sender = await on.join({ meeting, name: 'Aoi', scripts, capture: { width: 640, height: 360, frameRate: 15 } });
+    const receiver = await on.join({ meeting, name: 'Botan', audio: false, video: false, scripts: [routeThrough(access)] });
     await receivesFrom(receiver, 1);
     await access.set({ down: { rateKbps: 100, delayMs: 20 } });
     await access.rates(1000);

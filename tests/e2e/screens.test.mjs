@@ -1,30 +1,18 @@
 // Shared screens: with their sound, several at once, and first in line when a link is narrow.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium, until } from './lib/browsers.mjs';
+import { describe, test } from 'node:test';
+import { until } from './lib/browsers.mjs';
 import { noiseDevices } from './lib/noise.mjs';
-import { Relay, routeThrough } from './lib/relay.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { routeThrough } from './lib/relay.mjs';
+import { stage } from './lib/stage.mjs';
 import { between, inbound, sleep, untilInbound } from './lib/streams.mjs';
 
 describe('shared screens', { timeout: 180_000 }, () => {
-  let appliance, relay, bare, chrome;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [relay, bare, chrome] = await Promise.all([Relay.start(), serveBarePage(), chromium()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close()]);
-    bare?.close();
-    await relay?.stop();
-    await appliance?.stop();
-  });
+  const on = stage({ relay: true });
 
   test('three at once, of the browser and of a canvas, with sound', async () => {
-    const meeting = await appliance.createMeeting();
-    const join = (name, scripts = []) => joinWithSdk({ appliance, bare, browser: chrome, meeting, name, audio: false, video: false, scripts });
+    const meeting = await on.appliance.createMeeting();
+    const join = (name, scripts = []) => on.join({ meeting, name, audio: false, video: false, scripts });
     const [aoi, botan, chie] = [await join('Aoi'), await join('Botan', [noiseDevices()]), await join('Chie', [noiseDevices()])];
     // What the browser itself captures: here a synthetic monitor.
     const shared = await aoi.evaluate(async () => {
@@ -54,13 +42,13 @@ describe('shared screens', { timeout: 180_000 }, () => {
   });
 
   test('on a narrow link the screen stays sharp and the camera gives way', async () => {
-    const meeting = await appliance.createMeeting();
-    const access = await relay.access(appliance, 'narrow');
-    const sender = await joinWithSdk({
-      appliance, bare, browser: chrome, meeting, name: 'Sender', scripts: [noiseDevices()], capture: { width: 640, height: 360, frameRate: 15 },
+    const meeting = await on.appliance.createMeeting();
+    const access = await on.relay.access(on.appliance, 'narrow');
+    const sender = await on.join({
+      meeting, name: 'Sender', scripts: [noiseDevices()], capture: { width: 640, height: 360, frameRate: 15 },
       roomOptions: { publishDefaults: { degradationPreference: 'maintain-resolution' } },
     });
-    const viewer = await joinWithSdk({ appliance, bare, browser: chrome, meeting, name: 'Viewer', audio: false, video: false, scripts: [routeThrough(access)] });
+    const viewer = await on.join({ meeting, name: 'Viewer', audio: false, video: false, scripts: [routeThrough(access)] });
     await sender.evaluate(() => window.shareCanvas({ width: 960, height: 540, frameRate: 5, bitrate: 400_000 }));
     const screen = { source: 'screen_share' }, camera = { source: 'camera' };
     await untilInbound(viewer, 'the screen', 'video', (one) => one.width === 960 && one.frames > 5, { ...screen, timeoutMs: 30_000 });

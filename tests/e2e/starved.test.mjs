@@ -1,12 +1,9 @@
 // One receiver behind a bad link: it alone pays, it goes on hearing, and it gets everything back soon after.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium } from './lib/browsers.mjs';
+import { describe, test } from 'node:test';
 import { noiseDevices } from './lib/noise.mjs';
-import { Relay, routeThrough } from './lib/relay.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { routeThrough } from './lib/relay.mjs';
+import { stage } from './lib/stage.mjs';
 import { between, inbound, outboundStreamsInPage, sleep, untilInbound } from './lib/streams.mjs';
 
 const LIMIT = { rateKbps: 300, lossPercent: 5, delayMs: 80 };
@@ -45,25 +42,15 @@ const print = (phase, second, { offered, delivered, sentFps, seen }) => console.
       `${name} ${video.width}@${video.fps.toFixed(0)} ${kbps(video.bps)}+${kbps(audio.bps)} kbit/s, concealed ${(audio.concealedShare * 100).toFixed(1)} %`).join(' | ')}`);
 
 describe('a receiver limited to 300 kbit/s with 5 % loss and 80 ms', { timeout: 150_000 }, () => {
-  let appliance, relay, bare, chrome;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [relay, bare, chrome] = await Promise.all([Relay.start(), serveBarePage(), chromium()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close()]);
-    bare?.close();
-    await relay?.stop();
-    await appliance?.stop();
-  });
+  const on = stage({ relay: true });
 
   test('gets less at once, hears well, and is back in full soon after; nobody else notices', async () => {
-    const meeting = await appliance.createMeeting();
-    const access = await relay.access(appliance, 'limited');
-    const sender = await joinWithSdk({
-      appliance, bare, browser: chrome, meeting, name: 'Sender', scripts: [noiseDevices()], capture: CAPTURE, roomOptions: { publishDefaults: PUBLISH },
+    const meeting = await on.appliance.createMeeting();
+    const access = await on.relay.access(on.appliance, 'limited');
+    const sender = await on.join({
+      meeting, name: 'Sender', scripts: [noiseDevices()], capture: CAPTURE, roomOptions: { publishDefaults: PUBLISH },
     });
-    const viewer = (name, scripts = []) => joinWithSdk({ appliance, bare, browser: chrome, meeting, name, audio: false, video: false, scripts });
+    const viewer = (name, scripts = []) => on.join({ meeting, name, audio: false, video: false, scripts });
     const receivers = { limited: await viewer('Limited', [routeThrough(access)]), first: await viewer('First'), second: await viewer('Second') };
     const others = ['first', 'second'];
     for (const [name, page] of Object.entries(receivers)) await untilInbound(page, `the full picture at ${name}`, 'video', (one) => one.width === 640 && one.fps > 8, { timeoutMs: 45_000 });

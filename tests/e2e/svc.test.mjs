@@ -1,11 +1,8 @@
 // Layers of one stream: each quality in turn decodes, and switching between them does not hurt.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
-import { Appliance } from './lib/appliance.mjs';
-import { chromium } from './lib/browsers.mjs';
+import { describe, test } from 'node:test';
 import { noiseDevices } from './lib/noise.mjs';
-import { joinWithSdk } from './lib/sdk.mjs';
-import { serveBarePage } from './lib/serve.mjs';
+import { stage } from './lib/stage.mjs';
 import { between, inbound, outboundStreamsInPage, sleep, untilInbound } from './lib/streams.mjs';
 
 const CAPTURE = { width: 640, height: 360, frameRate: 15 };
@@ -26,26 +23,17 @@ const want = (page, [quality, fps]) => page.evaluate(([quality, fps]) => {
 }, [quality, fps]);
 
 describe('layers', { timeout: 240_000 }, () => {
-  let appliance, bare, chrome;
-  before(async () => {
-    appliance = await Appliance.start(['--cores', '0']);
-    [bare, chrome] = await Promise.all([serveBarePage(), chromium()]);
-  });
-  after(async () => {
-    await Promise.allSettled([chrome?.close()]);
-    bare?.close();
-    await appliance?.stop();
-  });
+  const on = stage();
 
   /** A publisher with one video and a receiver that has its full picture. */
   const meet = async (publishDefaults) => {
-    const meeting = await appliance.createMeeting();
-    const common = { appliance, bare, browser: chrome, meeting, audio: false };
-    const sender = await joinWithSdk({
+    const meeting = await on.appliance.createMeeting();
+    const common = { meeting, audio: false };
+    const sender = await on.join({
       ...common, name: 'Sender', scripts: [noiseDevices()], capture: CAPTURE, videoCodec: publishDefaults.videoCodec,
       roomOptions: { publishDefaults: { degradationPreference: 'maintain-resolution', backupCodec: false, ...publishDefaults } },
     });
-    const receiver = await joinWithSdk({ ...common, name: 'Receiver', video: false });
+    const receiver = await on.join({ ...common, name: 'Receiver', video: false });
     await untilInbound(receiver, 'the full picture', 'video', (one) => one.width === 640 && one.fps > 5, { timeoutMs: 45_000 });
     return { sender, receiver, close: () => Promise.all([sender.close(), receiver.close()]) };
   };
