@@ -453,7 +453,7 @@ impl Rooms {
             return Micros::NEVER;
         };
         let demand_bps = link.wanted_bps * DEMAND_PERCENT / 100;
-        estimator.set_demand(now, demand_bps);
+        estimator.set_demand(demand_bps);
         link.is_full = rate_bps < demand_bps;
         let percent = match (link.is_full, estimator.has_feedback() || !is_tried) {
             (false, _) => PACING_PERCENT.0,

@@ -68,7 +68,6 @@ impl Rooms {
                         return Ok(());
                     }
                     member.link.limit();
-                    self.share_if_fallen(index);
                 }
                 Ok(())
             }
@@ -94,7 +93,6 @@ impl Rooms {
         if outcome.fault.is_some() {
             turn.counters.feedback_refused += 1;
         }
-        self.share_if_fallen(index);
         // A probe may be due, and the pacer follows the estimate.
         self.pace(turn.now, index);
         Ok(())

@@ -39,7 +39,7 @@ pub fn feedback(data: &[u8]) {
                 lane.estimator.handle_report(u32::from(*c), *a, u32::from(*b) << (c % 25));
                 lane.estimator.judge_reports(lane.now);
             }
-            6 => lane.estimator.set_demand(lane.now, u64::from(*a) << (b % 57)),
+            6 => lane.estimator.set_demand(u64::from(*a) << (b % 57)),
             _ => lane.next = lane.next.plus(u16::from_be_bytes([*a, *b])),
         }
         lane.check();

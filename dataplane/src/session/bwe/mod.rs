@@ -252,7 +252,7 @@ impl Estimator {
     }
 
     /// What would be sent if the link carried it. Growth and probing stop a quarter above; zero, as at the start, stops both.
-    pub fn set_demand(&mut self, _now: Micros, wanted_bps: u64) {
+    pub fn set_demand(&mut self, wanted_bps: u64) {
         self.wanted_bps = wanted_bps;
     }
 

@@ -124,7 +124,7 @@ fn no_feedback_can_panic_or_leave_the_range() {
         let mut estimator = Estimator::new();
         let mut now = Micros(rng.below(1 << 40));
         let mut seq = Seq(rng.next_u64() as u16);
-        estimator.set_demand(now, rng.next_u64() >> rng.below(64));
+        estimator.set_demand(rng.next_u64() >> rng.below(64));
         for _ in 0..60 {
             let mut cluster = estimator.poll_probe(now).map(|probe| probe.cluster);
             for _ in 0..rng.below(200) {
@@ -198,7 +198,7 @@ fn a_client_without_feedback_is_steered_by_its_estimate_and_its_reports() {
         let bytes = (estimator.estimate_bps() / 800) as usize;
         (0..100).for_each(|n| estimator.handle_sent_unnumbered(at(second).after_ms(10 * n), bytes));
     };
-    estimator.set_demand(at(0), 2_000_000);
+    estimator.set_demand(2_000_000);
     assert!(!estimator.has_feedback() && estimator.poll_probe(at(0)).is_none());
     assert_eq!(estimator.handle_remb(at(1), 500_000), Ok(()));
     assert_eq!(estimator.handle_remb(at(2), 400_000), Ok(()));

@@ -84,7 +84,7 @@ impl Loop {
         let mut rng = Rng::new(seed);
         let mut estimator = Estimator::new();
         let now_us = 10_000_000 + rng.below(1 << 36);
-        estimator.set_demand(Micros(now_us), wanted_bps);
+        estimator.set_demand(wanted_bps);
         Self {
             now_us,
             estimator,
@@ -118,7 +118,7 @@ impl Loop {
 
     fn want(&mut self, wanted_bps: u64) {
         self.wanted_bps = wanted_bps;
-        self.estimator.set_demand(Micros(self.now_us), wanted_bps);
+        self.estimator.set_demand(wanted_bps);
     }
 
     fn tenth(&mut self) -> &mut Tenth {
