@@ -36,9 +36,6 @@ const SCALABLE: (usize, usize) = (11_250, 56_000);
 /// How far a link may be overrun for a second, percent, and how much of it must be used.
 const OVERRUN_PERCENT: u64 = 110;
 const USED_PERCENT: u64 = 80;
-/// The same for a receiver that sends reports alone, and the loss of its link from which nothing is asked.
-const USED_PERCENT_BY_REPORTS: u64 = 50;
-const REPORTED_LOSS_PPM: u32 = 10_000;
 /// Audio frames that may be concealed, parts per thousand.
 const CONCEALED_PERMILLE: u64 = 10;
 
@@ -73,21 +70,12 @@ impl Verdict {
         self.link_bps.min(self.wanted_bps).min(told_bps)
     }
 
-    /// How much of that must be used, percent. Reports alone tell loss of the link from loss by overload only when there is little.
-    const fn used_percent_min(&self) -> u64 {
-        match self.feedback {
-            Feedback::TransportWide | Feedback::Remb => USED_PERCENT,
-            Feedback::ReportsOnly if self.link.loss_ppm < REPORTED_LOSS_PPM => USED_PERCENT_BY_REPORTS,
-            Feedback::ReportsOnly => 0,
-        }
-    }
-
     fn failures(&self) -> Vec<String> {
         let mut failures = self.faults.clone();
         if self.worst_bps * 100 > self.link_bps * OVERRUN_PERCENT {
             failures.push(format!("sent {} in a second", kbps(self.worst_bps)));
         }
-        if self.used_bps * 100 < self.capacity_bps() * self.used_percent_min() {
+        if self.used_bps * 100 < self.capacity_bps() * USED_PERCENT {
             failures.push(format!("uses {} of {}", kbps(self.used_bps), kbps(self.capacity_bps())));
         }
         let heard = self.audio_played + self.audio_concealed;
@@ -512,12 +500,11 @@ fn every_receiver_gets_what_its_link_carries() {
 fn judge_group(feedback: Feedback, group: &[&Verdict]) {
     let bounds = match feedback {
         Feedback::TransportWide => {
-            Bounds { used_median: 80, ample_short: 6, worst: 125, over: 3, concealed: 2 }
+            Bounds { used_median: 80, ample_short: 3, worst: 125, over: 4, concealed: 1 }
         }
         // Without arrival times a full link shows late: once it queues or loses.
-        Feedback::Remb => Bounds { used_median: 75, ample_short: 40, worst: 160, over: 60, concealed: 15 },
-        Feedback::ReportsOnly => {
-            Bounds { used_median: 60, ample_short: 60, worst: 200, over: 40, concealed: 25 }
+        Feedback::Remb | Feedback::ReportsOnly => {
+            Bounds { used_median: 80, ample_short: 10, worst: 135, over: 15, concealed: 5 }
         }
     };
     let share = |test: &dyn Fn(&Verdict) -> bool, of: &[&Verdict]| {

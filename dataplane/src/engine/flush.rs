@@ -118,7 +118,7 @@ impl Engine {
         let ready = peer.and_then(|peer| peer.srtp.as_ref().zip(peer.ice.path()));
         let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
         let Some((srtp, path)) = ready else {
-            self.rooms.give_up(item);
+            self.rooms.give_up(item, DropReason::NoPath);
             turn.counters.drop(DropReason::NoPath);
             return Ok(());
         };
@@ -145,7 +145,7 @@ impl Engine {
         match outcome {
             Ok((taken, bytes)) => self.rooms.commit(&mut turn, item, &taken, bytes),
             Err(reason) => {
-                self.rooms.give_up(item);
+                self.rooms.give_up(item, reason);
                 turn.counters.drop(reason);
             }
         }

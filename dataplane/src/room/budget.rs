@@ -24,8 +24,6 @@ use crate::command::{Delivery, Report};
 use crate::session::bwe::{Estimator, Probe};
 use crate::session::pacer::Pacer;
 
-/// Part of the estimate that streams may use, percent; it is a little below what the link carries already. `allocate` climbs below it.
-const USABLE_PERCENT: u64 = 100;
 /// Taken off the budget for one audio stream at most: redundant stereo at its best. What calls itself audio and is more must not black
 /// out everybody's pictures.
 const AUDIO_BPS_MAX: u64 = 256_000;
@@ -36,6 +34,10 @@ const PACING_PERCENT_BLIND: u64 = 103;
 /// Part of the rate that repairs may take, percent: twice what a very bad radio link loses. A link that loses more is overrun, and
 /// what is sent again, and lost again, keeps it so.
 const REPAIR_PERCENT: u64 = 25;
+/// What repairs take of the link is measured over about this time.
+const REPAIRED_US: u64 = 1_000_000;
+/// Part of the rate that repairs take without streams giving way, percent: the estimate is a little below what the link carries.
+const REPAIRED_FREE_PERCENT: u64 = 10;
 /// What is wanted is told to the estimator with this much on top, percent, so that the next rung can be climbed.
 const DEMAND_PERCENT: u64 = 115;
 /// Packets looked back at for padding: the largest of the newest.
@@ -63,8 +65,10 @@ pub struct ReceiverLink {
     /// Pacing rate outside of probes, and whether the link is nearly full at it.
     pace_bps: u64,
     is_full: bool,
-    /// What may be sent again.
+    /// What may be sent again, how much was since the last sharing, and how much lately is, bits per second.
     repairs: Pacer,
+    repaired_bytes: u64,
+    repaired_bps: u64,
     probe: Option<ActiveProbe>,
     /// When the first packet left.
     begun: Option<Micros>,
@@ -167,8 +171,17 @@ impl ReceiverLink {
         let may = self.repairs.is_open(now);
         if may {
             self.repairs.take(bytes);
+            self.repaired_bytes += bytes as u64;
         }
         may
+    }
+
+    /// What repairs lately take of the link, bits per second, at a sharing; the last one was `passed_us` ago.
+    fn measure_repairs(&mut self, passed_us: u64) -> u64 {
+        let passed_us = passed_us.clamp(1, REPAIRED_US);
+        let bps = std::mem::take(&mut self.repaired_bytes) * 8_000_000 / passed_us;
+        self.repaired_bps = (self.repaired_bps * (REPAIRED_US - passed_us) + bps * passed_us) / REPAIRED_US;
+        self.repaired_bps
     }
 
     /// Whether a probe runs that wants more packets.
@@ -230,7 +243,7 @@ impl Rooms {
 
     /// Whether an item is not to be sent any more: it waited too long, or follows one that did. Then its stream begins anew.
     pub fn is_expired(&mut self, now: Micros, item: &Item) -> bool {
-        let Some(stream) = self.streams.get_mut(item.stream) else { return false };
+        let Some(stream) = self.streams.get(item.stream) else { return false };
         // Only a keyframe can be shown without what was dropped; once it has left, `commit` lets the rest follow.
         if stream.stale && item.role != Role::KeyStart {
             return true;
@@ -238,10 +251,16 @@ impl Rooms {
         if now.since_us(item.received) <= PACED_US_MAX {
             return false;
         }
+        self.begin_anew(item.stream);
+        true
+    }
+
+    /// A packet of the stream is not to be had any more: nothing of it is sent until a keyframe.
+    pub(super) fn begin_anew(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
         stream.stale = true;
         stream.current = None;
-        self.want_keyframe_for(item.stream);
-        true
+        self.want_keyframe_for(key);
     }
 
     /// The next packet of a probe that media alone does not fill; `None` when none is wanted or nothing can be repeated.
@@ -289,7 +308,9 @@ impl Rooms {
         if earliest > now {
             return earliest;
         }
+        let passed_us = member.link.shared.map_or(0, |shared| now.since_us(shared));
         member.link.shared = Some(now);
+        let repaired_bps = member.link.measure_repairs(passed_us);
         if !member.link.is_heard && member.link.begun.is_some_and(|begun| now.since_us(begun) >= UNHEARD_US) {
             member.link.is_limited = false;
         }
@@ -300,8 +321,9 @@ impl Rooms {
         let audio_bps = self.collect(index, &mut sharing);
         let wanted_bps = sharing.demands.iter().map(Demand::cost_max).sum::<u64>() + audio_bps;
         let rate_bps = self.member(index).map_or(0, |member| member.link.rate_bps());
+        let repaired_bps = repaired_bps.saturating_sub(rate_bps * REPAIRED_FREE_PERCENT / 100);
         let budget = Budget {
-            bps: (rate_bps > 0).then(|| (rate_bps * USABLE_PERCENT / 100).saturating_sub(audio_bps)),
+            bps: (rate_bps > 0).then(|| rate_bps.saturating_sub(audio_bps + repaired_bps)),
             pauses: self.member(index).is_some_and(|member| member.link.is_tried(now)),
         };
         allocate(budget, &sharing.demands, &mut sharing.grants);

@@ -207,9 +207,15 @@ impl Rooms {
     }
 
     /// An item could not be sent. When it was to begin a run, the packets behind it have nothing to follow: the stream is where it
-    /// was before, and begins with the next packet that it can begin with.
-    pub fn give_up(&mut self, item: &Item) {
-        if item.role.starts_run()
+    /// was before, and begins with the next packet that it can begin with. When it waited until its packet was forgotten, its stream
+    /// begins anew at a keyframe, as if it had waited too long.
+    pub fn give_up(&mut self, item: &Item, reason: DropReason) {
+        if matches!(item.role, Role::Resend | Role::Vacant | Role::Padding) {
+            return;
+        }
+        if reason == DropReason::NotCached {
+            self.begin_anew(item.stream);
+        } else if item.role.starts_run()
             && let Some(stream) = self.streams.get_mut(item.stream)
         {
             stream.current = None;

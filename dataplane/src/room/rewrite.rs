@@ -173,14 +173,29 @@ impl Rewrite {
         }
     }
 
+    /// Whether a packet of the newest run was left out, or is older than what is remembered.
+    #[must_use]
+    pub fn is_left_out(&self, layer: u8, epoch: u32, content: u64) -> bool {
+        let run = self.runs[0].as_ref();
+        let run = run.filter(|run| (run.start.layer, run.start.epoch) == (layer, epoch));
+        run.is_some_and(|run| run.packets.before(content).is_none())
+    }
+
     /// Places a packet of the running stretch; `None` when it belongs to none that is remembered, or was left out.
     #[must_use]
     pub fn place(&self, fields: &Fields) -> Option<Placed> {
         let mut newest = true;
         for (index, run) in self.runs.iter().enumerate() {
-            let Some(run) = run.as_ref().filter(|run| run.started) else { continue };
-            let is_newest = std::mem::replace(&mut newest, false);
+            let Some(run) = run.as_ref() else { continue };
             let fits = run.start.layer == fields.layer && run.start.epoch == fields.epoch;
+            if !run.started {
+                // What follows a first packet that has not left, or never will, belongs to no earlier run.
+                if fits && fields.content >= run.start.content {
+                    return None;
+                }
+                continue;
+            }
+            let is_newest = std::mem::replace(&mut newest, false);
             if !fits
                 || fields.content < run.start.content
                 || (!is_newest && fields.content >= run.content_end)
@@ -421,6 +436,18 @@ mod tests {
         assert_eq!(rewrite.find(Seq(5)), Some((0, 0, 1)));
         assert_eq!(rewrite.find(Seq(6)), Some((0, 0, 40)));
         assert_eq!((rewrite.find(Seq(7)), rewrite.find(Seq(4))), (None, None));
+    }
+
+    #[test]
+    fn what_follows_a_first_packet_that_never_left_is_not_placed_far_ahead_in_an_earlier_run() {
+        let mut rewrite = Rewrite::new(Seq(5), 100);
+        start(&mut rewrite, Micros(0), &fields(0, 1, 0), None);
+        begin(&mut rewrite, &fields(0, 1_700, 0));
+        assert_eq!(rewrite.place(&fields(0, 1_701, 0)), None);
+        let late = rewrite.place(&fields(0, 2, 0)).expect("of the first run");
+        assert_eq!(late.seq(), Seq(6));
+        // The next keyframe goes on without a gap.
+        assert_eq!(start(&mut rewrite, Micros(9_000_000), &fields(0, 1_900, 810_000), None).0, 6);
     }
 
     #[test]

@@ -63,11 +63,9 @@ pub fn select(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected 
     }
     if let Some(running) = stream.current.filter(|_| is_late(stream, packet)) {
         // It comes behind its followers: it fills its gap or is left out, and changes nothing.
-        return only(if is_part(track, running, &packet.marks) {
-            Verdict::Forward
-        } else {
-            Verdict::LeaveOut
-        });
+        let sent = is_frame_sent(track, stream, packet);
+        let forward = sent.unwrap_or_else(|| is_part(track, running, &packet.marks));
+        return only(if forward { Verdict::Forward } else { Verdict::LeaveOut });
     }
     if track.is_scalable { scalable(track, stream, packet) } else { simulcast(track, stream, packet) }
 }
@@ -77,6 +75,19 @@ fn is_late(stream: &Stream, packet: &Arrived) -> bool {
     stream.current.is_some_and(|running| running.layer == packet.layer)
         && stream.decided.is_some_and(|decided| packet.content < decided.content)
         && decided(stream, packet).is_none()
+}
+
+/// Whether the rest of a late packet's frame was sent, as far as a neighbour of the packet tells: what is sent may have changed since.
+fn is_frame_sent(track: &Track, stream: &Stream, packet: &Arrived) -> Option<bool> {
+    let cache = &track.layers.get(usize::from(packet.layer))?.video.as_ref()?.cache;
+    let of_frame = |content: &u64| {
+        let header = cache.find(*content).and_then(|(_, meta)| Some((meta.header?, meta.marks.spatial)));
+        header.is_some_and(|(header, spatial)| {
+            (header.timestamp, spatial) == (packet.timestamp, packet.marks.spatial)
+        })
+    };
+    let neighbour = [packet.content.checked_sub(1)?, packet.content + 1].into_iter().find(of_frame)?;
+    Some(!stream.rewrite.is_left_out(packet.layer, packet.epoch, neighbour))
 }
 
 /// Whether frames with these marks are part of what runs.

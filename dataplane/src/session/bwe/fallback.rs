@@ -53,6 +53,8 @@ pub(super) struct Fallback {
     /// Lowest round trip of the reports that are judged together; 0 for none.
     trip_us: u32,
     judged: Option<Micros>,
+    /// What stood in queues then.
+    queue_us: u32,
     fraction: u8,
     /// Lowest round trips of this and the last span, and when this began.
     lowest_us: [u32; 2],
@@ -129,6 +131,11 @@ impl Fallback {
         let fraction = self.lost_256 / self.packets;
         self.fraction = fraction.min(255) as u8;
         let queue_us = self.queue_us(now);
+        let passed_us = self.judged.map_or(REPORTS_US, |at| now.since_us(at).min(2 * REPORTS_US));
+        // What the queue grew by was sent and did not arrive.
+        let grown_us = u64::from(queue_us.saturating_sub(std::mem::replace(&mut self.queue_us, queue_us)));
+        let sent_bps = sending.sent_bps * passed_us / (passed_us + grown_us.min(passed_us));
+        let sending = Sending { sent_bps, ..sending };
         (self.packets, self.lost_256, self.trip_us, self.judged) = (0, 0, 0, Some(now));
         self.moved(now, fraction, queue_us, sending)
     }
@@ -244,6 +251,22 @@ mod tests {
         assert!(rates[8..].iter().all(|bps| (300_000..=550_000).contains(bps)), "{rates:?}");
         let rates = run(&mut fallback, 40, 120, 3_000_000, 500_000);
         assert!(rates.last().is_some_and(|bps| *bps > 1_500_000), "{rates:?}");
+    }
+
+    #[test]
+    fn what_stands_in_a_queue_did_not_arrive() {
+        let mut fallback = Fallback::default();
+        let sending = Sending { rate_bps: 1_300_000, sent_bps: 1_300_000 };
+        fallback.handle_report(50, 0, 80_000);
+        fallback.judge(Micros(1_000_000), sending);
+        fallback.handle_report(50, 0, 380_000);
+        let fallen_bps = fallback.judge(Micros(2_000_000), sending).expect("0.3 s of queue within a second");
+        assert!(fallen_bps <= 700_000, "{fallen_bps}: the queue empties");
+        assert_eq!(fallback.capacity_bps, 1_000_000, "of a link of 1 Mbit/s");
+        fallback.handle_report(50, 0, 80_000);
+        let sending = Sending { rate_bps: fallen_bps, sent_bps: fallen_bps };
+        let restored_bps = fallback.judge(Micros(4_000_000), sending).expect("the queue is gone");
+        assert!((900_000..1_000_000).contains(&restored_bps), "{restored_bps}");
     }
 
     #[test]

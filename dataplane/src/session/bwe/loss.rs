@@ -112,6 +112,11 @@ impl Loss {
         self.congested == 0 || self.last <= CALM
     }
 
+    /// Whether the last window lost more than links do that are not full.
+    pub(super) const fn is_large(&self) -> bool {
+        self.last > USUAL_MAX
+    }
+
     /// Mean loss in 256ths, as receiver reports have it.
     pub(super) fn fraction(&self) -> u8 {
         (self.mean_16 * 16 / 1_000).min(255) as u8

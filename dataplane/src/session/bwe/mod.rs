@@ -60,8 +60,9 @@ const QUEUE_US_GONE: u64 = 35_000;
 const QUEUE_US_DOUBT: u64 = 30_000;
 /// One that stands this long is congestion although delay does not grow any more.
 const STANDING_US: u64 = 700_000;
-/// After so many falls that changed nothing it is the route that became longer.
+/// After so many falls that changed nothing it is the route that became longer: delay moved by less than this, and little was lost.
 const STANDING_FALLS: u8 = 3;
+const ROUTE_US: u64 = 15_000;
 /// Packets in flight and no feedback for this long: the link may be gone. Feedback a second late is still in time.
 const SILENCE_US: u64 = 1_500_000;
 /// Unless nothing was sent for this long: then there is nothing to hear of.
@@ -112,8 +113,9 @@ pub struct Estimator {
     /// Transit time of the newest packet; the origin is arbitrary.
     transit_us: Option<i64>,
     jumps: u8,
-    /// Since when the queue has been deep, and how often the rate fell for that.
+    /// Since when the queue has been deep, how deep it was then, and how often the rate fell for that without effect.
     deep: Option<Micros>,
+    deep_us: u64,
     deep_falls: u8,
     /// Newest number, extended, that feedback reported.
     reported: u64,
@@ -156,6 +158,7 @@ impl Estimator {
             transit_us: None,
             jumps: 0,
             deep: None,
+            deep_us: 0,
             deep_falls: 0,
             reported: 0,
             heard: Micros(0),
@@ -425,11 +428,17 @@ impl Estimator {
             }
             return false;
         }
-        if now.since_us(*self.deep.get_or_insert(now)) < STANDING_US {
+        let Some(since) = self.deep else {
+            (self.deep, self.deep_us) = (Some(now), queue_us);
+            return false;
+        };
+        if now.since_us(since) < STANDING_US {
             return false;
         }
-        self.deep = Some(now);
-        self.deep_falls += 1;
+        // A queue follows what is sent, and one that is full loses packets.
+        let follows = queue_us.abs_diff(self.deep_us) > ROUTE_US || self.loss.is_large();
+        (self.deep, self.deep_us) = (Some(now), queue_us);
+        self.deep_falls = if follows { 0 } else { self.deep_falls + 1 };
         if self.deep_falls > STANDING_FALLS {
             self.deep_falls = 0;
             self.queue = QueueDelay::new();
