@@ -13,6 +13,8 @@ from av import AudioFrame, VideoFrame
 import signalling
 
 FRAMES_PER_SECOND = 15
+# Side of a block of noise, pixels: a picture can be had for 100 kbit/s, and a keyframe for 8 kB.
+BLOCK = 16
 SAMPLE_RATE = 48_000
 SAMPLES = SAMPLE_RATE // 50
 # Of the samples of a received frame, every so many count for its energy.
@@ -20,7 +22,7 @@ STRIDE = 8
 
 
 class Noise(VideoStreamTrack):
-    """Noise in blocks of 4x4 pixels, a few pictures in turn: costs the encoder the rate it is given."""
+    """Noise in blocks, a few pictures in turn: costs the encoder the rate it is given."""
 
     def __init__(self, width, height):
         super().__init__()
@@ -30,10 +32,10 @@ class Noise(VideoStreamTrack):
             frame = VideoFrame(width, height, "yuv420p")
             luma, *chroma = frame.planes
             rows = []
-            for _ in range(0, luma.height, 4):
-                values = chance.randbytes(luma.line_size // 4)
-                row = bytes(value for value in values for _ in range(4)).ljust(luma.line_size, b"\x80")
-                rows.extend([row] * 4)
+            for _ in range(0, luma.height, BLOCK):
+                values = chance.randbytes(luma.line_size // BLOCK)
+                row = bytes(value for value in values for _ in range(BLOCK)).ljust(luma.line_size, b"\x80")
+                rows.extend([row] * BLOCK)
             luma.update(b"".join(rows[:luma.height]))
             for plane in chroma:
                 plane.update(b"\x80" * plane.buffer_size)
@@ -78,7 +80,7 @@ class Engine:
 
     def __init__(self, options):
         self.options = options
-        aiortc.codecs.vpx.DEFAULT_BITRATE = options.video_kbps * 1_000
+        aiortc.codecs.vpx.MIN_BITRATE = aiortc.codecs.vpx.DEFAULT_BITRATE = options.video_kbps * 1_000
         self.publisher, self.subscriber = RTCPeerConnection(), RTCPeerConnection()
         self.tracks, self.received_by_receiver, self.readers = {}, {}, set()
         self.subscriber.on("track", self.take_track)

@@ -21,7 +21,9 @@ FRAMES_PER_SECOND = 15
 LEVEL_NANOSECONDS = 100_000_000
 
 VIDEO = (
-    "videotestsrc is-live=true pattern=snow ! video/x-raw,width={width},height={height},framerate={fps}/1"
+    # Noise in blocks of 23 pixels: finer noise does not fit such rates.
+    "videotestsrc is-live=true pattern=snow ! video/x-raw,width=14,height=8,framerate={fps}/1"
+    " ! videoscale method=nearest-neighbour ! video/x-raw,width={width},height={height},pixel-aspect-ratio=1/1"
     " ! vp8enc deadline=1 cpu-used=8 end-usage=cbr target-bitrate={bps} keyframe-max-dist=300 error-resilient=default"
     " ! rtpvp8pay picture-id-mode=15-bit ! application/x-rtp,media=video,encoding-name=VP8,payload=96 ! publisher."
 )
@@ -61,7 +63,12 @@ async def ask(element, signal, *given):
     """Emits an action signal that takes a promise, and waits for its reply."""
     loop = asyncio.get_running_loop()
     future = loop.create_future()
-    promise = Gst.Promise.new_with_change_func(lambda one, *_: loop.call_soon_threadsafe(future.set_result, one))
+
+    def settle(one):
+        if not future.done():
+            future.set_result(one)
+
+    promise = Gst.Promise.new_with_change_func(lambda one, *_: loop.call_soon_threadsafe(settle, one))
     element.emit(signal, *given, promise)
     await asyncio.wait_for(future, 20)
     if promise.wait() != Gst.PromiseResult.REPLIED:
@@ -81,18 +88,20 @@ class Engine:
         Gst.init(None)
         self.options = options
         self.certificate = Certificate()
-        parts = ["webrtcbin name=subscriber bundle-policy=max-bundle"]
-        if options.audio or options.video_kbps:
-            parts.append("webrtcbin name=publisher bundle-policy=max-bundle")
+        parts = []
         if options.audio:
             parts.append(AUDIO)
         if options.video_kbps:
             parts.append(VIDEO.format(
                 width=self.WIDTH, height=self.HEIGHT, fps=FRAMES_PER_SECOND, bps=options.video_kbps * 1_000))
-        self.pipeline = Gst.parse_launch(" ".join(parts))
+        if parts:
+            parts.append("webrtcbin name=publisher bundle-policy=max-bundle")
+        self.pipeline = Gst.parse_launch(" ".join(parts)) if parts else Gst.Pipeline.new(None)
         self.pipeline.connect("deep-element-added", self.take_element)
         self.publisher = self.pipeline.get_by_name("publisher")
-        self.subscriber = self.pipeline.get_by_name("subscriber")
+        self.subscriber = Gst.ElementFactory.make("webrtcbin", "subscriber")
+        self.subscriber.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
+        self.pipeline.add(self.subscriber)
         self.subscriber.connect("pad-added", self.take_pad)
         self.tracks, self.received_by_mid, self.mids_by_level = {}, {}, {}
         self.pipeline.set_state(Gst.State.PLAYING)

@@ -19,6 +19,8 @@ const REMB_US: u64 = 5_000_000;
 const REMB_STANDS_US: u64 = 3_000_000;
 /// What stands above this much of what its streams get, percent, was never reached: such an estimate grows to half more and stops.
 const REMB_REACHED_PERCENT: u64 = 125;
+/// A REMB that falls while reports of no more than this ago say that nothing waits and nothing is lost is doubted until the next.
+const DOUBT_US: u64 = 2_500_000;
 /// Estimates of one peer that are told apart; the longest silent gives way.
 const REMBS: usize = 8;
 /// More than this is a lie or a receiver that measures nothing.
@@ -76,6 +78,10 @@ pub(super) struct Fallback {
     /// To be taken again once the queue is empty; 0 for nothing.
     restore_bps: u64,
     rembs: [Option<Remb>; REMBS],
+    /// Whether the last reports were calm.
+    calm: bool,
+    /// What a REMB asked for that is doubted.
+    doubted_bps: Option<u64>,
 }
 
 /// A receiver's own estimate (REMB), and what is sent meanwhile, bits per second.
@@ -139,13 +145,23 @@ impl Fallback {
             return None;
         }
         if falls {
-            self.capacity_bps = total_bps;
-            self.congested = Some(now);
-            self.restore_bps = 0;
-            return Some(total_bps);
+            // A busy receiver takes its own pauses for a queue; its round trips, of which the lowest counts, seldom do.
+            if self.calm && self.judged.is_some_and(|at| now.since_us(at) < DOUBT_US) {
+                self.doubted_bps = Some(self.doubted_bps.map_or(total_bps, |bps| bps.min(total_bps)));
+                return None;
+            }
+            return Some(self.fall(now, total_bps));
         }
         let reached = listed_bps == 0 || bps * 100 < listed_bps.saturating_mul(REMB_REACHED_PERCENT);
         (reached && now.since_us(remb.moved) >= REMB_STANDS_US).then(|| total_bps.max(rate_bps * 19 / 20))
+    }
+
+    /// The receiver's estimate is what its link carries.
+    fn fall(&mut self, now: Micros, total_bps: u64) -> u64 {
+        self.capacity_bps = total_bps;
+        self.congested = Some(now);
+        self.restore_bps = 0;
+        total_bps
     }
 
     /// Where the estimate about this stream is kept: its place, else a free one, else that of the longest silent.
@@ -179,6 +195,11 @@ impl Fallback {
         let queue_us = self.queue_us(now);
         let passed_us = self.judged.map_or(0, |at| now.since_us(at)).clamp(1_000_000, REPORTED_US_MAX);
         (self.packets, self.lost_256, self.trip_us, self.judged) = (0, 0, 0, Some(now));
+        self.calm = fraction <= CALM && queue_us <= QUEUE_US_CALM;
+        let doubted_bps = self.doubted_bps.take().filter(|bps| !self.calm && *bps < sending.rate_bps);
+        if let Some(bps) = doubted_bps {
+            return Some(self.fall(now, bps));
+        }
         self.moved(now, passed_us, fraction, queue_us, sending)
     }
 
@@ -390,6 +411,27 @@ mod tests {
         }
         let reached = ReceiverEstimate { listed_bps: 350_000, ..untried };
         assert_eq!(fallback.handle_remb(Micros(20_000_000), reached, 650_000), Some(617_500));
+    }
+
+    #[test]
+    fn a_fall_that_reports_know_nothing_of_is_doubted_until_they_do() {
+        let mut fallback = Fallback::default();
+        let at = |ms: u64| Micros(ms * 1_000);
+        let sending = Sending { rate_bps: 1_000_000, sent_bps: 900_000 };
+        let report = |fallback: &mut Fallback, ms, trip_us| {
+            fallback.handle_report(50, 0, trip_us);
+            fallback.judge(at(ms), sending)
+        };
+        assert_eq!(fallback.handle_remb(at(0), of_all(900_000), 1_000_000), None);
+        report(&mut fallback, 100, 80_000);
+        assert_eq!(fallback.handle_remb(at(500), of_all(700_000), 1_000_000), None, "nothing waits");
+        assert!(
+            report(&mut fallback, 1_100, 90_000).is_some_and(|bps| bps > 1_000_000),
+            "and it was nothing"
+        );
+        assert_eq!(fallback.handle_remb(at(1_500), of_all(500_000), 1_000_000), None);
+        assert_eq!(report(&mut fallback, 2_100, 120_000), Some(500_000), "a queue of 40 ms");
+        assert_eq!(fallback.handle_remb(at(2_500), of_all(400_000), 500_000), Some(400_000), "at once then");
     }
 
     #[test]
