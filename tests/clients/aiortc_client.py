@@ -3,10 +3,12 @@
 import asyncio
 import fractions
 import random
+import re
 import time
 
 import aiortc.codecs.vpx
-from aiortc import AudioStreamTrack, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc import (
+    AudioStreamTrack, RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack)
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, VideoFrame
 
@@ -19,6 +21,7 @@ SAMPLE_RATE = 48_000
 SAMPLES = SAMPLE_RATE // 50
 # Of the samples of a received frame, every so many count for its energy.
 STRIDE = 8
+CANDIDATE = re.compile("a=(candidate:|end-of-candidates)")
 
 
 class Noise(VideoStreamTrack):
@@ -73,6 +76,14 @@ class Tone(AudioStreamTrack):
         return frame
 
 
+def spread(sdp):
+    """The description with the candidates of the bundle in every section: aiortc takes those of the last one (RFC 9143 has them in the first)."""
+    head, *sections = re.split(r"(?=^m=)", sdp, flags=re.MULTILINE)
+    candidates = "".join(line for line in sections[0].splitlines(keepends=True) if CANDIDATE.match(line))
+    bare = ["".join(line for line in one.splitlines(keepends=True) if not CANDIDATE.match(line)) for one in sections]
+    return head + "".join(one + candidates for one in bare)
+
+
 class Engine:
     """The two connections."""
 
@@ -81,7 +92,9 @@ class Engine:
     def __init__(self, options):
         self.options = options
         aiortc.codecs.vpx.MIN_BITRATE = aiortc.codecs.vpx.DEFAULT_BITRATE = options.video_kbps * 1_000
-        self.publisher, self.subscriber = RTCPeerConnection(), RTCPeerConnection()
+        # Else aiortc leaves the second section of a kind on a transport of its own, and asks a STUN server of its own choice.
+        configuration = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
+        self.publisher, self.subscriber = RTCPeerConnection(configuration), RTCPeerConnection(configuration)
         self.tracks, self.received_by_receiver, self.readers = {}, {}, set()
         self.subscriber.on("track", self.take_track)
 
@@ -116,11 +129,11 @@ class Engine:
         return self.publisher.localDescription.sdp
 
     async def take_answer(self, sdp):
-        await self.publisher.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        await self.publisher.setRemoteDescription(RTCSessionDescription(spread(sdp), "answer"))
 
     async def answer(self, sdp):
         self.tracks.update(signalling.tracks_by_mid(sdp))
-        await self.subscriber.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await self.subscriber.setRemoteDescription(RTCSessionDescription(spread(sdp), "offer"))
         await self.subscriber.setLocalDescription(await self.subscriber.createAnswer())
         return self.subscriber.localDescription.sdp
 

@@ -1,4 +1,4 @@
-"""A participant on GStreamer's webrtcbin: receiver reports and PLI; no header extensions, no NACK, no estimate of its own."""
+"""A participant on GStreamer's webrtcbin as it is by default: receiver reports and nothing else; no header extensions, NACK, PLI, REMB."""
 
 import asyncio
 import datetime
@@ -119,7 +119,7 @@ class Engine:
         kind = pad.get_current_caps().get_structure(0).get_string("media")
         got = {"kind": kind, "frames": 0, "width": 0, "height": 0, "energy": 0.0}
         if kind == "video":
-            chain = "rtpvp8depay request-keyframe=true wait-for-keyframe=true ! vp8dec ! fakesink name=sink sync=false"
+            chain = "rtpvp8depay wait-for-keyframe=true ! vp8dec ! fakesink name=sink sync=false"
         else:
             name = f"level-{mid}"
             self.mids_by_level[name] = mid

@@ -310,8 +310,8 @@ impl Drop for Relay {
 /// What a narrow link carries, and what may be offered to it once that is known.
 const NARROW_KBPS: f64 = 400.0;
 const OFFERED_KBPS_MAX: f64 = 1.25 * NARROW_KBPS;
-/// The two behind narrow links, and how soon less is offered. Who only reports does so up to nine seconds apart (RFC 3550 section 6.2),
-/// and two reports may be needed.
+/// The two behind narrow links, and how soon less is offered. Who only reports does so up to nine seconds apart (RFC 3550 section
+/// 6.2), and two reports may be needed.
 const NARROW: [(&str, Kind, Duration); 2] = [
     ("Estimating", Kind::Aiortc, Duration::from_secs(10)),
     ("Reporting", Kind::GStreamer, Duration::from_secs(25)),
