@@ -89,6 +89,9 @@ fn media(lines: &mut Lines, section: &OfferSection, local: &LocalTransport<'_>) 
             fmtp.push_str(";sprop-stereo=1");
         }
         lines.format(format, &fmtp, true, section.kind == MediaKind::Video);
+        if section.kind == MediaKind::Video {
+            lines.line(format_args!("a=rtcp-fb:{} goog-remb", format.pt));
+        }
     }
     if let Some(sending) = &section.sending {
         let Sending { participant, track, ssrc, rtx, .. } = sending;

@@ -141,7 +141,7 @@ pub fn parameters(pt: u8) -> &'static str {
 }
 
 /// Extensions of our offers with their identifiers; what a subscriber can use of what a publisher sent.
-const EXTENSIONS: [(Extension, u8, bool, bool); 8] = [
+const EXTENSIONS: [(Extension, u8, bool, bool); 9] = [
     // extension, identifier, for audio, for video
     (Extension::Mid, 1, true, true),
     (Extension::TransportCc, 2, true, true),
@@ -151,6 +151,8 @@ const EXTENSIONS: [(Extension, u8, bool, bool); 8] = [
     (Extension::VideoOrientation, 6, false, true),
     (Extension::PlayoutDelay, 7, false, true),
     (Extension::VideoContentType, 8, false, true),
+    // For receivers that estimate by themselves (REMB) instead of giving transport-wide feedback.
+    (Extension::AbsSendTime, 9, false, true),
 ];
 
 /// Extensions offered in sections of a kind.
@@ -161,7 +163,7 @@ pub fn extensions(kind: MediaKind) -> impl Iterator<Item = (u8, Extension)> {
         .map(|(extension, id, ..)| (id, extension))
 }
 
-/// The identifiers of an answer to our offer that are ours.
+/// The identifiers of an answer to our offer that are ours. Who gives transport-wide feedback needs no send times.
 #[must_use]
 pub fn accepted_extensions(
     kind: MediaKind,
@@ -172,6 +174,9 @@ pub fn accepted_extensions(
         if answered.iter().any(|a| a.id == id && a.extension == extension) {
             map.set(extension, id);
         }
+    }
+    if map.id(Extension::TransportCc).is_some() {
+        map.set(Extension::AbsSendTime, 0);
     }
     map
 }
@@ -199,6 +204,26 @@ mod tests {
         ids.dedup();
         assert_eq!(ids.len(), EXTENSIONS.len());
         assert!(ids.iter().all(|id| (1..=14).contains(id)));
+    }
+
+    #[test]
+    fn send_times_go_only_to_those_without_transport_wide_feedback() {
+        let answered = |taken: &[Extension]| {
+            let offered = extensions(MediaKind::Video).filter(|(_, extension)| taken.contains(extension));
+            let answered: Vec<_> = offered
+                .map(|(id, extension)| super::super::description::OfferedExtension {
+                    id,
+                    extension,
+                    direction: super::super::attributes::Direction::SendRecv,
+                    stated: false,
+                })
+                .collect();
+            accepted_extensions(MediaKind::Video, &answered)
+        };
+        let legacy = answered(&[Extension::Mid, Extension::AbsSendTime]);
+        assert_eq!(legacy.id(Extension::AbsSendTime), Some(9));
+        let modern = answered(&[Extension::Mid, Extension::AbsSendTime, Extension::TransportCc]);
+        assert_eq!((modern.id(Extension::AbsSendTime), modern.id(Extension::TransportCc)), (None, Some(2)));
     }
 
     #[test]

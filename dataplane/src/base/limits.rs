@@ -85,7 +85,7 @@ pub const RETIRED_SSRCS_PER_PEER: usize = 1_024;
 /// SRTP packets held per peer until its keys arrive: a keyframe of 64 packets or 80 KiB.
 pub const EARLY_PACKETS_PER_PEER: usize = 64;
 
-/// A peer ends this long after its last authenticated STUN check (RFC 7675 section 5.1: 30 s).
+/// A peer ends this long after its last authenticated STUN check or SRTCP packet (RFC 7675 section 5.1: 30 s).
 pub const CONSENT_US: u64 = 30_000_000;
 /// A peer that never becomes ready ends after this long.
 pub const HANDSHAKE_US: u64 = 30_000_000;

@@ -34,7 +34,7 @@ impl Engine {
         match protocol {
             Protocol::Dtls => self.dtls(now, key, bytes),
             Protocol::Rtp => self.rtp(now, key, bytes),
-            _ => self.rtcp(now, key, bytes),
+            _ => self.rtcp(now, key, Some(&path), bytes),
         }
     }
 
@@ -118,10 +118,21 @@ impl Engine {
         Ok(())
     }
 
-    fn rtcp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
+    /// `path` is where it came from, if that is still known.
+    fn rtcp(
+        &mut self,
+        now: Micros,
+        key: Key,
+        path: Option<&Path>,
+        bytes: &mut [u8],
+    ) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
         let length = srtp.inbound.open_rtcp(bytes)?;
+        // Everybody who sends or receives media reports about it every few seconds; media itself need not be looked at for this.
+        if let Some(path) = path {
+            peer.ice.handle_authentic(now, path);
+        }
         // After the tag was checked: forgeries must not use up what the peer may say.
         if !peer.rtcp_rate.take(now) {
             return Err(DropReason::RateLimited);
@@ -156,7 +167,7 @@ impl Engine {
         self.rooms.pool().release(slot);
         let packet = &mut bytes[..length];
         let handled = match classify(packet) {
-            Protocol::Rtcp => self.rtcp(now, key, packet),
+            Protocol::Rtcp => self.rtcp(now, key, None, packet),
             _ => self.rtp(now, key, packet),
         };
         if let Err(reason) = handled {

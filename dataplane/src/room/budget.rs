@@ -148,6 +148,12 @@ impl ReceiverLink {
         self.estimator.as_ref().filter(|_| self.is_limited).map_or(0, |estimator| estimator.estimate_bps())
     }
 
+    /// Bits per second that its streams were given when the link was last divided, sound included.
+    #[must_use]
+    pub const fn granted_bps(&self) -> u64 {
+        self.granted_bps
+    }
+
     /// Bits per second sent lately.
     #[must_use]
     pub fn sent_bps(&self, now: Micros) -> u64 {

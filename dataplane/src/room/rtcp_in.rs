@@ -9,9 +9,10 @@ use crate::base::drops::DropReason;
 use crate::base::ids::{Seq, Ssrc};
 use crate::base::slab::Key;
 use crate::base::time::Micros;
+use crate::session::bwe::ReceiverEstimate;
 use crate::session::reports::round_trip_us;
 use crate::wire::rtcp::twcc::TwccFeedback;
-use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo};
+use crate::wire::rtcp::{self, ReportBlock, RtcpEvent, SenderInfo, SsrcList};
 
 /// RTCP packet type of source descriptions.
 const SDES: u8 = 202;
@@ -59,11 +60,12 @@ impl Rooms {
                 self.keyframe_for(turn.now, key)
             }
             RtcpEvent::Twcc { feedback, .. } => self.transport_feedback(turn, index, feedback),
-            RtcpEvent::Remb { bitrate_bps, .. } => {
+            RtcpEvent::Remb { bitrate_bps, ssrcs, .. } => {
+                let estimate = self.receiver_estimate(index, bitrate_bps, ssrcs);
                 if let Some(member) = self.members.get_mut(index).and_then(Option::as_mut)
                     && let Some(estimator) = member.link.estimator()
                 {
-                    if estimator.handle_remb(turn.now, bitrate_bps).is_err() {
+                    if estimator.handle_remb(turn.now, estimate).is_err() {
                         turn.counters.feedback_refused += 1;
                         return Ok(());
                     }
@@ -77,6 +79,24 @@ impl Rooms {
             RtcpEvent::Ignored { packet_type: SDES, .. } => Ok(()),
             RtcpEvent::Ignored { .. } => Err(DropReason::RtcpIgnored),
         }
+    }
+
+    /// A receiver's estimate and what it gets of the streams it lists; about everything if it lists none of ours.
+    fn receiver_estimate(&self, index: usize, bps: u64, ssrcs: SsrcList<'_>) -> ReceiverEstimate {
+        let granted_bps = self.member(index).map_or(0, |member| member.link.granted_bps());
+        let listed = ssrcs.iter().filter_map(|ssrc| {
+            let stream = self.streams.get(self.sink(index, ssrc).ok()?)?;
+            (stream.ssrc == ssrc).then_some(stream)
+        });
+        let Some(first) = listed.clone().next() else {
+            return ReceiverEstimate { bps, listed_bps: granted_bps, ..ReceiverEstimate::default() };
+        };
+        let told = listed.filter_map(|stream| stream.told.as_ref());
+        let rates =
+            told.map(|(delivery, _)| if delivery.paused { 0 } else { u64::from(delivery.bitrate_bps) });
+        // One that is listed twice counts twice, and never for more than everything.
+        let listed_bps = rates.sum::<u64>().min(granted_bps);
+        ReceiverEstimate { about: Some(first.ssrc), bps, listed_bps, others_bps: granted_bps - listed_bps }
     }
 
     /// What arrived of what we sent, and when.

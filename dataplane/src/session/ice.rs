@@ -34,7 +34,8 @@ pub struct Ice {
     remote: [Option<Box<[u8]>>; 2],
     paths: [Option<KnownPath>; PATHS_PER_PEER],
     selected: Option<Selected>,
-    last_check: Option<Micros>,
+    /// When its last check, or other authenticated packet on the selected path, came; `None` before the first check.
+    last_heard: Option<Micros>,
     checks: RateLimit,
 }
 
@@ -81,7 +82,7 @@ impl Ice {
             remote: [None, None],
             paths: [None; PATHS_PER_PEER],
             selected: None,
-            last_check: None,
+            last_heard: None,
             checks: RateLimit::new(STUN_CHECKS_PER_SECOND, 2 * STUN_CHECKS_PER_SECOND),
         }
     }
@@ -144,7 +145,7 @@ impl Ice {
         let answer_bytes =
             write_success(&request, path.remote, &hmac, answer).map_err(|_| DropReason::Malformed)?;
         let (priority, nominates) = (message.priority.unwrap_or(0), message.use_candidate);
-        self.last_check = Some(now);
+        self.last_heard = Some(now);
         let switched = self.select(now, path, priority, nominates);
         if is_current && nominates {
             self.previous = None;
@@ -176,10 +177,18 @@ impl Ice {
         self.paths.iter().flatten().map(|known| known.path)
     }
 
-    /// When consent ends unless another check comes (RFC 7675 section 5.1); `None` before the first check.
+    /// An authenticated packet came that was no check: who still talks on the selected path still wants to be there. Some clients
+    /// (libnice) send no checks once they are connected to an agent that is lite, only unauthenticated indications.
+    pub fn handle_authentic(&mut self, now: Micros, path: &Path) {
+        if self.selected.as_ref().is_some_and(|selected| selected.path == *path) {
+            self.last_heard = Some(now);
+        }
+    }
+
+    /// When consent ends unless another check or authenticated packet comes (RFC 7675 section 5.1); `None` before the first check.
     #[must_use]
     pub fn consent_ends(&self) -> Option<Micros> {
-        self.last_check.map(|at| at.after_us(CONSENT_US))
+        self.last_heard.map(|at| at.after_us(CONSENT_US))
     }
 
     fn select(&mut self, now: Micros, path: Path, priority: u32, nominates: bool) -> bool {

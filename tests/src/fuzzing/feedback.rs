@@ -5,7 +5,7 @@
 use dataplane::base::ids::{Seq, Ssrc};
 use dataplane::base::limits::{BWE_BPS_MAX, BWE_BPS_MIN};
 use dataplane::base::time::Micros;
-use dataplane::session::bwe::{ClusterId, Estimator};
+use dataplane::session::bwe::{ClusterId, Estimator, ReceiverEstimate};
 use dataplane::wire::rtcp::{RtcpEvent, RtcpWriter, parse};
 
 /// A link and what is known of it.
@@ -33,7 +33,13 @@ pub fn feedback(data: &[u8]) {
             }
             3 => lane.answer(u16::from(*a), u16::from(*b), *c),
             4 => {
-                let _ = lane.estimator.handle_remb(lane.now, u64::from(*a) << (b % 57));
+                let estimate = ReceiverEstimate {
+                    about: (c % 11 > 0).then_some(Ssrc(u32::from(c % 11))),
+                    bps: u64::from(*a) << (b % 57),
+                    listed_bps: u64::from(*c) << (a % 50),
+                    others_bps: u64::from(*b) << (c % 50),
+                };
+                let _ = lane.estimator.handle_remb(lane.now, estimate);
             }
             5 => {
                 lane.estimator.handle_report(u32::from(*c), *a, u32::from(*b) << (c % 25));

@@ -52,6 +52,20 @@ fn a_peer_that_falls_silent_ends_when_its_consent_does() {
 }
 
 #[test]
+fn who_sends_no_checks_but_reports_stays() {
+    let mut house = House::new();
+    house.join(1, 10);
+    for _ in 0..10 {
+        house.run(CONSENT_US / 4_000);
+        house.send_rtcp(1, |writer| writer.sdes_cname(Ssrc(9), b"libnice").expect("fits"));
+    }
+    let is_end = |report: &Report| matches!(report, Report::PeerEnded { .. });
+    assert!(!house.has_report(is_end), "its reports renewed its consent");
+    house.run(CONSENT_US / 1_000 + 1_000);
+    assert!(house.has_report(is_end));
+}
+
+#[test]
 fn a_peer_that_never_gets_keys_ends() {
     let mut house = House::new();
     house.open(1, 10);

@@ -29,6 +29,7 @@ use crate::wire::rtcp::twcc::TwccFeedback;
 use acked::RateWindow;
 use aimd::Rate;
 use arrival::{Groups, QueueDelay};
+pub use fallback::ReceiverEstimate;
 use fallback::{Fallback, Sending};
 pub use feedback::{FeedbackFault, FeedbackOutcome};
 use history::SentHistory;
@@ -214,14 +215,14 @@ impl Estimator {
     ///
     /// # Errors
     /// `Absurd` for an estimate that nobody can have made.
-    pub fn handle_remb(&mut self, now: Micros, bps: u64) -> Result<(), FeedbackFault> {
+    pub fn handle_remb(&mut self, now: Micros, estimate: ReceiverEstimate) -> Result<(), FeedbackFault> {
         if self.has_feedback {
             return Ok(());
         }
-        if !fallback::is_possible(bps) {
+        if !fallback::is_possible(estimate.bps) {
             return Err(FeedbackFault::Absurd);
         }
-        if let Some(bps) = self.fallback.handle_remb(now, bps, self.rate.bps()) {
+        if let Some(bps) = self.fallback.handle_remb(now, estimate, self.rate.bps()) {
             self.rate.set(bps);
         }
         Ok(())

@@ -95,7 +95,7 @@ pub struct SsrcList<'a> {
 
 impl<'a> SsrcList<'a> {
     /// The SSRCs in order.
-    pub fn iter(self) -> impl Iterator<Item = Ssrc> + 'a {
+    pub fn iter(self) -> impl Iterator<Item = Ssrc> + Clone + 'a {
         self.bytes
             .chunks_exact(4)
             .map(|bytes| Ssrc(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])))

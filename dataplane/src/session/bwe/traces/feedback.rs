@@ -154,7 +154,7 @@ fn no_feedback_can_panic_or_leave_the_range() {
             };
             feed(&mut estimator, now, base, reference, &statuses);
             if rng.chance_ppm(100_000) {
-                let _ = estimator.handle_remb(now, rng.next_u64() >> rng.below(64));
+                let _ = estimator.handle_remb(now, remb(rng.next_u64() >> rng.below(64)));
                 estimator.handle_report(rng.next_u64() as u32, rng.next_u64() as u8, rng.next_u64() as u32);
                 estimator.judge_reports(now);
             }
@@ -175,12 +175,17 @@ fn a_client_with_feedback_is_not_moved_by_its_other_reports() {
     let before = lane.estimator.estimate_bps();
     let now = Micros(lane.now_us);
     for absurd in [0, 1, 30_000, u64::MAX] {
-        let _ = lane.estimator.handle_remb(now, absurd);
+        let _ = lane.estimator.handle_remb(now, remb(absurd));
     }
     for second in 0..100 {
         report(&mut lane.estimator, now.after_ms(second * 1_000), 255, 1);
     }
     assert_eq!(lane.estimator.estimate_bps(), before);
+}
+
+/// An estimate about everything.
+fn remb(bps: u64) -> ReceiverEstimate {
+    ReceiverEstimate { bps, ..ReceiverEstimate::default() }
 }
 
 /// What one report says of everything sent.
@@ -200,11 +205,11 @@ fn a_client_without_feedback_is_steered_by_its_estimate_and_its_reports() {
     };
     estimator.set_demand(2_000_000);
     assert!(!estimator.has_feedback() && estimator.poll_probe(at(0)).is_none());
-    assert_eq!(estimator.handle_remb(at(1), 500_000), Ok(()));
-    assert_eq!(estimator.handle_remb(at(2), 400_000), Ok(()));
+    assert_eq!(estimator.handle_remb(at(1), remb(500_000)), Ok(()));
+    assert_eq!(estimator.handle_remb(at(2), remb(400_000)), Ok(()));
     assert_eq!(estimator.estimate_bps(), 400_000);
     for absurd in [0, u64::MAX] {
-        assert_eq!(estimator.handle_remb(at(2), absurd), Err(FeedbackFault::Absurd));
+        assert_eq!(estimator.handle_remb(at(2), remb(absurd)), Err(FeedbackFault::Absurd));
         assert_eq!(estimator.estimate_bps(), 400_000);
     }
     for second in 3..100 {
