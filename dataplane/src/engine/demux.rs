@@ -7,7 +7,7 @@ use super::outbox::Answer;
 use crate::base::counters::Stage;
 use crate::base::drops::DropReason;
 use crate::base::handoff::AssistRequest;
-use crate::base::ids::parse_local_ufrag;
+use crate::base::ids::{CoreId, parse_local_ufrag};
 use crate::base::limits::{ASSIST_BYTES_MAX, EARLY_PACKETS_PER_CORE, TWCC_INTERVAL_US};
 use crate::base::media::Extension;
 use crate::base::net::Path;
@@ -21,6 +21,15 @@ use crate::wire::demux::{Protocol, classify};
 use crate::wire::ext::parse_transport_cc;
 use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::StunMessage;
+
+/// Which core a connection is for, by its first datagram: a binding request that names a peer of ours. Whether the peer exists and
+/// the request is authentic is that core's to find out.
+#[must_use]
+pub fn core_of_check(bytes: &[u8]) -> Option<CoreId> {
+    let message = StunMessage::parse(bytes).ok().filter(StunMessage::is_binding_request)?;
+    let (ours, _) = message.ufrags()?;
+    parse_local_ufrag(ours).map(|(core, _)| core)
+}
 
 impl Engine {
     pub(super) fn demux(&mut self, now: Micros, path: Path, bytes: &mut [u8]) -> Result<(), DropReason> {

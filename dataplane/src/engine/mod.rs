@@ -30,6 +30,8 @@ use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::{Command, PeerEnd, Report};
+pub use demux::core_of_check;
+
 pub use crate::room::Rules;
 use crate::room::reports::ReportQueue;
 use crate::room::{RoomSizes, Rooms, Turn};
