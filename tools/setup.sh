@@ -7,7 +7,7 @@ mode=${1:-run}
 
 # command that must exist -> Debian package that brings it
 run_needs=(cc:gcc c++:g++ node:nodejs npm:npm)
-test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2)
+test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2 nft:nftables)
 bench_needs=("${run_needs[@]}" ip:iproute2)
 
 case $mode in

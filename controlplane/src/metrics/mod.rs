@@ -60,7 +60,7 @@ impl Metrics {
     fn try_new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let cores = CoreCollector::default();
-        let tcp = TcpCollector::default();
+        let tcp = TcpCollector::new()?;
         let meetings = IntGauge::new("kaigi_meetings", "Meetings with somebody connected.")?;
         let participants = IntGauge::new("kaigi_participants", "People connected to meetings.")?;
         let draining = IntGauge::new("kaigi_draining", "1 while the server takes nothing new.")?;

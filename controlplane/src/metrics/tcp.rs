@@ -1,5 +1,6 @@
 //! What became of TCP connections for media, as metric families.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use dataplane::io::tcp::{TcpCounts, TcpEnd};
@@ -10,8 +11,12 @@ use prometheus::proto::{MetricFamily, MetricType};
 use super::cores::{counter, family, gauge, label};
 
 /// Reads the counters that the door and the cores share; before they are attached it shows zeros.
-#[derive(Clone, Default)]
-pub(super) struct TcpCollector(Arc<OnceLock<Arc<TcpCounts>>>);
+#[derive(Clone)]
+pub(super) struct TcpCollector {
+    counts: Arc<OnceLock<Arc<TcpCounts>>>,
+    /// The registry tells collectors apart by what they describe.
+    described: Desc,
+}
 
 const ACCEPTED: (&str, &str) =
     ("kaigi_tcp_connections_accepted_total", "TCP connections for media accepted.");
@@ -20,19 +25,25 @@ const CLOSED: (&str, &str) =
     ("kaigi_tcp_connections_closed_total", "TCP connections for media that ended, by reason.");
 
 impl TcpCollector {
+    pub(super) fn new() -> Result<Self, prometheus::Error> {
+        let (name, help) = ACCEPTED;
+        let described = Desc::new(name.to_owned(), help.to_owned(), Vec::new(), HashMap::new())?;
+        Ok(Self { counts: Arc::default(), described })
+    }
+
     pub(super) fn attach(&self, counts: Arc<TcpCounts>) {
         // A second set would be a second dataplane: the first stays.
-        let _ = self.0.set(counts);
+        let _ = self.counts.set(counts);
     }
 }
 
 impl Collector for TcpCollector {
     fn desc(&self) -> Vec<&Desc> {
-        Vec::new()
+        vec![&self.described]
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let counts = self.0.get().cloned().unwrap_or_default();
+        let counts = self.counts.get().cloned().unwrap_or_default();
         let closed = TcpEnd::ALL.iter().map(|end| {
             let labels = vec![label("reason", end.name().to_owned())];
             counter(Metric::from_label(labels), counts.ended(*end) as f64)

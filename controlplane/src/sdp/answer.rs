@@ -432,7 +432,7 @@ mod tests {
              a=setup:passive\n\
              a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\n\
              a=candidate:2 1 udp 2130706175 2001:db8::1 7882 typ host\n\
-             a=candidate:3 1 tcp 1520434943 192.0.2.1 7881 typ host tcptype passive\n\
+             a=candidate:3 1 tcp 1520434687 192.0.2.1 7881 typ host tcptype passive\n\
              a=end-of-candidates\n\
              a=mid:0\n\
              a=recvonly\n\

@@ -39,7 +39,12 @@ impl Engine {
             Protocol::Unknown => return Err(DropReason::UnknownProtocol),
             Protocol::Dtls | Protocol::Rtp | Protocol::Rtcp => {}
         }
-        let key = self.peers.key_by_path(&path).ok_or(DropReason::UnknownPeer)?;
+        let Some(key) = self.peers.key_by_path(&path) else {
+            return match protocol {
+                Protocol::Dtls => Err(DropReason::UnknownPeer),
+                _ => self.roam(now, path, protocol, bytes),
+            };
+        };
         match protocol {
             Protocol::Dtls => self.dtls(now, key, bytes),
             Protocol::Rtp => self.rtp(now, key, bytes),
@@ -104,7 +109,7 @@ impl Engine {
         self.request_datagram(AssistRequest::Datagram { peer, bytes: bytes.into() })
     }
 
-    fn rtp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
+    pub(super) fn rtp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
         let opened = srtp.inbound.open_rtp(bytes)?;
@@ -127,7 +132,7 @@ impl Engine {
         Ok(())
     }
 
-    fn rtcp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
+    pub(super) fn rtcp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
         let length = srtp.inbound.open_rtcp(bytes)?;

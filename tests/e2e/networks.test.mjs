@@ -1,0 +1,149 @@
+// Meetings from the networks people are really on: UDP blocked, IPv6 alone, NAT on either side, and hosts without io_uring.
+import assert from 'node:assert/strict';
+import path from 'node:path';
+import { describe, test } from 'node:test';
+import { Appliance } from './lib/appliance.mjs';
+import { chromium, firefox } from './lib/browsers.mjs';
+import { inboundInPage, receivesFrom } from './lib/media.mjs';
+import { Network } from './lib/network.mjs';
+import { routeThrough } from './lib/relay.mjs';
+import { joinWithSdk } from './lib/sdk.mjs';
+import { serveBarePage } from './lib/serve.mjs';
+import { stage } from './lib/stage.mjs';
+
+const WITHOUT_URING = process.env.KAIGI_WITHOUT_URING ?? path.resolve(import.meta.dirname, '../../target/debug/kaigi-without-uring');
+
+/** The chosen remote candidates of both connections: `{protocol, address, port}`. */
+const chosenInPage = async () => {
+  const { publisher, subscriber } = window.__kaigi.room.engine.pcManager;
+  const chosen = [];
+  for (const transport of [publisher, subscriber]) {
+    const stats = [...(await transport.getStats()).values()];
+    const pair = stats.find((stat) => stat.type === 'candidate-pair' && stat.state === 'succeeded' && stat.nominated);
+    const { protocol, address, port } = stats.find((stat) => stat.id === pair?.remoteCandidateId) ?? {};
+    chosen.push({ protocol, address, port });
+  }
+  return chosen;
+};
+
+/** A metric's value, all labels summed. */
+const metric = async (appliance, name) => {
+  const text = await (await fetch(`${appliance.url}/metrics`)).text();
+  const values = text.split('\n').filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
+  return values.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+};
+
+/** Two people meet inside a network; what `judge` makes of their pages. */
+async function meetIn(network, { args = [], fox = false }, judge) {
+  const appliance = await Appliance.start(['--cores', '0', ...args], { host: network.host });
+  const bare = await serveBarePage(network.address);
+  const browsers = [];
+  try {
+    browsers.push(await chromium(network.flags(bare), { executablePath: network.program('/usr/bin/chromium') }));
+    if (fox) browsers.push(await firefox({}, { executablePath: network.program('/usr/bin/firefox-esr') }));
+    const meeting = await appliance.createMeeting();
+    const pages = [];
+    for (const [name, browser] of [['Aoi', browsers[0]], ['Botan', browsers.at(-1)]]) {
+      pages.push(await joinWithSdk({ appliance, bare, browser, meeting, name }));
+    }
+    for (const page of pages) await receivesFrom(page, 1);
+    await judge({ appliance, pages, chosen: (await Promise.all(pages.map((page) => page.evaluate(chosenInPage)))).flat() });
+  } finally {
+    await Promise.allSettled(browsers.map((browser) => browser.close()));
+    bare.close();
+    await appliance.stop();
+    network.close();
+  }
+}
+
+describe('networks of all kinds', { timeout: 180_000 }, () => {
+  test('where UDP is blocked a meeting works over the TCP port, in Chromium and in Firefox', async () => {
+    const network = Network.open({ rules: ['meta l4proto udp counter drop'] });
+    await meetIn(network, { fox: true }, async ({ appliance, chosen }) => {
+      assert.deepEqual(chosen.map(({ protocol, port }) => [protocol, port]), Array(4).fill(['tcp', appliance.tcpPort]));
+      const open = await metric(appliance, 'kaigi_tcp_connections');
+      console.log(`UDP blocked: ${network.counted()} datagrams dropped by the rule, ${open} TCP connections`);
+      assert.ok(network.counted() > 0 && open >= 4, 'the rule had something to drop');
+    });
+  });
+
+  test('a meeting works where there is only IPv6', async () => {
+    const network = Network.open({ v6: true });
+    await meetIn(network, {}, async ({ chosen }) => {
+      assert.deepEqual(chosen.map(({ protocol, address }) => [protocol, address]), Array(4).fill(['udp', network.address]));
+    });
+  });
+
+  test('a meeting works behind a NAT, at the address that --node-ip announces', async () => {
+    // The benchmarking range of RFC 2544: an address that neither side has.
+    const announced = '198.18.7.7';
+    const network = Network.open({ nat: [(own) => `ip daddr ${announced} counter dnat to ${own}`] });
+    await meetIn(network, { args: ['--node-ip', announced] }, async ({ chosen, appliance }) => {
+      assert.deepEqual(chosen.map(({ address }) => address), Array(4).fill(announced));
+      assert.ok(!appliance.log.includes('--node-ip'), 'nothing to warn of');
+    });
+  });
+});
+
+describe('the same meeting elsewhere', { timeout: 180_000 }, () => {
+  const on = stage({ relay: true });
+
+  test('a NAT that forgets its bindings in mid-call costs a short freeze and no handshake', async () => {
+    const meeting = await on.appliance.createMeeting();
+    const access = await on.relay.access(on.appliance, 'Botan');
+    const pages = [
+      await on.join({ meeting, name: 'Aoi' }),
+      await on.join({ meeting, name: 'Botan', scripts: [routeThrough(access)] }),
+    ];
+    for (const page of pages) await receivesFrom(page, 1);
+    const handshakes = await metric(on.appliance, 'kaigi_peers_ready_total');
+    const before = await access.counts();
+    await access.rebind();
+    const gaps = await Promise.all(pages.map((page) => page.evaluate(longestGapsInPage, { source: inboundInPage.toString(), ms: 10_000 })));
+    const after = await access.counts();
+    assert.ok(after.upstream.every((address) => !before.upstream.includes(address)), 'other addresses');
+    for (const [name, gap] of [['the moved one receives', gaps[1]], ['the other receives of it', gaps[0]]]) {
+      console.log(`after a rebind, longest time without: ${name}: a picture ${gap.video} ms, sound ${gap.audio} ms`);
+      assert.ok(gap.video < 8000 && gap.audio < 8000, `${name}: ${JSON.stringify(gap)}`);
+    }
+    assert.equal(await metric(on.appliance, 'kaigi_peers_ready_total'), handshakes, 'no new handshake');
+    assert.equal(await metric(on.appliance, 'kaigi_participants'), 2);
+    await Promise.all(pages.map((page) => page.close()));
+  });
+
+  for (const [what, args, options, lines] of [
+    ['where io_uring is forbidden by seccomp, by itself and with one line in the log', [], { launcher: WITHOUT_URING }, 1],
+    ['with the epoll backend', ['--io', 'epoll'], {}, 0],
+  ]) {
+    test(`a meeting works ${what}`, async () => {
+      const appliance = await Appliance.start(['--cores', '0', ...args], options);
+      try {
+        assert.ok((await (await fetch(`${appliance.url}/metrics`)).text()).includes('kaigi_plane_info{io="epoll"'), 'epoll is in use');
+        assert.equal(appliance.log.split('\n').filter((line) => line.includes('epoll moves the packets')).length, lines, appliance.log);
+        const meeting = await appliance.createMeeting();
+        const pages = [await on.join({ appliance, meeting, name: 'Aoi' }), await on.join({ appliance, meeting, name: 'Botan' })];
+        for (const page of pages) await receivesFrom(page, 1);
+        await Promise.all(pages.map((page) => page.close()));
+      } finally {
+        await appliance.stop();
+      }
+    });
+  }
+});
+
+/** The longest time without a new decoded picture and without new sound packets, of the one remote participant, while `ms` pass. */
+async function longestGapsInPage({ source, ms }) {
+  const read = (0, eval)(`(${source})`);
+  const last = {}, gap = { video: 0, audio: 0 };
+  const begun = performance.now();
+  for (let now = begun; now < begun + ms; now = performance.now()) {
+    const [one] = Object.values(await read());
+    for (const [kind, count] of [['video', one?.videoFrames], ['audio', one?.audioPackets]]) {
+      const moved = last[kind]?.count !== count;
+      if (moved) last[kind] = { count, at: now };
+      gap[kind] = Math.max(gap[kind], Math.round(now - last[kind].at));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 40));
+  }
+  return gap;
+}
