@@ -65,12 +65,12 @@ function soundServer() {
   run('pulseaudio', '--start', '--exit-idle-time=-1', '-n', '--load=module-null-sink', '--load=module-native-protocol-unix');
 }
 
-export async function firefox(prefs = {}, options = {}) {
+export async function firefox(prefs = {}) {
   soundServer();
   const { default: puppeteer } = await import('puppeteer-core');
   const browser = await puppeteer.launch({
     browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true,
-    extraPrefsFirefox: { ...FIREFOX_PREFS, ...prefs }, protocolTimeout: 120_000, ...options,
+    extraPrefsFirefox: { ...FIREFOX_PREFS, ...prefs }, protocolTimeout: 120_000,
   });
   return {
     name: 'firefox',

@@ -27,12 +27,12 @@ export class Network {
     self.address = `${prefix}1`;
     try {
       run('ip', 'netns', 'add', self.name);
-      run('ip', 'link', 'add', self.link, 'type', 'veth', 'peer', 'name', 'up', 'netns', self.name);
+      run('ip', 'link', 'add', self.link, 'type', 'veth', 'peer', 'name', 'veth0', 'netns', self.name);
       const duplicates = v6 ? ['nodad'] : [];
       run('ip', 'addr', 'add', `${self.address}/${length}`, 'dev', self.link, ...duplicates);
       run('ip', 'link', 'set', self.link, 'up');
-      run('ip', '-n', self.name, 'addr', 'add', `${prefix}2/${length}`, 'dev', 'up', ...duplicates);
-      for (const device of ['lo', 'up']) run('ip', '-n', self.name, 'link', 'set', device, 'up');
+      run('ip', '-n', self.name, 'addr', 'add', `${prefix}2/${length}`, 'dev', 'veth0', ...duplicates);
+      for (const device of ['lo', 'veth0']) run('ip', '-n', self.name, 'link', 'set', 'dev', device, 'up');
       run('ip', '-n', self.name, ...route, 'route', 'add', 'default', 'via', self.address);
       if (rules.length > 0) self.#chain('inet', 'filter', 'type filter hook output priority 0', rules);
       if (nat.length > 0) self.#chain('ip', 'nat', 'type nat hook output priority -100', nat.map((rule) => rule(self.address)));
