@@ -108,7 +108,7 @@ impl RoomActor {
         let plane = Plane {
             core,
             fingerprint: dispatch.fingerprint(),
-            candidates: candidates(&dispatch, core),
+            candidates: candidates(dispatch, core),
             dtls: dispatch.dtls(),
         };
         let (notes, written) = mpsc::channel(NOTES);

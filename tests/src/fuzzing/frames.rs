@@ -53,7 +53,7 @@ fn whole(stream: &[u8]) -> Whole {
     let mut at = 0;
     loop {
         match first(&stream[at..], FRAME_MAX) {
-            Ok(Some(frame)) if frame.len() == 0 => read.empty += 1,
+            Ok(Some(frame)) if frame.is_empty() => read.empty += 1,
             Ok(Some(frame)) => read.frames.push(stream[at..][frame].to_vec()),
             Ok(None) => return read,
             Err(FrameTooLong) => return Whole { too_long: true, ..read },
