@@ -30,10 +30,11 @@ $(BIN)/kaigid: FORCE | web
 	cargo build --release $(CARGO_FLAGS) --workspace --exclude tests --bins
 FORCE:
 
-# In the profile of the tests: their dependencies are compiled there already.
+# In the profile of the tests: their dependencies are compiled there already. Both helpers of browser tests come together.
 RELAY := $(TARGET)/debug/kaigi-relay
+WITHOUT_URING := $(TARGET)/debug/kaigi-without-uring
 $(RELAY): FORCE
-	cargo build $(CARGO_FLAGS) -p tests --bin kaigi-relay
+	cargo build $(CARGO_FLAGS) -p tests --bins
 
 run: setup-run web $(BIN)/kaigid ## builds and starts the appliance in demo mode on http://localhost:7880
 	exec $(BIN)/kaigid serve --demo --data ./data
@@ -51,7 +52,7 @@ tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json
 	@touch $@
 
 test-e2e: $(BIN)/kaigid $(RELAY) tests/e2e/node_modules/.package-lock.json
-	KAIGI_BIN=$(abspath $(BIN)) KAIGI_RELAY=$(abspath $(RELAY)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
+	KAIGI_BIN=$(abspath $(BIN)) KAIGI_RELAY=$(abspath $(RELAY)) KAIGI_WITHOUT_URING=$(abspath $(WITHOUT_URING)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
 
 check: web ## the quick gate: format, lints as errors, unit tests, architecture
 	cargo fmt --all --check

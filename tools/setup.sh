@@ -7,7 +7,7 @@ mode=${1:-run}
 
 # command that must exist -> Debian package that brings it
 run_needs=(cc:gcc c++:g++ node:nodejs npm:npm)
-test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2)
+test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2 nft:nftables)
 bench_needs=("${run_needs[@]}" ip:iproute2)
 # Packages of the test clients that bring no command: GStreamer's elements and its Python bindings.
 client_needs=(python3 python3-venv python3-gi gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0

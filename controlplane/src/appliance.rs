@@ -59,6 +59,9 @@ impl Appliance {
         let metrics = Arc::new(Metrics::new());
         let plane = Arc::new(plane::start(&config)?);
         metrics.attach_cores(plane.cores().iter().map(|core| Arc::clone(&core.counters)).collect());
+        if let Some(counts) = plane.tcp_counts() {
+            metrics.attach_tcp(counts);
+        }
         metrics.show_plane(plane.io_name(), plane.suite_name());
         let signal = start_signal(&config, &service, &metrics, &plane)?;
         let app = App { config: Arc::new(config), service, metrics, plane };
@@ -134,9 +137,12 @@ fn start_signal(
     metrics: &Arc<Metrics>,
     plane: &Arc<Plane>,
 ) -> Result<Signal, Failure> {
-    let addresses =
-        if config.node_ip.is_empty() { addresses::of_this_host() } else { config.node_ip.clone() };
-    tracing::info!(?addresses, "media candidates");
+    let own = addresses::of_this_host();
+    for doubt in addresses::doubts(&config.node_ip, &own) {
+        tracing::warn!("--node-ip {doubt}");
+    }
+    let addresses = if config.node_ip.is_empty() { own } else { config.node_ip.clone() };
+    tracing::info!(?addresses, tcp_port = plane.tcp_port(), "media candidates");
     let dtls = match config.dtls {
         Dtls::V1_2 => DtlsVersion::V12,
         Dtls::V1_3 => DtlsVersion::V13,

@@ -47,6 +47,7 @@ fn plane_config(config: &Config) -> PlaneConfig {
         assist_threads: cpus.len().div_ceil(CORES_PER_ASSIST).max(1),
         cpus,
         udp_port: config.udp_port,
+        tcp_port: Some(config.tcp_port),
         io: match config.io {
             Io::Auto => IoChoice::Auto,
             Io::Uring => IoChoice::Uring,

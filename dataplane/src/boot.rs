@@ -25,9 +25,10 @@ use crate::base::counters::SharedCounters;
 use crate::base::handoff::Fingerprint;
 use crate::base::ids::CoreId;
 use crate::command::Command;
-use crate::engine::{Engine, EngineConfig, Rules};
+use crate::engine::{Engine, EngineConfig, Rules, core_of_check};
 use crate::io::epoll::Epoll;
 use crate::io::socket::UdpSocket;
+use crate::io::tcp::{Door, DoorStop, Handovers, TcpCounts, WithTcp};
 use crate::io::uring::{self, Uring};
 use crate::io::wake::event_fd;
 use crate::io::{Backend, IoChoice};
@@ -41,6 +42,8 @@ pub struct PlaneConfig {
     pub cpus: Vec<usize>,
     /// First of a contiguous range of UDP ports, one per core; 0 lets the kernel choose each (tests).
     pub udp_port: u16,
+    /// The one TCP port for networks that block UDP; 0 lets the kernel choose (tests), `None` serves none.
+    pub tcp_port: Option<u16>,
     /// The I/O backend.
     pub io: IoChoice,
     /// Forces a crypto suite by name; `None` takes the best this CPU has.
@@ -64,6 +67,20 @@ pub enum BootError {
     /// A port below 1024 without the capability.
     #[error("UDP port {} needs a privilege: choose a port above 1023 with --udp-port or grant CAP_NET_BIND_SERVICE", .0.port())]
     PortForbidden(SocketAddr),
+    /// The TCP port is taken.
+    #[error("TCP port {} is in use: stop the program that has it (ss -tlpn shows it) or choose another with --tcp-port", .0.port())]
+    TcpPortInUse(SocketAddr),
+    /// A TCP port below 1024 without the capability.
+    #[error("TCP port {} needs a privilege: choose a port above 1023 with --tcp-port or grant CAP_NET_BIND_SERVICE", .0.port())]
+    TcpPortForbidden(SocketAddr),
+    /// The TCP port cannot be listened on.
+    #[error("cannot listen on TCP {address}: {source}")]
+    TcpSocket {
+        /// Where.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// One port per core does not fit below 65536.
     #[error(
         "{cores} cores need {cores} UDP ports from {first} on, and ports end at 65535: choose a lower --udp-port"
@@ -151,6 +168,7 @@ pub struct Plane {
     cores: Vec<CoreEnd>,
     workers: Vec<JoinHandle<()>>,
     assists: Assists,
+    tcp: Option<Tcp>,
     fingerprint: Fingerprint,
     io: IoChoice,
     io_note: Option<String>,
@@ -168,6 +186,18 @@ impl Plane {
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// The TCP port peers are told, if one is served.
+    #[must_use]
+    pub fn tcp_port(&self) -> Option<u16> {
+        self.tcp.as_ref().map(|tcp| tcp.port)
+    }
+
+    /// What became of TCP connections.
+    #[must_use]
+    pub fn tcp_counts(&self) -> Option<Arc<TcpCounts>> {
+        self.tcp.as_ref().map(|tcp| tcp.counts.clone())
     }
 
     /// The I/O backend in use: what `auto` chose.
@@ -196,6 +226,9 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.stop();
+        }
         for core in &self.cores {
             let mut command = Command::Shutdown;
             // A full lane is emptied by its worker, and one that has stopped needs no command.
@@ -212,6 +245,41 @@ impl Drop for Plane {
             let _ = worker.join();
         }
         self.assists.stop();
+    }
+}
+
+/// The TCP port and the thread behind it.
+struct Tcp {
+    port: u16,
+    counts: Arc<TcpCounts>,
+    stop: DoorStop,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Tcp {
+    fn start(door: Door, cores: Vec<Arc<Handovers>>, counts: Arc<TcpCounts>) -> Result<Self, BootError> {
+        let stop =
+            door.stop().map_err(|source| BootError::Resource { what: "a wake-up descriptor", source })?;
+        let port = door.port();
+        let thread = spawn("kaigi-tcp".into(), {
+            let (stop, counts) = (stop.clone(), counts.clone());
+            move || door.run(&stop, core_of_check, &cores, &counts)
+        })?;
+        Ok(Self { port, counts, stop, thread: Some(thread) })
+    }
+
+    fn stop(&mut self) {
+        self.stop.set();
+        if let Some(thread) = self.thread.take() {
+            // Whatever ended it, it has ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -256,6 +324,10 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
         source: io::Error::other(error),
     })?;
     let sockets = bind_all(config)?;
+    let door = config.tcp_port.map(|port| bind_tcp(config.bind, port)).transpose()?;
+    let tcp_counts = Arc::<TcpCounts>::default();
+    let mut handovers = Vec::new();
+    raise_descriptors();
 
     let thread_bells: Vec<Arc<ThreadBell>> =
         (0..config.assist_threads.max(1)).map(|_| Arc::default()).collect();
@@ -273,6 +345,12 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
             ends.push(assist_end);
         }
         let id = CoreId(index as u8);
+        let tcp = door.is_some().then(|| {
+            let ring = bell.clone();
+            let lane = Arc::new(Handovers::new(Box::new(move || ring.ring())));
+            handovers.push(lane.clone());
+            (lane, tcp_counts.clone())
+        });
         let core = CoreEnd {
             id,
             cpu,
@@ -284,6 +362,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
         plans.push(Plan {
             cpu,
             socket,
+            tcp,
             links: Links { lane, assists, bell, counters: core.counters.clone(), clock },
             // Cores must not draw the same numbers: each seed is far from the others on the generator's circle.
             engine: EngineConfig {
@@ -307,8 +386,16 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
         assists.threads.push((bell, thread));
     }
     let fingerprint = identity.fingerprint();
-    let mut plane =
-        Plane { cores, workers: Vec::new(), assists, fingerprint, io, io_note, suite_name: suite.name() };
+    let mut plane = Plane {
+        cores,
+        workers: Vec::new(),
+        assists,
+        tcp: None,
+        fingerprint,
+        io,
+        io_note,
+        suite_name: suite.name(),
+    };
     let (ready, started) = mpsc::channel();
     let count = plans.len();
     for (index, plan) in plans.into_iter().enumerate() {
@@ -322,6 +409,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
             Err(BootError::Resource { what: "a worker", source: io::Error::other("it ended while starting") })
         })?;
     }
+    plane.tcp = door.map(|door| Tcp::start(door, handovers, tcp_counts)).transpose()?;
     Ok(plane)
 }
 
@@ -375,6 +463,17 @@ fn bind_all(config: &PlaneConfig) -> Result<Vec<UdpSocket>, BootError> {
         .collect()
 }
 
+fn bind_tcp(bind: Option<IpAddr>, port: u16) -> Result<Door, BootError> {
+    Door::bind(bind, port).map_err(|source| {
+        let address = SocketAddr::new(bind.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), port);
+        match source.kind() {
+            io::ErrorKind::AddrInUse => BootError::TcpPortInUse(address),
+            io::ErrorKind::PermissionDenied => BootError::TcpPortForbidden(address),
+            _ => BootError::TcpSocket { address, source },
+        }
+    })
+}
+
 fn new_bell(blocking: bool) -> Result<Arc<Bell>, BootError> {
     let fd =
         event_fd(blocking).map_err(|source| BootError::Resource { what: "a wake-up descriptor", source })?;
@@ -395,6 +494,7 @@ type Ready = mpsc::Sender<Result<(), BootError>>;
 struct Plan {
     cpu: usize,
     socket: UdpSocket,
+    tcp: Option<(Arc<Handovers>, Arc<TcpCounts>)>,
     links: Links,
     engine: EngineConfig,
     fault: Arc<OnceLock<String>>,
@@ -424,7 +524,13 @@ impl Plan {
     }
 
     fn run_on<B: Backend>(self, ready: &Ready, open: impl FnOnce(UdpSocket) -> Result<B, BootError>) {
-        let backend = match open(self.socket) {
+        let seed = self.engine.seed;
+        let opened = open(self.socket).and_then(|udp| match self.tcp {
+            Some((handovers, counts)) => WithTcp::new(udp, handovers, counts, seed)
+                .map_err(|source| BootError::Resource { what: "a poll for TCP connections", source }),
+            None => Ok(WithTcp::without(udp)),
+        });
+        let backend = match opened {
             Ok(backend) => backend,
             Err(error) => {
                 let _ = ready.send(Err(error));
@@ -476,6 +582,19 @@ fn pin(cpu: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// A TCP connection takes a descriptor, and the usual soft limit of 1,024 is meant for programs that call select. Where it cannot be
+/// raised, connections beyond it are refused one by one.
+fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is that of a live, initialised structure, which the kernel fills.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 && limit.rlim_cur < limit.rlim_max
+    {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the pointer is that of a live, initialised structure, which the kernel only reads.
+        let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -484,6 +603,7 @@ mod tests {
         PlaneConfig {
             cpus: vec![0],
             udp_port: 0,
+            tcp_port: None,
             io: IoChoice::Auto,
             suite: None,
             assist_threads: 1,

@@ -202,7 +202,7 @@ impl<B: Backend> Worker<B> {
         links.bell.arm();
         let replies_held = links.lane.waiting() > 0;
         let has_reply = !replies_held && links.assists.iter().any(AssistCoreEnd::has_reply);
-        if links.lane.has_command() || has_reply {
+        if links.lane.has_command() || has_reply || self.backend.has_newcomers() {
             return 0;
         }
         if replies_held || links.assists.iter().any(AssistCoreEnd::is_blocked) {
@@ -238,6 +238,7 @@ impl<B: Backend> Worker<B> {
         counters.dropped[DropReason::SendFailed as usize] += counts.send_failed;
         counters.dropped[DropReason::KernelOverflow as usize] += counts.kernel_overflow;
         counters.dropped[DropReason::Malformed as usize] += counts.malformed;
+        counters.dropped[DropReason::TcpQueueFull as usize] += counts.tcp_queue_full;
     }
 
     fn publish(&self) {
@@ -319,6 +320,10 @@ mod tests {
 
         fn take_counts(&mut self) -> IoCounts {
             IoCounts { send_failed: 1, ..IoCounts::default() }
+        }
+
+        fn watch(&mut self, _: std::os::fd::RawFd) -> io::Result<()> {
+            Ok(())
         }
     }
 

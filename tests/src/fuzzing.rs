@@ -8,6 +8,8 @@
 mod engine;
 #[path = "fuzzing/feedback.rs"]
 mod feedback;
+#[path = "fuzzing/frames.rs"]
+mod frames;
 #[path = "fuzzing/layers.rs"]
 mod layers;
 
@@ -26,18 +28,20 @@ use dataplane::wire::vp8::{DESCRIPTOR_BYTES_MAX, Vp8Descriptor};
 
 pub use engine::engine;
 pub use feedback::feedback;
+pub use frames::frames;
 pub use layers::layers;
 
 /// A target: takes any bytes, panics when a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets` and their folder in `corpus`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("demux", demux),
     ("descriptors", descriptors),
     ("engine", engine),
     ("ext", extensions),
     ("feedback", feedback),
+    ("frames", frames),
     ("layers", layers),
     ("rtcp", rtcp),
     ("rtp", rtp),

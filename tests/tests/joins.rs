@@ -158,6 +158,7 @@ impl Loopback {
         let config = PlaneConfig {
             cpus: vec![0],
             udp_port: 0,
+            tcp_port: None,
             io: IoChoice::Auto,
             suite: None,
             assist_threads: 1,

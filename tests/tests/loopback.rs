@@ -363,6 +363,7 @@ fn plane_config(cores: usize) -> PlaneConfig {
     PlaneConfig {
         cpus: allowed_cpus().into_iter().cycle().take(cores).collect(),
         udp_port: 0,
+        tcp_port: None,
         io: IoChoice::Auto,
         suite: None,
         assist_threads: 2,

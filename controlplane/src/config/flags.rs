@@ -45,7 +45,7 @@ pub struct ServeArgs {
     /// First UDP port for media, one per core [default: 7882].
     #[arg(long, value_name = "PORT")]
     pub udp_port: Option<String>,
-    /// TCP port for media [default: 7881].
+    /// TCP port for media of clients whose network blocks UDP [default: 7881].
     #[arg(long, value_name = "PORT")]
     pub tcp_port: Option<String>,
     /// CPUs for media, like 0-3,6 [default: all].

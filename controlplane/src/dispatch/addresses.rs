@@ -1,4 +1,4 @@
-//! Which addresses of this host to offer as candidates, when the operator named none.
+//! Which addresses to offer as candidates: this host's, when the operator named none; and what is doubtful about those named.
 //!
 //! Read from the kernel's tables in `/proc/net`, so that only addresses of interfaces that are up are found. Loopback comes
 //! last: it helps browsers on this host that accept it, and costs others one failed check.
@@ -27,6 +27,79 @@ pub fn of_this_host() -> Vec<IpAddr> {
     addresses.sort_by_key(IpAddr::is_loopback);
     addresses.truncate(ADDRESSES_MAX);
     addresses
+}
+
+/// What cannot be right about the addresses that the operator announces, each with the reason. `own` are this host's.
+///
+/// Doubts are told, not enforced: networks are stranger than this list, and clients try every candidate.
+#[must_use]
+pub fn doubts(announced: &[IpAddr], own: &[IpAddr]) -> Vec<String> {
+    let mut doubts: Vec<String> =
+        announced.iter().filter_map(|ip| doubt(*ip, own).map(|why| format!("{ip} {why}"))).collect();
+    for (index, ip) in announced.iter().enumerate() {
+        if announced[..index].contains(ip) {
+            doubts.push(format!("{ip} is named twice; clients would try it twice"));
+        }
+    }
+    if announced.len() > ADDRESSES_MAX {
+        doubts.push(format!(
+            "names {} addresses; each is a pair to check for every address of a client, name at most {ADDRESSES_MAX}",
+            announced.len()
+        ));
+    }
+    doubts
+}
+
+fn doubt(ip: IpAddr, own: &[IpAddr]) -> Option<&'static str> {
+    let canonical = ip.to_canonical();
+    if canonical.is_unspecified() {
+        return Some("is no address clients can send to; name the one they reach this machine at");
+    }
+    if canonical.is_multicast() || canonical == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Some("is a group or broadcast address, not a machine's");
+    }
+    if is_documentation(canonical) {
+        return Some("is reserved for documentation and reaches nobody; name the real one");
+    }
+    if canonical != ip {
+        return Some("is an IPv4 address in IPv6 notation, which clients do not take; write it as IPv4");
+    }
+    if is_link_local(ip) {
+        return Some("is link-local: clients would need to know the interface");
+    }
+    if ip.is_loopback() && own.iter().any(|ip| !ip.is_loopback()) {
+        return Some("is this machine's loopback address: only browsers on this machine will have media");
+    }
+    if ip.is_ipv6() && !has_ipv6(own) {
+        return Some(
+            "is IPv6, and this machine has no IPv6 address: nothing will arrive there unless a NAT translates it",
+        );
+    }
+    if ip.is_ipv4() && !own.is_empty() && own.iter().all(IpAddr::is_ipv6) {
+        return Some(
+            "is IPv4, and this machine has no IPv4 address: nothing will arrive there unless a NAT translates it",
+        );
+    }
+    None
+}
+
+fn has_ipv6(own: &[IpAddr]) -> bool {
+    own.iter().any(IpAddr::is_ipv6)
+}
+
+/// RFC 5737, RFC 3849 and RFC 9637.
+fn is_documentation(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_documentation(),
+        IpAddr::V6(v6) => v6.segments()[..2] == [0x2001, 0xdb8] || v6.segments()[0] & 0xfff0 == 0x3ff0,
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
+    }
 }
 
 /// Local IPv4 addresses: a `|-- address` line followed by a `/32 host LOCAL` line.
@@ -86,6 +159,40 @@ mod tests {
                      20010db8000000000000000000000003 02 40 00 40     eth0\n\
                      00000000000000000000000000000001 01 80 10 80       lo\n";
         assert_eq!(from_if_inet6(inet6), ["2001:db8::2".parse::<Ipv6Addr>().expect("an address")]);
+    }
+
+    #[test]
+    fn announced_addresses_that_cannot_be_right_are_named_with_the_reason() {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let own = [address("10.0.0.5"), address("127.0.0.1")];
+        for (announced, says) in [
+            ("0.0.0.0", "no address clients can send to"),
+            ("::", "no address clients can send to"),
+            ("224.0.0.251", "group"),
+            ("ff02::1", "group"),
+            ("255.255.255.255", "broadcast"),
+            ("192.0.2.7", "documentation"),
+            ("203.0.113.9", "documentation"),
+            ("2001:db8::1", "documentation"),
+            ("3fff:1::1", "documentation"),
+            ("::ffff:198.51.100.1", "documentation"),
+            ("::ffff:10.0.0.5", "write it as IPv4"),
+            ("169.254.1.1", "link-local"),
+            ("fe80::1", "link-local"),
+            ("127.0.0.1", "loopback"),
+            ("2a00:1450::1", "no IPv6 address"),
+        ] {
+            let doubts = doubts(&[address(announced)], &own);
+            assert!(doubts.len() == 1 && doubts[0].starts_with(announced), "{doubts:?}");
+            assert!(doubts.concat().contains(says), "{announced}: {doubts:?}");
+        }
+        // A public address that no interface has is what NAT is about; loopback alone is a machine without a network.
+        assert!(doubts(&[address("8.8.8.8"), address("10.0.0.5")], &own).is_empty());
+        assert!(doubts(&[address("127.0.0.1")], &[address("127.0.0.1")]).is_empty());
+        assert!(doubts(&[address("2a00:1450::1")], &[address("fd00::1")]).is_empty());
+        assert!(doubts(&[address("10.0.0.5"); 2], &own).concat().contains("twice"));
+        assert!(doubts(&[address("10.0.0.5")], &[address("fd00::1")]).concat().contains("no IPv4"));
+        assert!(doubts(&[], &own).is_empty());
     }
 
     #[test]

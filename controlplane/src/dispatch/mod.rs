@@ -139,11 +139,20 @@ impl Dispatch {
         self.0.dtls
     }
 
-    /// Where a core's peers send to, best first.
+    /// Where a core's peers send datagrams to, best first.
     #[must_use]
-    pub fn candidates(&self, core: CoreId) -> Vec<SocketAddr> {
+    pub fn udp_addresses(&self, core: CoreId) -> Vec<SocketAddr> {
         let port = self.core(core).map_or(0, |core| core.udp_port);
         self.0.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+    }
+
+    /// Where peers of every core connect to when no datagram gets through, best first.
+    #[must_use]
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        let port = self.0.plane.tcp_port();
+        port.map_or_else(Vec::new, |port| {
+            self.0.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+        })
     }
 
     /// Takes a new room: the least loaded core that runs, whose reports about the room go to `inbox` from now on.

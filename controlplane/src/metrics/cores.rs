@@ -183,7 +183,7 @@ fn delay(counters: &Counters) -> Histogram {
     histogram
 }
 
-fn family((name, help): (&str, &str), kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+pub(super) fn family((name, help): (&str, &str), kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());
@@ -192,21 +192,21 @@ fn family((name, help): (&str, &str), kind: MetricType, metrics: Vec<Metric>) ->
     family
 }
 
-fn counter(mut metric: Metric, value: f64) -> Metric {
+pub(super) fn counter(mut metric: Metric, value: f64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(value);
     metric.set_counter(counter);
     metric
 }
 
-fn gauge(mut metric: Metric, value: f64) -> Metric {
+pub(super) fn gauge(mut metric: Metric, value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     metric.set_gauge(gauge);
     metric
 }
 
-fn label(name: &str, value: String) -> LabelPair {
+pub(super) fn label(name: &str, value: String) -> LabelPair {
     let mut label = LabelPair::default();
     label.set_name(name.to_owned());
     label.set_value(value);

@@ -4,17 +4,20 @@
 //! and writes the text format. Promises: scraping takes no lock a packet core could wait for.
 
 mod cores;
+mod tcp;
 
 use std::sync::Arc;
 
 use dataplane::base::counters::SharedCounters;
 use dataplane::base::handoff::{DtlsVersion, SrtpProfile};
 use dataplane::base::reason::Reason;
+use dataplane::io::tcp::TcpCounts;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use cores::CoreCollector;
+use tcp::TcpCollector;
 
 /// Buckets of join times, seconds: the goal is 0.5, the source's limit 5.
 const JOIN_BOUNDS: [f64; 10] = [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0];
@@ -29,6 +32,7 @@ pub const RECORDING_STATES: [&str; 3] = ["processing", "completed", "failed"];
 pub struct Metrics {
     registry: Registry,
     cores: CoreCollector,
+    tcp: TcpCollector,
     meetings: IntGauge,
     participants: IntGauge,
     draining: IntGauge,
@@ -56,6 +60,7 @@ impl Metrics {
     fn try_new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let cores = CoreCollector::default();
+        let tcp = TcpCollector::new()?;
         let meetings = IntGauge::new("kaigi_meetings", "Meetings with somebody connected.")?;
         let participants = IntGauge::new("kaigi_participants", "People connected to meetings.")?;
         let draining = IntGauge::new("kaigi_draining", "1 while the server takes nothing new.")?;
@@ -113,6 +118,7 @@ impl Metrics {
         build.set(1);
         registry.register(Box::new(build))?;
         registry.register(Box::new(cores.clone()))?;
+        registry.register(Box::new(tcp.clone()))?;
         registry.register(Box::new(meetings.clone()))?;
         registry.register(Box::new(participants.clone()))?;
         registry.register(Box::new(draining.clone()))?;
@@ -126,6 +132,7 @@ impl Metrics {
         Ok(Self {
             registry,
             cores,
+            tcp,
             meetings,
             participants,
             draining,
@@ -152,6 +159,11 @@ impl Metrics {
     /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
     pub fn attach_cores(&self, pages: Vec<Arc<SharedCounters>>) {
         self.cores.attach(pages);
+    }
+
+    /// From now on scrapes read these counters of TCP connections. The first call counts.
+    pub fn attach_tcp(&self, counts: Arc<TcpCounts>) {
+        self.tcp.attach(counts);
     }
 
     /// Shows which I/O backend and which crypto suite the packet plane chose.

@@ -64,6 +64,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     } else {
         findings.push(http_port(config));
         findings.push(udp_ports(config));
+        findings.push(tcp_port(config));
     }
     findings.push(cores(config));
     findings.push(uring(config));
@@ -141,6 +142,16 @@ fn udp_ports(config: &Config) -> Finding {
         }
     }
     good("udp", format!("{count} ports from {first} on are free"))
+}
+
+fn tcp_port(config: &Config) -> Finding {
+    let port = config.tcp_port;
+    match TcpListener::bind(("0.0.0.0", port)) {
+        Ok(_) => good("tcp", format!("port {port} is free")),
+        Err(error) => {
+            wrong("tcp", format!("cannot use port {port}: {error}; choose another with --tcp-port"))
+        }
+    }
 }
 
 fn cores(config: &Config) -> Finding {

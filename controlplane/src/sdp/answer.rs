@@ -240,22 +240,24 @@ fn parameters(offered: &OfferedFormat, preferences: &Preferences<'_>) -> String 
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
 
     use dataplane::base::handoff::Fingerprint;
     use dataplane::command::IceCredentials;
 
     use super::super::description::tests::{OFFERS, offer};
     use super::*;
+    use crate::sdp::lines::Candidate;
 
     fn answer_to(description: &Description, codecs: &[&str]) -> Answer {
         let ice = IceCredentials {
             ufrag: "00000000010badcafe".into(),
             pwd: "0123456789abcdef0123456789abcdef".into(),
         };
-        let candidates: Vec<SocketAddr> = vec![
-            "192.0.2.1:7882".parse().expect("an address"),
-            "127.0.0.1:7882".parse().expect("an address"),
+        let address = |text: &str| text.parse().expect("an address");
+        let candidates = [
+            Candidate::udp(address("192.0.2.1:7882")),
+            Candidate::udp(address("[2001:db8::1]:7882")),
+            Candidate::tcp(address("192.0.2.1:7881")),
         ];
         let local = LocalTransport {
             ice: &ice,
@@ -301,7 +303,7 @@ mod tests {
                     }
                 }
             }
-            assert_eq!(answer.sdp.matches("a=candidate:").count(), 2, "{name}");
+            assert_eq!(answer.sdp.matches("a=candidate:").count(), 3, "{name}");
             assert_eq!(answer.sdp.matches("a=end-of-candidates").count(), 1, "{name}");
             assert!(answer.sdp.contains("a=ice-lite\r\n"), "{name}");
             assert!(answer.sdp.lines().all(|l| l.is_ascii()), "{name}");
@@ -429,7 +431,8 @@ mod tests {
              a=fingerprint:sha-256 {fingerprint}\n\
              a=setup:passive\n\
              a=candidate:1 1 udp 2130706431 192.0.2.1 7882 typ host\n\
-             a=candidate:2 1 udp 2130706175 127.0.0.1 7882 typ host\n\
+             a=candidate:2 1 udp 2130706175 2001:db8::1 7882 typ host\n\
+             a=candidate:3 1 tcp 1520434687 192.0.2.1 7881 typ host tcptype passive\n\
              a=end-of-candidates\n\
              a=mid:0\n\
              a=recvonly\n\

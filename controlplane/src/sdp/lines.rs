@@ -14,11 +14,43 @@ pub struct LocalTransport<'a> {
     /// Our certificate.
     pub fingerprint: Fingerprint,
     /// Where the meeting's core listens, best first.
-    pub candidates: &'a [SocketAddr],
+    pub candidates: &'a [Candidate],
     /// Number of the session, the same for all descriptions of one peer.
     pub session: u64,
     /// Number of this description, growing.
     pub version: u64,
+}
+
+/// How a candidate is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A connection that the client makes (RFC 6544, `tcptype passive`).
+    TcpPassive,
+}
+
+/// A place where we listen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// How.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl Candidate {
+    /// Datagrams to `address`.
+    #[must_use]
+    pub const fn udp(address: SocketAddr) -> Self {
+        Self { transport: Transport::Udp, address }
+    }
+
+    /// Connections to `address`.
+    #[must_use]
+    pub const fn tcp(address: SocketAddr) -> Self {
+        Self { transport: Transport::TcpPassive, address }
+    }
 }
 
 /// Text under construction. Writing to a `String` cannot fail, so results are dropped in one place.
@@ -79,8 +111,8 @@ impl Lines {
         self.0.push_str("\r\n");
         self.line(format_args!("a=setup:{setup}"));
         if with_candidates {
-            for (index, address) in local.candidates.iter().enumerate() {
-                self.line(format_args!("a={}", candidate(index, *address)));
+            for (index, place) in local.candidates.iter().enumerate() {
+                self.line(format_args!("a={}", candidate(index, *place)));
             }
             self.text("a=end-of-candidates");
         }
@@ -117,16 +149,22 @@ impl Lines {
     }
 }
 
-/// A host candidate over UDP (RFC 8839 section 5.1); earlier ones get higher priority.
-fn candidate(index: usize, address: SocketAddr) -> String {
-    // RFC 8445 section 5.1.2.1: type preference 126 for hosts, component 1.
-    let local_preference = 65_535_u32.saturating_sub(index as u32);
-    let priority = (126 << 24) | (local_preference << 8) | 255;
-    let ip = match address.ip() {
+/// A host candidate (RFC 8839 section 5.1, RFC 6544 section 4.5); earlier ones get higher priority, and TCP comes after all UDP.
+fn candidate(index: usize, place: Candidate) -> String {
+    let (transport, type_preference, local_preference, ending) = match place.transport {
+        // RFC 8445 section 5.1.2.1: type preference 126 for hosts, component 1.
+        Transport::Udp => ("udp", 126, 65_535, ""),
+        // RFC 6544 section 4.2: a lower type preference than the same over UDP, and direction preference 4 for passive.
+        Transport::TcpPassive => ("tcp", 90, (4 << 13) + 8_191, " tcptype passive"),
+    };
+    let local_preference: u32 = local_preference - (index as u32).min(8_191);
+    let priority = (type_preference << 24) | (local_preference << 8) | 255;
+    let ip = match place.address.ip() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => ip.to_string(),
     };
-    format!("candidate:{} 1 udp {priority} {ip} {} typ host", index + 1, address.port())
+    let (foundation, port) = (index + 1, place.address.port());
+    format!("candidate:{foundation} 1 {transport} {priority} {ip} {port} typ host{ending}")
 }
 
 fn encoding(codec: Codec) -> &'static str {

@@ -161,13 +161,13 @@ pub fn accepted_formats(publisher: &[Format], taken: &[Format]) -> Vec<Format> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
 
     use dataplane::base::handoff::Fingerprint;
     use dataplane::command::IceCredentials;
 
     use super::super::attributes::Direction;
     use super::*;
+    use crate::sdp::lines::Candidate;
 
     fn sections() -> Vec<OfferSection> {
         let sending = |track: &str, ssrc| Sending {
@@ -204,7 +204,7 @@ mod tests {
             ufrag: "00000000010badcafe".into(),
             pwd: "0123456789abcdef0123456789abcdef".into(),
         };
-        let candidates: Vec<SocketAddr> = vec!["192.0.2.1:7882".parse().expect("an address")];
+        let candidates = [Candidate::udp("192.0.2.1:7882".parse().expect("an address"))];
         let local = LocalTransport {
             ice: &ice,
             fingerprint: Fingerprint([0x5a; 32]),

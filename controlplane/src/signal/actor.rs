@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use dataplane::base::handoff::{DtlsVersion, SrtpProfile};
-use dataplane::base::ids::MeetingId;
+use dataplane::base::ids::{CoreId, MeetingId};
 use dataplane::command::Report;
 use livekit_protocol as proto;
 use prost::Message as _;
@@ -21,8 +21,9 @@ use super::messages::{self, Farewell};
 use super::reduced::Reduced;
 use super::room::media::MediaView;
 use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
-use crate::dispatch::FromCore;
+use crate::dispatch::{Dispatch, FromCore};
 use crate::ids::UserId;
+use crate::sdp::lines::Candidate;
 use crate::service::timestamp::Timestamp;
 use crate::service::{Admission, Service};
 
@@ -107,7 +108,7 @@ impl RoomActor {
         let plane = Plane {
             core,
             fingerprint: dispatch.fingerprint(),
-            candidates: dispatch.candidates(core),
+            candidates: candidates(dispatch, core),
             dtls: dispatch.dtls(),
         };
         let (notes, written) = mpsc::channel(NOTES);
@@ -289,4 +290,10 @@ async fn write_notes(service: Service, mut notes: mpsc::Receiver<Note>) {
             tracing::warn!(%error, "what a participant did was not noted");
         }
     }
+}
+
+/// Where peers of a core reach it: by datagrams at its own port, else by a connection to the one TCP port.
+fn candidates(dispatch: &Dispatch, core: CoreId) -> Vec<Candidate> {
+    let udp = dispatch.udp_addresses(core).into_iter().map(Candidate::udp);
+    udp.chain(dispatch.tcp_addresses().into_iter().map(Candidate::tcp)).collect()
 }

@@ -72,6 +72,10 @@ reasons! {
     NoPath => "no_path",
     /// Video that waited too long for its receiver's link.
     PacedTooLong => "paced_too_long",
+    /// Video that waited too long because its receiver's TCP connection takes no more.
+    TcpLate => "tcp_late",
+    /// The send queue of the receiver's TCP connection is full, or the connection is gone.
+    TcpQueueFull => "tcp_queue_full",
     /// The receiver's send queue is full.
     QueueFull => "queue_full",
     /// The I/O backend had no send buffer left in this turn.

@@ -196,3 +196,44 @@ pub const NACK_INTERVAL_US: u64 = 20_000;
 pub const LAYER_CHECK_US: u64 = 200_000;
 /// Quality reports go to the control plane this often.
 pub const QUALITY_INTERVAL_US: u64 = 2_000_000;
+
+/// Media packets from addresses nobody proved that one core looks at per second, for a peer that moved. Looking through 16,384 peers
+/// costs ~0.5 ms: 50 are 2.5 % of a core.
+pub const ROAMS_PER_SECOND: u32 = 50;
+/// Peers whose keys are tried on one of them: ~1 us each.
+pub const ROAM_TRIES_PER_PACKET: usize = 64;
+
+/// Longest frame taken from a TCP connection: what an assist thread takes; media is shorter.
+pub const TCP_FRAME_BYTES_MAX: usize = ASSIST_BYTES_MAX;
+/// Longest first frame: a STUN binding request with everything browsers put into it is ~150 bytes.
+pub const TCP_FIRST_FRAME_BYTES_MAX: usize = 1_280;
+/// Connections of the whole machine that have not shown whom they want; the oldest gives way to a new one. A flood of 5,000 a
+/// second leaves each 100 ms for its first frame, which follows the handshake at once.
+pub const TCP_HALF_OPEN_MAX: usize = 512;
+/// Connections of one core that named a peer and did not prove it yet; the oldest gives way.
+pub const TCP_UNPROVED_PER_CORE: usize = 256;
+/// TCP connections of one core. Each takes a descriptor, ~1 KiB, and up to its queue and one frame: 4,096 x 272 KiB = 1.1 GiB if all
+/// their peers stop reading at once, for [`TCP_STALLED_US`].
+pub const TCP_CONNECTIONS_PER_CORE: usize = 4_096;
+/// Connections on their way from the door to one core.
+pub const TCP_LANE: usize = 256;
+/// A connection that did not authenticate within this time is closed.
+pub const TCP_PROOF_US: u64 = 10_000_000;
+/// A connection on which nothing was sent for this long is closed: its peer is gone or has another path (RFC 7675: 30 s).
+pub const TCP_IDLE_US: u64 = CONSENT_US;
+/// A connection that takes no byte of what waits for this long is closed.
+pub const TCP_STALLED_US: u64 = 10_000_000;
+/// Pictures wait while this much is queued on a connection: half a second of 400 kbit/s, which voices stand behind.
+pub const TCP_CONGESTED_BYTES: usize = 24 * 1024;
+/// Everything is dropped beyond this: voices, reports and handshakes alone take ten seconds to fill the rest.
+pub const TCP_QUEUE_BYTES: usize = 256 * 1024;
+const _: () = assert!(TCP_QUEUE_BYTES > TCP_CONGESTED_BYTES + 8 * ASSIST_BYTES_MAX);
+/// Unsent bytes that the kernel may hold (TCP_NOTSENT_LOWAT), so that what waits waits with us.
+pub const TCP_UNSENT_BYTES: u32 = 16 * 1024;
+/// Bytes read from one connection before others have their turn.
+pub const TCP_READ_BYTES: usize = 64 * 1024;
+const _: () = assert!(TCP_READ_BYTES >= 2 * (TCP_FRAME_BYTES_MAX + 2));
+/// A peer whose connection is congested is looked at again after this time: 24 KiB per 5 ms are 39 Mbit/s.
+pub const TCP_RETRY_US: u64 = 5_000;
+/// Video that waited this long for a congested connection is dropped: TCP repeats everything, so late stays late.
+pub const TCP_LATE_US: u64 = 800_000;

@@ -1,6 +1,6 @@
 //! Addresses of a datagram and the lending of send buffers: the whole of what the engine knows about networks.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Both ends of a datagram. `local` is the address the peer used (PKTINFO), and replies leave from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -9,6 +9,21 @@ pub struct Path {
     pub local: SocketAddr,
     /// The peer's address and port.
     pub remote: SocketAddr,
+}
+
+impl Path {
+    /// The path of a TCP connection (RFC 6544). Its mark is a local port of 0, which no UDP socket has: the packet path pays one
+    /// comparison for it, and tables of paths need no other key. All connections come to one port, so nothing is lost.
+    #[must_use]
+    pub const fn tcp(local: IpAddr, remote: SocketAddr) -> Self {
+        Self { local: SocketAddr::new(local, 0), remote }
+    }
+
+    /// Whether this is a TCP connection.
+    #[must_use]
+    pub const fn is_tcp(&self) -> bool {
+        self.local.port() == 0
+    }
 }
 
 /// No buffer is left in this loop turn; the datagram was not taken.
@@ -29,4 +44,23 @@ pub trait SendBuffers {
         bytes_max: usize,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull>;
+
+    /// Whether so much waits on this TCP path that pictures should not be added. A UDP path has no queue of its own.
+    fn is_congested(&self, path: &Path) -> bool {
+        let _ = path;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tcp_path_is_told_from_a_udp_path_by_its_local_port() {
+        let remote = ([192, 0, 2, 7], 7).into();
+        let udp = Path { local: ([192, 0, 2, 1], 7882).into(), remote };
+        let tcp = Path::tcp(udp.local.ip(), remote);
+        assert!(tcp.is_tcp() && !udp.is_tcp() && tcp != udp);
+    }
 }

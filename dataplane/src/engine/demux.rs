@@ -7,7 +7,7 @@ use super::outbox::Answer;
 use crate::base::counters::Stage;
 use crate::base::drops::DropReason;
 use crate::base::handoff::AssistRequest;
-use crate::base::ids::parse_local_ufrag;
+use crate::base::ids::{CoreId, parse_local_ufrag};
 use crate::base::limits::{ASSIST_BYTES_MAX, EARLY_PACKETS_PER_CORE, TWCC_INTERVAL_US};
 use crate::base::media::Extension;
 use crate::base::net::Path;
@@ -22,6 +22,15 @@ use crate::wire::ext::parse_transport_cc;
 use crate::wire::rtp::RtpHeader;
 use crate::wire::stun::StunMessage;
 
+/// Which core a connection is for, by its first datagram: a binding request that names a peer of ours. Whether the peer exists and
+/// the request is authentic is that core's to find out.
+#[must_use]
+pub fn core_of_check(bytes: &[u8]) -> Option<CoreId> {
+    let message = StunMessage::parse(bytes).ok().filter(StunMessage::is_binding_request)?;
+    let (ours, _) = message.ufrags()?;
+    parse_local_ufrag(ours).map(|(core, _)| core)
+}
+
 impl Engine {
     pub(super) fn demux(&mut self, now: Micros, path: Path, bytes: &mut [u8]) -> Result<(), DropReason> {
         let protocol = classify(bytes);
@@ -30,7 +39,12 @@ impl Engine {
             Protocol::Unknown => return Err(DropReason::UnknownProtocol),
             Protocol::Dtls | Protocol::Rtp | Protocol::Rtcp => {}
         }
-        let key = self.peers.key_by_path(&path).ok_or(DropReason::UnknownPeer)?;
+        let Some(key) = self.peers.key_by_path(&path) else {
+            return match protocol {
+                Protocol::Dtls => Err(DropReason::UnknownPeer),
+                _ => self.roam(now, path, protocol, bytes),
+            };
+        };
         match protocol {
             Protocol::Dtls => self.dtls(now, key, bytes),
             Protocol::Rtp => self.rtp(now, key, bytes),
@@ -95,7 +109,7 @@ impl Engine {
         self.request_datagram(AssistRequest::Datagram { peer, bytes: bytes.into() })
     }
 
-    fn rtp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
+    pub(super) fn rtp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
         let opened = srtp.inbound.open_rtp(bytes)?;
@@ -119,7 +133,7 @@ impl Engine {
     }
 
     /// `path` is where it came from, if that is still known.
-    fn rtcp(
+    pub(super) fn rtcp(
         &mut self,
         now: Micros,
         key: Key,

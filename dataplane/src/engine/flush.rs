@@ -6,7 +6,8 @@
 use super::{Engine, State};
 use crate::base::counters::Stage;
 use crate::base::drops::DropReason;
-use crate::base::net::{BuffersFull, SendBuffers};
+use crate::base::limits::{PACED_US_MAX, TCP_LATE_US, TCP_RETRY_US};
+use crate::base::net::{BuffersFull, Path, SendBuffers};
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::Report;
@@ -83,6 +84,7 @@ impl Engine {
         buffers: &mut impl SendBuffers,
     ) -> Result<Option<Micros>, BuffersFull> {
         let index = key.index();
+        let stream = self.stream_path(key);
         for class in Class::ALL {
             while let Some(item) = self.rooms.queue().first(index, class) {
                 if class != Class::Audio
@@ -90,8 +92,17 @@ impl Engine {
                 {
                     return Ok(Some(at));
                 }
-                if class == Class::Video && self.rooms.is_expired(now, &item) {
-                    self.counters.drop(DropReason::PacedTooLong);
+                let congested =
+                    class != Class::Audio && stream.is_some_and(|path| buffers.is_congested(&path));
+                let (patience_us, late) = if congested {
+                    (TCP_LATE_US, DropReason::TcpLate)
+                } else {
+                    (PACED_US_MAX, DropReason::PacedTooLong)
+                };
+                if class == Class::Video && self.rooms.is_expired(now, &item, patience_us) {
+                    self.counters.drop(late);
+                } else if congested {
+                    return Ok(Some(now.after_us(TCP_RETRY_US)));
                 } else {
                     self.send_item(now, key, &item, buffers)?;
                 }
@@ -99,11 +110,19 @@ impl Engine {
                 self.rooms.drop_item(&item);
             }
         }
+        if stream.is_some_and(|path| buffers.is_congested(&path)) {
+            return Ok(self.rooms.is_probing(index).then(|| now.after_us(TCP_RETRY_US)));
+        }
         while let Some(item) = self.rooms.padding(now, index) {
             self.send_item(now, key, &item, buffers)?;
         }
         // A probe that is not done goes on as soon as its rate allows.
         Ok(self.rooms.paced_until(now, index).filter(|_| self.rooms.is_probing(index)))
+    }
+
+    /// The peer's path if it is a TCP connection: it has a queue of its own, and pictures wait for it while voices do not.
+    fn stream_path(&self, key: Key) -> Option<Path> {
+        self.peers.get(key).and_then(|peer| peer.ice.path()).filter(Path::is_tcp)
     }
 
     /// Writes, seals and hands over one packet; one that cannot be sent is counted.

@@ -11,6 +11,7 @@ mod demux;
 mod flush;
 mod outbox;
 mod peers;
+mod roam;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -23,13 +24,16 @@ use crate::base::drops::DropReason;
 use crate::base::handoff::{AssistReply, AssistRequest};
 use crate::base::ids::CoreId;
 use crate::base::limits::{
-    ASSIST_LANE, DATAGRAM_BYTES_MAX, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, STUN_FAILURES_PER_SECOND,
+    ASSIST_LANE, DATAGRAM_BYTES_MAX, QUALITY_INTERVAL_US, REPORT_INTERVAL_US, ROAMS_PER_SECOND,
+    STUN_FAILURES_PER_SECOND,
 };
 use crate::base::net::{Path, SendBuffers};
 use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::{Command, PeerEnd, Report};
+pub use demux::core_of_check;
+
 pub use crate::room::Rules;
 use crate::room::reports::ReportQueue;
 use crate::room::{RoomSizes, Rooms, Turn};
@@ -67,6 +71,8 @@ pub struct Engine {
     counters: Counters,
     /// Bounds the work that STUN with a wrong MESSAGE-INTEGRITY can cause.
     stun_failures: RateLimit,
+    /// Bounds the search for peers that moved.
+    roams: RateLimit,
     /// Early packets of all peers.
     early_count: usize,
     state: State,
@@ -112,6 +118,7 @@ impl Engine {
             reports: ReportQueue::default(),
             counters: Counters::default(),
             stun_failures: RateLimit::new(STUN_FAILURES_PER_SECOND, STUN_FAILURES_PER_SECOND / 10),
+            roams: RateLimit::new(ROAMS_PER_SECOND, ROAMS_PER_SECOND / 5),
             early_count: 0,
             state: State::Running,
             cycles: || 0,

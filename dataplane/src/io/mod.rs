@@ -13,11 +13,13 @@ pub mod epoll;
 mod outbox;
 pub mod sim;
 pub mod socket;
+pub mod tcp;
 pub mod uring;
 pub mod wake;
 
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 use std::str::FromStr;
 
 use crate::base::net::{Path, SendBuffers};
@@ -86,6 +88,8 @@ pub struct IoCounts {
     pub kernel_overflow: u64,
     /// Received datagrams without a usable address, or cut short.
     pub malformed: u64,
+    /// Datagrams to a TCP connection whose queue was full, or that was gone.
+    pub tcp_queue_full: u64,
 }
 
 /// One core's socket. A loop turn is: `send` for every datagram, [`Backend::turn`] once, [`Backend::receive`] once.
@@ -102,6 +106,18 @@ pub trait Backend: SendBuffers {
 
     /// Takes the counts since the last call.
     fn take_counts(&mut self) -> IoCounts;
+
+    /// From now on a sleep also ends when `fd` becomes readable. The caller keeps it open as long as the backend lives, and takes
+    /// what made it readable in every turn.
+    ///
+    /// # Errors
+    /// The kernel refuses to watch it.
+    fn watch(&mut self, fd: RawFd) -> io::Result<()>;
+
+    /// Whether something waits that a sleep would not notice: asked after the wake-up is armed.
+    fn has_newcomers(&self) -> bool {
+        false
+    }
 }
 
 /// What a turn did, so that its cycles are booked under the right stage.

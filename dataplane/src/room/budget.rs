@@ -13,8 +13,7 @@ use super::track::Track;
 use super::{Member, Rooms, Turn};
 use crate::base::ids::Seq;
 use crate::base::limits::{
-    DELIVERY_INTERVAL_US, PACED_US_MAX, SHARE_INTERVAL_US, SHARE_US_MIN, STREAMS_PER_PEER,
-    TEMPORAL_LAYERS_MAX,
+    DELIVERY_INTERVAL_US, SHARE_INTERVAL_US, SHARE_US_MIN, STREAMS_PER_PEER, TEMPORAL_LAYERS_MAX,
 };
 use crate::base::media::{Extension, MediaKind};
 use crate::base::reason::Reason;
@@ -247,14 +246,15 @@ impl Rooms {
         self.member(index).is_some_and(|member| member.link.is_probing())
     }
 
-    /// Whether an item is not to be sent any more: it waited too long, or follows one that did. Then its stream begins anew.
-    pub fn is_expired(&mut self, now: Micros, item: &Item) -> bool {
+    /// Whether an item is not to be sent any more: it waited longer than `patience_us`, or follows one that did. Then its stream
+    /// begins anew.
+    pub fn is_expired(&mut self, now: Micros, item: &Item, patience_us: u64) -> bool {
         let Some(stream) = self.streams.get(item.stream) else { return false };
         // Only a keyframe can be shown without what was dropped; once it has left, `commit` lets the rest follow.
         if stream.stale && item.role != Role::KeyStart {
             return true;
         }
-        if now.since_us(item.received) <= PACED_US_MAX {
+        if now.since_us(item.received) <= patience_us {
             return false;
         }
         self.begin_anew(item.stream);

@@ -6,6 +6,7 @@
 //! Choice of path: the first authenticated check gives a usable path; USE-CANDIDATE nominates. A nominated check from another
 //! address switches when its PRIORITY is not lower, or when the selected path was not nominated again for 500 ms (a client
 //! that nominates aggressively repeats USE-CANDIDATE on several pairs, and the highest priority wins: RFC 8445 section 8.1.1).
+//! An authenticated media packet from another address moves it provisionally ([`Ice::follow`]).
 
 use kernels::{HmacSha1, Suite};
 
@@ -152,6 +153,14 @@ impl Ice {
         }
         let (learned, forgotten) = self.remember(now, path);
         Ok(Checked { answer_bytes, learned, forgotten, switched })
+    }
+
+    /// An authenticated packet came by a path that no check has proved: media goes there until the next nominated check decides. Consent
+    /// is not renewed. Answers a path that had to give way.
+    pub fn follow(&mut self, now: Micros, path: Path) -> Option<Path> {
+        let priority = self.selected.map_or(0, |selected| selected.priority);
+        self.selected = Some(Selected { path, priority, nominated: None });
+        self.remember(now, path).1
     }
 
     /// Another peer proved that it has this path now.

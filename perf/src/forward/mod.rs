@@ -80,6 +80,7 @@ fn once(options: &Options) -> Result<Report> {
     let config = PlaneConfig {
         cpus: vec![options.cpu_server],
         udp_port: 0,
+        tcp_port: Some(0),
         io: options.io,
         suite: options.suite.clone(),
         assist_threads: 1,

@@ -35,23 +35,30 @@ const freeUdpPorts = async (count) => {
 };
 
 export class Appliance {
-  /** Starts the appliance and waits until it answers /readyz. `args` are added to `kaigid serve --demo`. */
-  static async start(args = [], { port, udpPort, data } = {}) {
+  /**
+   * Starts the appliance and waits until it answers /readyz. `args` are added to `kaigid serve --demo`; `host` is where it is asked,
+   * and `launcher` a program that starts it.
+   */
+  static async start(args = [], { port, udpPort, data, host = 'localhost', launcher } = {}) {
     const self = new Appliance();
     self.port = port ?? (await freeTcpPort());
     self.udpPort = udpPort ?? (await freeUdpPorts(4));
     self.data = data ?? fs.mkdtempSync(path.join(os.tmpdir(), 'kaigi-e2e-'));
     self.args = args;
-    self.url = `http://localhost:${self.port}`;
+    self.launcher = launcher;
+    self.listen = host.startsWith('[') ? '[::]' : '0.0.0.0';
+    self.url = `http://${host}:${self.port}`;
     self.log = '';
     await self.spawn();
     return self;
   }
 
   async spawn() {
-    const args = ['serve', '--demo', '--data', this.data, '--listen', `0.0.0.0:${this.port}`,
-      '--udp-port', String(this.udpPort), '--tcp-port', String(await freeTcpPort()), ...this.args];
-    this.child = spawn(BIN, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.tcpPort = await freeTcpPort();
+    const args = ['serve', '--demo', '--data', this.data, '--listen', `${this.listen}:${this.port}`,
+      '--udp-port', String(this.udpPort), '--tcp-port', String(this.tcpPort), ...this.args];
+    const [program, ...rest] = [...(this.launcher ? [this.launcher] : []), BIN, ...args];
+    this.child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.exited = once(this.child, 'exit');
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.on('data', (chunk) => {

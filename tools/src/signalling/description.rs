@@ -250,7 +250,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use controlplane::sdp::attributes::{Direction, Setup};
-    use controlplane::sdp::lines::LocalTransport;
+    use controlplane::sdp::lines::{Candidate, LocalTransport};
     use controlplane::sdp::offer::{OfferSection, Sending, check_answer};
     use controlplane::sdp::table;
     use dataplane::base::ids::Ssrc;
@@ -289,7 +289,8 @@ mod tests {
     #[test]
     fn a_servers_offer_is_answered_so_that_it_accepts() {
         let theirs = ice();
-        let candidates_of_server = ["10.1.2.3:7882".parse().expect("an address")];
+        let address = "10.1.2.3:7882".parse().expect("an address");
+        let candidates_of_server = [Candidate::udp(address)];
         let server = LocalTransport {
             ice: &theirs,
             fingerprint: Fingerprint([1; 32]),
@@ -310,7 +311,7 @@ mod tests {
             }),
         }];
         let text = controlplane::sdp::offer::offer(&server, &sections);
-        assert_eq!(candidates(&text), candidates_of_server);
+        assert_eq!(candidates(&text), [address]);
         let offer = Description::parse(&text).expect("a valid offer");
         let stream = offer.sections.iter().find_map(receive).expect("it sends a stream");
         assert_eq!((stream.ssrc, stream.rtx, stream.kind), (Ssrc(5), Some(Ssrc(6)), MediaKind::Video));

@@ -21,7 +21,6 @@ mod tests;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +37,7 @@ use super::messages::{self, Farewell};
 use super::negotiation::Next;
 use super::track::Track;
 use crate::dispatch::Ids;
+use crate::sdp::lines::Candidate;
 use crate::service::Admission;
 
 /// How long a member whose socket dropped is kept, milliseconds.
@@ -98,7 +98,7 @@ pub struct Plane {
     /// Our certificate.
     pub fingerprint: Fingerprint,
     /// Where the core listens.
-    pub candidates: Vec<SocketAddr>,
+    pub candidates: Vec<Candidate>,
     /// The DTLS version to speak.
     pub dtls: DtlsVersion,
 }

@@ -40,7 +40,7 @@ impl Stage {
         let plane = Plane {
             core: CoreId(1),
             fingerprint: Fingerprint([1; 32]),
-            candidates: vec!["192.0.2.1:7883".parse().expect("an address")],
+            candidates: vec![Candidate::udp("192.0.2.1:7883".parse().expect("an address"))],
             dtls: DtlsVersion::V12,
         };
         Self {

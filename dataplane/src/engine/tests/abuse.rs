@@ -92,10 +92,13 @@ fn replayed_and_forged_media_is_dropped_without_effect() {
     house.send_rtp(1, &Media { index: 2, ..MEDIA });
     house.flush();
     assert_eq!(house.client(2).payloads(100).len(), 2);
-    // The right packet from a stranger's address.
-    let (_, mut stolen) = house.seal_rtp(1, &Media { index: 3, ..MEDIA });
+    // The right packet from a stranger's address, once it has been seen. (Never seen, it is a peer that moved: `joining`.)
+    let (path, mut stolen) = house.seal_rtp(1, &Media { index: 3, ..MEDIA });
+    house.engine.handle_datagram(house.now, path, &mut stolen.clone());
     house.engine.handle_datagram(house.now, stranger(), &mut stolen);
     assert_eq!(house.dropped(DropReason::UnknownPeer), 1);
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 3);
 }
 
 #[test]

@@ -101,6 +101,76 @@ fn media_follows_a_nominated_check_to_a_new_address() {
 }
 
 #[test]
+fn media_follows_an_authenticated_packet_at_once_and_the_next_nominated_check_decides() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    let report = |house: &mut House| {
+        house.send_rtcp(2, |writer| writer.receiver_report(Ssrc(1), &[]).expect("fits"));
+    };
+    report(&mut house);
+    house.send_rtp(1, &MEDIA);
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 1);
+    // The publisher's address changes: its next packet is forwarded as if nothing had happened.
+    house.client(1).path = path(76);
+    house.send_rtp(1, &Media { index: 2, ..MEDIA });
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 2);
+    // The receiver's changes: its next report moves what it is sent.
+    let second = house.client(2).path;
+    house.client(2).path = path(77);
+    report(&mut house);
+    house.send_rtp(1, &Media { index: 3, ..MEDIA });
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 3, "the third came to the new address");
+    // A nominated check from the old address takes it back, and consent was not renewed by media.
+    house.client(2).path = second;
+    house.check(2);
+    house.send_rtp(1, &Media { index: 4, ..MEDIA });
+    house.flush();
+    assert_eq!(house.client(2).payloads(100).len(), 4);
+    house.check(2);
+    house.run(CONSENT_US / 1_000);
+    assert!(house.has_report(|report| {
+        matches!(report, Report::PeerEnded { peer: PeerId(1), end: PeerEnd::ConsentExpired })
+    }));
+}
+
+#[test]
+fn what_is_forged_or_was_seen_moves_nobody_and_a_flood_of_it_is_bounded() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    let (home, seen) = house.seal_rtp(1, &MEDIA);
+    house.engine.handle_datagram(house.now, home, &mut seen.clone());
+    let paths = house.engine.sizes().paths;
+    for attempt in 0..1_000_u32 {
+        let mut bytes =
+            if attempt % 2 == 0 { seen.clone() } else { house.seal_rtp(1, &Media { index: 9, ..MEDIA }).1 };
+        if attempt % 2 == 1 {
+            bytes[20] ^= 1;
+        }
+        house.engine.handle_datagram(house.now, path(90), &mut bytes);
+    }
+    assert_eq!(house.dropped(DropReason::UnknownPeer), 1_000);
+    assert_eq!(house.engine.sizes().paths, paths);
+    // The budget of this moment is spent: an honest packet waits for its peer's check, or for the next moment.
+    house.client(1).path = path(91);
+    house.send_rtp(1, &Media { index: 2, ..MEDIA });
+    assert_eq!(house.engine.sizes().paths, paths);
+    house.client(1).path = home;
+    house.run(1_000);
+    house.client(1).path = path(91);
+    house.send_rtp(1, &Media { index: 3, ..MEDIA });
+    assert_eq!(house.engine.sizes().paths, paths + 1);
+}
+
+#[test]
 fn an_ice_restart_keeps_media_on_the_old_path_until_the_new_one_is_nominated() {
     let mut house = House::new();
     house.join(1, 10);

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::base::net::{BuffersFull, Path, SendBuffers};
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
+const WATCHED: Token = Token(2);
 /// Shortest wait for a full send queue.
 const STALLED_US: u64 = 1_000;
 
@@ -263,5 +264,8 @@ impl Backend for Epoll {
         counts.kernel_overflow = received.kernel_overflow;
         counts.malformed = received.malformed;
         counts
+    }
+    fn watch(&mut self, fd: RawFd) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd), WATCHED, Interest::READABLE)
     }
 }

@@ -16,10 +16,10 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use self::buffers::{BufferId, RxBuffers};
@@ -32,8 +32,8 @@ use crate::base::limits::{
 };
 use crate::base::net::{BuffersFull, Path, SendBuffers};
 
-/// Every send of a turn plus the re-armed receive and wake-up.
-const SUBMISSIONS: u32 = (SENDS_PER_TURN + 2).next_power_of_two() as u32;
+/// Every send of a turn plus the re-armed receive, wake-up and watch.
+const SUBMISSIONS: u32 = (SENDS_PER_TURN + 3).next_power_of_two() as u32;
 /// Every send, every receive buffer and the ends of receive and wake-up complete without an overflow.
 const COMPLETIONS: u32 = 4 * SUBMISSIONS;
 const _: () = assert!(COMPLETIONS as usize >= SENDS_PER_TURN + RX_BUFFERS_PER_CORE as usize + 16);
@@ -49,6 +49,7 @@ const WAKE: Fixed = Fixed(1);
 /// User data: sends use their index.
 const RECEIVE_TAG: u64 = 1 << 32;
 const WAKE_TAG: u64 = 2 << 32;
+const WATCH_TAG: u64 = 3 << 32;
 /// Shortest wait for a full send queue: 500 us of 1 Gbit/s are 50 datagrams.
 const STALLED_US: u64 = 500;
 /// A receive that fails this often in a row will not come back.
@@ -76,6 +77,9 @@ pub struct Uring {
     filled: VecDeque<Filled>,
     receiving: bool,
     waking: bool,
+    /// A descriptor that ends sleeps.
+    watched: Option<RawFd>,
+    watching: bool,
     receive_failures: u32,
     overflow_seen: u32,
     counts: IoCounts,
@@ -102,7 +106,8 @@ pub fn probe() -> io::Result<()> {
     let ring = build(4, 8)?;
     let mut probe = Probe::new();
     ring.submitter().register_probe(&mut probe)?;
-    for code in [opcode::SendMsg::CODE, opcode::RecvMsgMulti::CODE, opcode::Read::CODE] {
+    for code in [opcode::SendMsg::CODE, opcode::RecvMsgMulti::CODE, opcode::Read::CODE, opcode::PollAdd::CODE]
+    {
         if !probe.is_supported(code) {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
         }
@@ -134,6 +139,8 @@ impl Uring {
             filled: VecDeque::with_capacity(usize::from(RX_BUFFERS_PER_CORE)),
             receiving: false,
             waking: false,
+            watched: None,
+            watching: false,
             receive_failures: 0,
             overflow_seen: 0,
             counts: IoCounts::default(),
@@ -173,6 +180,14 @@ impl Uring {
             let entry = opcode::Read::new(WAKE, count, size_of::<u64>() as u32).build();
             self.push(&entry.user_data(WAKE_TAG));
             self.waking = true;
+        }
+        if let Some(fd) = self.watched
+            && !self.watching
+        {
+            // Completes at once if the descriptor is readable already.
+            let entry = opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).build();
+            self.push(&entry.user_data(WATCH_TAG));
+            self.watching = true;
         }
     }
 
@@ -238,10 +253,21 @@ impl Uring {
                         return Err(io::Error::from_raw_os_error(-result));
                     }
                 }
+                WATCH_TAG => {
+                    self.watching = false;
+                    if result < 0 && result != -libc::ECANCELED {
+                        return Err(io::Error::from_raw_os_error(-result));
+                    }
+                }
                 index => self.shared.outbox.complete(index as usize, (-result).max(0)),
             }
         }
         Ok(())
+    }
+
+    /// Whether no operation is left that the kernel could still complete.
+    fn is_idle(&self) -> bool {
+        !self.receiving && !self.waking && !self.watching && self.shared.outbox.in_flight() == 0
     }
 
     fn cancel_everything(&mut self) {
@@ -249,8 +275,7 @@ impl Uring {
         // Not found is fine; anything else shows below, when the ends do not come.
         let _ = self.ring.submitter().register_sync_cancel(Some(second), CancelBuilder::any());
         for _ in 0..100 {
-            let ended =
-                self.reap().is_ok() && !self.receiving && !self.waking && self.shared.outbox.in_flight() == 0;
+            let ended = self.reap().is_ok() && self.is_idle();
             if ended || self.enter(10_000).is_err() {
                 break;
             }
@@ -328,6 +353,11 @@ impl Backend for Uring {
         counts.malformed = received.malformed;
         counts
     }
+
+    fn watch(&mut self, fd: RawFd) -> io::Result<()> {
+        self.watched = Some(fd);
+        Ok(())
+    }
 }
 
 /// Takes apart what a multishot RECVMSG wrote: the path, the size of each datagram, the socket's count of drops, the payload.
@@ -352,7 +382,7 @@ fn parse(message: &mut [u8], port: u16) -> Option<(Path, usize, Option<u32>, &mu
 impl Drop for Uring {
     fn drop(&mut self) {
         self.cancel_everything();
-        let idle = !self.receiving && !self.waking && self.shared.outbox.in_flight() == 0;
+        let idle = self.is_idle();
         // Never registered is as good as unregistered.
         let unregistered = match self.ring.submitter().unregister_buf_ring(buffers::GROUP) {
             Ok(()) => true,

@@ -143,6 +143,18 @@ impl Inbound {
         Ok(plain_bytes)
     }
 
+    /// Whether RTP of this SSRC has authenticated here.
+    #[must_use]
+    pub fn knows_rtp(&self, ssrc: Ssrc) -> bool {
+        self.rtp_streams.ssrcs.contains(&ssrc)
+    }
+
+    /// Whether RTCP of this SSRC has authenticated here.
+    #[must_use]
+    pub fn knows_rtcp(&self, ssrc: Ssrc) -> bool {
+        self.rtcp_streams.ssrcs.contains(&ssrc)
+    }
+
     /// A stream ended: makes room for another. Should it go on after all, it does so where it was.
     pub fn retire(&mut self, ssrc: Ssrc) {
         self.rtp_streams.retire(ssrc);
