@@ -79,11 +79,16 @@ impl Lines {
         self.0.push_str("\r\n");
         self.line(format_args!("a=setup:{setup}"));
         if with_candidates {
-            for (index, address) in local.candidates.iter().enumerate() {
-                self.line(format_args!("a={}", candidate(index, *address)));
-            }
-            self.text("a=end-of-candidates");
+            self.candidates(local.candidates);
         }
+    }
+
+    /// Where we listen, best first.
+    pub(super) fn candidates(&mut self, candidates: &[SocketAddr]) {
+        for (index, address) in candidates.iter().enumerate() {
+            self.line(format_args!("a={}", candidate(index, *address)));
+        }
+        self.text("a=end-of-candidates");
     }
 
     /// `a=rtpmap`, feedback and parameters of one format and its retransmissions.
