@@ -7,7 +7,11 @@ mode=${1:-run}
 
 # command that must exist -> Debian package that brings it
 run_needs=(cc:gcc c++:g++ node:nodejs npm:npm)
-test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2)
+test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2
+    /usr/bin/python3:python3)
+# Debian packages without a command of their own -> what clients under tests/clients stand on
+test_packages=(python3-venv python3-gi gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+    gstreamer1.0-plugins-bad)
 bench_needs=("${run_needs[@]}" ip:iproute2)
 
 case $mode in
@@ -26,6 +30,11 @@ missing=()
 for need in "${needs[@]}"; do
     command -v "${need%%:*}" >/dev/null || missing+=("${need##*:}")
 done
+if [[ $mode == test ]]; then
+    for package in "${test_packages[@]}"; do
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == "install ok installed" ]] || missing+=("$package")
+    done
+fi
 if ((${#missing[@]})); then
     sudo=()
     if ((EUID != 0)); then
@@ -50,4 +59,18 @@ node_version=$(node --version | sed 's/^v//')
 if [[ $(printf '%s\n' 20.19.0 "$node_version" | sort -V | head -n 1) != 20.19.0 ]]; then
     echo "setup: Node.js $node_version is too old; 20.19 or newer is needed to build the web client" >&2
     exit 1
+fi
+
+# Clients in Python: an environment of their own beside the build, renewed when what they stand on changes.
+if [[ $mode == test ]]; then
+    here=$(cd "$(dirname "$0")/.." && pwd)
+    wanted=$here/tests/clients/requirements.txt
+    venv=$here/target/clients-venv
+    if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+        echo "setup: installing Python clients"
+        mkdir -p "$here/target"
+        /usr/bin/python3 -m venv --clear --system-site-packages "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+        cp "$wanted" "$venv/requirements.txt"
+    fi
 fi
