@@ -1,4 +1,4 @@
-"""A WHIP publisher on aiortc: a grey picture of one brightness, VP8, and a tone.
+"""A WHIP publisher on aiortc: a grey picture of one brightness, VP8, and silence.
 
 Usage: whip.py URL TOKEN BRIGHTNESS. A line of JSON for each step; ends its session when its standard input closes.
 """

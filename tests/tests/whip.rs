@@ -62,8 +62,12 @@ fn create(daemon: &Daemon) -> (String, String) {
 }
 
 fn join(daemon: &Daemon, meeting: &str) -> String {
-    let joined =
-        daemon.call_json("POST", &format!("/api/v1/meetings/{meeting}/join"), None, &json!({"name": "Encoder"}));
+    let joined = daemon.call_json(
+        "POST",
+        &format!("/api/v1/meetings/{meeting}/join"),
+        None,
+        &json!({"name": "Encoder"}),
+    );
     joined.field("session_token")
 }
 
@@ -161,7 +165,8 @@ fn refusals_say_precisely_why() {
         let token = house.token();
         let path = format!("/{door}/{}", house.meeting);
         let good = offer(door);
-        let post = |path: &str, token: Option<&str>| daemon.send("POST", path, token, &[SDP], good.as_bytes());
+        let post =
+            |path: &str, token: Option<&str>| daemon.send("POST", path, token, &[SDP], good.as_bytes());
         assert_problem(&post(&path, None), 401, "token-required");
         assert_problem(&post(&path, Some("nonsense")), 401, "token-invalid");
         assert_problem(&post(&path, Some(&house.host)), 401, "token-invalid");
@@ -174,9 +179,14 @@ fn refusals_say_precisely_why() {
             assert_problem(&refused, 405, "method-not-allowed");
             assert_eq!(refused.header("allow"), Some("POST"));
         }
-        let plain = daemon.send("POST", &path, Some(&token), &[("content-type", "text/plain")], good.as_bytes());
+        let plain =
+            daemon.send("POST", &path, Some(&token), &[("content-type", "text/plain")], good.as_bytes());
         assert_problem(&plain, 415, "unsupported-media-type");
-        assert_problem(&daemon.send("POST", &path, Some(&token), &[], good.as_bytes()), 415, "unsupported-media-type");
+        assert_problem(
+            &daemon.send("POST", &path, Some(&token), &[], good.as_bytes()),
+            415,
+            "unsupported-media-type",
+        );
         let wrong_way = if door == "whip" { "a=recvonly" } else { "a=sendonly" };
         let codecs = ["opus/48000", "red/48000", "VP8/90000", "VP9/90000", "H264/90000", "AV1/90000"];
         let unknown = codecs.iter().fold(good.clone(), |offer, codec| offer.replace(codec, "theora/90000"));
@@ -191,7 +201,9 @@ fn refusals_say_precisely_why() {
             (lines("a=setup:actpass", "a=setup:passive"), 422, "unusable-description"),
             (lines("a=group:BUNDLE", "a=x-group:BUNDLE"), 422, "unusable-description"),
             (
-                lines("a=sendrecv", wrong_way).replace("a=sendonly", wrong_way).replace("a=recvonly", wrong_way),
+                lines("a=sendrecv", wrong_way)
+                    .replace("a=sendonly", wrong_way)
+                    .replace("a=recvonly", wrong_way),
                 422,
                 "unusable-description",
             ),
@@ -211,8 +223,11 @@ fn refusals_say_precisely_why() {
 #[test]
 fn any_page_may_ask_what_the_doors_take() {
     let house = House::new("whip-cors");
-    let preflight =
-        [("origin", "https://example.org"), ("access-control-request-method", "POST"), ("access-control-request-headers", "authorization,content-type,if-match")];
+    let preflight = [
+        ("origin", "https://example.org"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-type,if-match"),
+    ];
     for door in DOORS {
         for (path, header, media_type) in [
             (format!("/{door}/{}", house.meeting), "accept-post", "application/sdp"),
@@ -225,7 +240,9 @@ fn any_page_may_ask_what_the_doors_take() {
                 assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
                 assert_eq!(answer.header("access-control-allow-methods"), Some("*"));
                 let allowed = answer.header("access-control-allow-headers").unwrap_or_default();
-                assert!(["authorization", "content-type", "if-match"].iter().all(|name| allowed.contains(name)));
+                assert!(
+                    ["authorization", "content-type", "if-match"].iter().all(|name| allowed.contains(name))
+                );
             }
         }
     }
@@ -262,7 +279,8 @@ fn sessions_follow_their_meeting_and_the_server() {
     let begun = Instant::now();
     let refused = loop {
         let bearer = format!("Bearer {token}");
-        let answer = http::request(address, "POST", &path, &[SDP, ("authorization", &bearer)], OFFER.as_bytes());
+        let answer =
+            http::request(address, "POST", &path, &[SDP, ("authorization", &bearer)], OFFER.as_bytes());
         match answer {
             Ok(answer) if answer.status == 503 => break answer,
             _ => assert!(begun.elapsed() < PATIENCE, "no 503: {answer:?}"),
@@ -278,13 +296,15 @@ fn a_full_meeting_takes_no_more_sessions() {
     let tokens: Vec<String> = (0..101).map(|_| house.token()).collect();
     let statuses: Vec<u16> = tokens
         .iter()
-        .map(|token| loop {
-            let answer = house.post("whep", token, &offer("whep"));
-            // A flood is slowed down, not turned away.
-            if answer.status != 429 {
-                break answer.status;
+        .map(|token| {
+            loop {
+                let answer = house.post("whep", token, &offer("whep"));
+                // A flood is slowed down, not turned away.
+                if answer.status != 429 {
+                    break answer.status;
+                }
+                std::thread::sleep(Duration::from_millis(100));
             }
-            std::thread::sleep(Duration::from_millis(100));
         })
         .collect();
     assert!(statuses[..100].iter().all(|status| *status == 201), "{statuses:?}");

@@ -186,3 +186,59 @@ fn sound_changes_at_once_and_the_kind_never() {
     assert_eq!(heard, [[1; 4].as_slice(), &[2; 10], &[1; 6]].concat());
     house.assert_continuous(3, 300);
 }
+
+/// Tracks come, go, change codec and keyframes are rare; the backend is full now and then; the stream is sent from one to another.
+#[test]
+fn whatever_happens_a_stream_that_roams_is_one_unbroken_sequence() {
+    for seed in 1..=60 {
+        let mut rng = crate::base::rng::Rng::new(seed);
+        let mut house = stage();
+        let mut sent = [0_u64; 3];
+        for step in 0..800_u64 {
+            let id = 1 + rng.below(2) as u32;
+            let any = 1 + rng.below(2) as u32;
+            match rng.below(40) {
+                0 => house.command(Command::Unpublish { track: TrackId(any) }),
+                1..=3 => house.publish(any, any, MediaKind::Video, &[any]),
+                4..=6 => house.retarget(300, Some(any), MediaKind::Video),
+                7 => house.retarget(300, None, MediaKind::Video),
+                8 => house.command(Command::Mute { track: TrackId(any), muted: rng.below(3) == 0 }),
+                9 => house.room = 1 + rng.below(2) as usize,
+                10..=14 => house.room = usize::MAX,
+                15 => {
+                    let seq = house.client(3).payloads(300).last().map_or(0, |(seq, _)| *seq);
+                    let lost = [Seq(seq.wrapping_sub(rng.below(20) as u16))];
+                    house.send_rtcp(3, |writer| writer.nack(Ssrc(1), Ssrc(300), lost).expect("fits"));
+                }
+                _ => {}
+            }
+            sent[id as usize] += 1;
+            let index = sent[id as usize];
+            let keyframe = index == 1 || rng.below(15) == 0;
+            let timestamp = id * 1_000_000 + 300 * step as u32;
+            let mut payload = vp8(index as u8, keyframe).to_vec();
+            payload.extend_from_slice(&(u64::from(id) << 32 | index).to_be_bytes());
+            let packet =
+                Media { ssrc: id, index, timestamp, pt: VP8, payload: &payload, marker: true, ..MEDIA };
+            house.send_rtp(id, &packet);
+            house.flush();
+            house.now = house.now.after_ms(3);
+        }
+        house.room = usize::MAX;
+        house.run(500);
+        house.assert_continuous(3, 300);
+        let packets = house.client(3).payloads(300);
+        let origin = |payload: &[u8]| payload[payload.len() - 8..].to_vec();
+        let mut shown: Vec<Vec<u8>> = packets.iter().map(|(_, payload)| origin(payload)).collect();
+        assert!(shown.len() > 20, "seed {seed}: {} packets", shown.len());
+        shown.sort();
+        let count = shown.len();
+        shown.dedup();
+        assert_eq!(count, shown.len(), "seed {seed}: something was shown twice");
+        for id in 1..=3 {
+            house.command(Command::ClosePeer { peer: PeerId(id) });
+        }
+        house.run(1_000);
+        assert_eq!(house.engine.sizes(), EngineSizes::default(), "seed {seed}");
+    }
+}
