@@ -4,10 +4,15 @@ Usage: whep_gstreamer.py URL TOKEN. Twice a second a line of JSON: frames and so
 input closes.
 """
 
+import datetime
+import re
 import sys
 import threading
 
 import gi
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstSdp", "1.0")
@@ -23,10 +28,24 @@ CAPS = {
 got = {"audio": 0, "video": 0}
 
 
+def elliptic():
+    """A certificate on P-256 as PEM, and its fingerprint: by itself GStreamer makes RSA keys, which the server does not take."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "player")])
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+    certificate = builder.sign(key, hashes.SHA256())
+    encoding = serialization.Encoding.PEM
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return (certificate.public_bytes(encoding) + private).decode(), certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
 class Player:
     def __init__(self, url, token):
         self.session = Session(url, token)
+        self.pem, self.fingerprint = elliptic()
         self.pipeline = Gst.Pipeline.new()
+        self.pipeline.connect("deep-element-added", self.certify)
         self.peer = Gst.ElementFactory.make("webrtcbin")
         self.peer.set_property("bundle-policy", GstWebRTC.WebRTCBundlePolicy.MAX_BUNDLE)
         self.pipeline.add(self.peer)
@@ -37,10 +56,18 @@ class Player:
         self.pipeline.set_state(Gst.State.PLAYING)
         self.peer.emit("create-offer", None, Gst.Promise.new_with_change_func(self.offered, None))
 
+    def certify(self, _, __, element):
+        factory = element.get_factory()
+        if factory is not None and factory.get_name() == "dtlssrtpdec":
+            element.set_property("pem", self.pem)
+
     def offered(self, promise, _):
-        offer = promise.get_reply().get_value("offer")
+        # Whoever drops the reply drops the offer in it.
+        reply = promise.get_reply()
+        offer = reply.get_value("offer")
+        text = re.sub("a=fingerprint:[^\r\n]*", f"a=fingerprint:sha-256 {self.fingerprint}", offer.sdp.as_text())
         self.peer.emit("set-local-description", offer, Gst.Promise.new())
-        answer = self.session.open(offer.sdp.as_text())
+        answer = self.session.open(text)
         tell(opened=self.session.url)
         _, message = GstSdp.SDPMessage.new_from_text(answer)
         described = GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, message)
