@@ -49,7 +49,8 @@ impl House {
         for pair in packets.windows(2) {
             assert_eq!(pair[1].0, pair[0].0.wrapping_add(1), "{packets:?}");
             let ahead = pair[1].1.wrapping_sub(pair[0].1);
-            assert!((1..90_000).contains(&ahead), "{packets:?}");
+            // Seconds may pass with nothing to show.
+            assert!((1..900_000).contains(&ahead), "{packets:?}");
         }
     }
 }
