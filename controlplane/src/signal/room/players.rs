@@ -16,6 +16,9 @@ use crate::sdp::play;
 use crate::signal::floor::MARGIN;
 use crate::signal::variant::Variant;
 
+/// A track, and the formats it is sent in.
+type Shown = (TrackId, Vec<Format>);
+
 /// One stream of a player.
 struct Slot {
     stream: StreamId,
@@ -23,7 +26,7 @@ struct Slot {
     /// What the player takes.
     formats: Vec<Format>,
     /// What it was told to show.
-    shows: Option<(TrackId, Vec<Format>)>,
+    shows: Option<Shown>,
 }
 
 /// Whom a player is shown.
@@ -55,7 +58,7 @@ impl Slot {
     }
 
     /// A candidate as it can be shown here.
-    fn fitting(&self, candidate: &Candidate) -> Option<(TrackId, Vec<Format>)> {
+    fn fitting(&self, candidate: &Candidate) -> Option<Shown> {
         let formats = play::formats(&candidate.formats, &self.formats);
         (!formats.is_empty()).then_some((candidate.track, formats))
     }
@@ -98,7 +101,7 @@ impl Room {
             else {
                 continue;
             };
-            let mut wanted: Vec<Option<(TrackId, Vec<Format>)>> = vec![None; player.0.len()];
+            let mut wanted: Vec<Option<Shown>> = vec![None; player.0.len()];
             let of_kind = |kind| player.0.iter().enumerate().filter(move |(_, slot)| slot.kind == kind);
             for (nth, slot) in of_kind(MediaKind::Video) {
                 wanted[nth] = videos.iter().find_map(|candidate| slot.fitting(candidate));
@@ -169,7 +172,7 @@ impl Room {
 }
 
 /// Which voice each slot shows: it keeps its own until another one, that no slot shows, is clearly louder.
-fn assign(slots: &[(usize, &Slot)], voices: &[Candidate]) -> Vec<(usize, Option<(TrackId, Vec<Format>)>)> {
+fn assign(slots: &[(usize, &Slot)], voices: &[Candidate]) -> Vec<(usize, Option<Shown>)> {
     let mut shown: Vec<Option<&Candidate>> = slots
         .iter()
         .map(|(_, slot)| {
