@@ -63,7 +63,7 @@ fi
 # The distribution's Python, because GStreamer's bindings are for it. The stamp is a copy of what was installed.
 if [[ $mode == test ]]; then
     root=$(cd "$(dirname "$0")/.." && pwd)
-    wanted=$root/tests/clients/requirements.txt venv=$root/tests/clients/.venv
+    wanted=$root/tests/clients/requirements.txt venv=$root/target/clients-venv
     if ! cmp -s "$wanted" "$venv/installed.txt"; then
         echo "setup: installing the Python packages of tests/clients"
         log=$(mktemp)

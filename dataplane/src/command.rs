@@ -96,6 +96,34 @@ pub struct Subscribe {
     pub extensions: ExtensionMap,
 }
 
+/// A stream that roams: it is bound to no track, shows what [`Retarget`] names, one track after the other, and outlives them. Its
+/// receiver sees one SSRC whose sequence numbers and timestamps go on.
+pub struct OpenStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// Who receives it.
+    pub peer: PeerId,
+    /// What it can show.
+    pub kind: MediaKind,
+    /// Its media section at the receiver.
+    pub mid: Mid,
+    /// The SSRC the receiver sees.
+    pub ssrc: Ssrc,
+    /// The SSRC of retransmissions the receiver sees.
+    pub rtx: Option<Ssrc>,
+    /// Header extensions the receiver takes.
+    pub extensions: ExtensionMap,
+}
+
+/// What a stream that roams shows from now on; a picture changes with the first keyframe of the new track, and the old one goes on
+/// until then.
+pub struct Retarget {
+    /// The stream.
+    pub stream: StreamId,
+    /// The track of the same kind, and formats the receiver takes as in [`Subscribe::formats`]; `None` shows nothing.
+    pub onto: Option<(TrackId, Vec<Format>)>,
+}
+
 /// What a subscriber wants of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wanted {
@@ -173,6 +201,10 @@ pub enum Command {
     },
     /// A stream begins.
     Subscribe(Box<Subscribe>),
+    /// A stream that roams begins; it shows nothing yet.
+    OpenStream(Box<OpenStream>),
+    /// A stream that roams shows another track.
+    Retarget(Box<Retarget>),
     /// A stream ends.
     Unsubscribe {
         /// The stream.

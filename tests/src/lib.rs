@@ -2,11 +2,12 @@
 //!
 //! [`daemon`] starts the real `kaigid` and [`http`] talks to it over a plain socket; [`fuzzing`] is what the fuzz targets do;
 //! [`world`] is a simulated server with its guests.
-//! [`relay`] is a bad network for real clients.
+//! [`relay`] is a bad network for real clients; [`python`] is what the clients in Python run in.
 
 pub mod daemon;
 pub mod fuzzing;
 pub mod http;
 pub mod livekit;
+pub mod python;
 pub mod relay;
 pub mod world;

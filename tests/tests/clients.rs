@@ -50,14 +50,12 @@ enum Kind {
 impl Client {
     fn start(meeting: &Meeting, kind: Kind, name: &str, arguments: &[&str]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
-        let python = folder.join(".venv/bin/python");
-        assert!(python.exists(), "the Python packages are missing: run tools/setup.sh test");
         let program = match kind {
             Kind::Aiortc => "aiortc_client.py",
             Kind::GStreamer => "gstreamer_client.py",
         };
         let log = meeting.scratch.join(&format!("{name}.log"));
-        let mut child = Command::new(python)
+        let mut child = Command::new(tests::python::interpreter())
             .arg(folder.join(program))
             .args(["--url", &format!("ws://{}", meeting.daemon.address)])
             .args(["--token", &meeting.token(name), "--name", name])

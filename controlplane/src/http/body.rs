@@ -1,4 +1,5 @@
-//! Request bodies: bounded, declared as JSON, an object, read field by field so that every fault has its JSON pointer.
+//! Request bodies: bounded and declared. JSON is an object, read field by field so that every fault has its JSON pointer; session
+//! descriptions are text.
 
 use std::time::Duration;
 
@@ -134,6 +135,18 @@ impl Fields {
     }
 }
 
+/// Reads a body of text that must be there and be of this media type.
+///
+/// # Errors
+/// Too large, too slow, declared as something else, not UTF-8.
+pub async fn text(headers: &HeaderMap, body: Body, media_type: &str) -> Result<String, Problem> {
+    let bytes = collect(headers, body).await?;
+    if essence(headers) != media_type {
+        return Err(Problem::new(Kind::UnsupportedMediaType, format!("send Content-Type: {media_type}")));
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::new(Kind::MalformedDescription, "the body is not UTF-8"))
+}
+
 async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
@@ -169,11 +182,15 @@ fn too_large() -> Problem {
     Problem::new(Kind::BodyTooLarge, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
 }
 
-fn declared_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// The declared media type without its parameters.
+fn essence(headers: &HeaderMap) -> String {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" {
+    declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn declared_json(headers: &HeaderMap) -> Result<(), Problem> {
+    if essence(headers) == "application/json" {
         return Ok(());
     }
     Err(Problem::new(Kind::UnsupportedMediaType, "send Content-Type: application/json"))

@@ -72,6 +72,7 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         .layer(from_fn(observe::keep_answers_fresh))
         .layer(compression())
         .layer(cors())
+        .layer(from_fn(observe::tell_media_types))
         .layer(security_header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(security_header(header::REFERRER_POLICY, "no-referrer"))
         .layer(security_header(header::X_FRAME_OPTIONS, "DENY"))
@@ -91,7 +92,10 @@ fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
 fn compression() -> CompressionLayer<impl Predicate> {
     let worthwhile = DefaultPredicate::new()
         .and(NotForContentType::const_new("font/"))
-        .and(NotForContentType::const_new("audio/"));
+        .and(NotForContentType::const_new("audio/"))
+        // Encoders want the length of an answer, which a compressed one does not tell.
+        .and(NotForContentType::const_new(observe::DESCRIPTION))
+        .and(NotForContentType::const_new(observe::FRAGMENT));
     CompressionLayer::new().compress_when(worthwhile)
 }
 
@@ -101,7 +105,14 @@ fn cors() -> CorsLayer {
         .allow_origin(Any)
         .allow_methods(Any)
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
-        .expose_headers([header::LOCATION, header::ETAG, header::RETRY_AFTER, header::LINK])
+        .expose_headers([
+            header::LOCATION,
+            header::ETAG,
+            header::RETRY_AFTER,
+            header::LINK,
+            HeaderName::from_static("accept-patch"),
+            HeaderName::from_static("accept-post"),
+        ])
         .max_age(CORS_MAX_AGE)
 }
 

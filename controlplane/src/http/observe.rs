@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -48,6 +48,27 @@ pub async fn refuse_in_our_words(request: Request, next: Next) -> Response {
 pub async fn keep_answers_fresh(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The media type of session descriptions (RFC 8866 section 8.1).
+pub const DESCRIPTION: &str = "application/sdp";
+/// The media type of pieces of them about ICE (RFC 8840 section 10).
+pub const FRAGMENT: &str = "application/trickle-ice-sdpfrag";
+
+/// Whoever asks what a media door takes is told its media type, also by a preflight (RFC 9725 section 4.1).
+pub async fn tell_media_types(request: Request, next: Next) -> Response {
+    let asks = *request.method() == Method::OPTIONS;
+    let path = request.uri().path();
+    let door = path.strip_prefix("/whip/").or_else(|| path.strip_prefix("/whep/"));
+    let told = door.filter(|_| asks).map(|rest| match rest.contains('/') {
+        false => (HeaderName::from_static("accept-post"), DESCRIPTION),
+        true => (HeaderName::from_static("accept-patch"), FRAGMENT),
+    });
+    let mut response = next.run(request).await;
+    if let Some((name, media_type)) = told {
+        response.headers_mut().insert(name, HeaderValue::from_static(media_type));
+    }
     response
 }
 

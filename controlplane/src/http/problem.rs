@@ -45,6 +45,8 @@ macro_rules! kinds {
 kinds! {
     MalformedJson => 400, "malformed-json", "The body is not JSON",
         "The request body could not be read as JSON (RFC 8259).";
+    MalformedDescription => 400, "malformed-description", "The session description does not parse",
+        "The body is not SDP (RFC 8866), or not a fragment of it (RFC 8840).";
     MalformedRequest => 400, "malformed-request", "The request cannot be understood",
         "Its address, query or headers are not what this address takes.";
     TokenRequired => 401, "token-required", "A token is needed",
@@ -67,8 +69,12 @@ kinds! {
         "Nobody with this number ever joined the meeting.";
     UserNotFound => 404, "user-not-found", "There is no such user",
         "No account has this name.";
+    SessionNotFound => 404, "session-not-found", "There is no such session",
+        "It has ended, or its address was never given out. Begin another with a POST to its door.";
     MethodNotAllowed => 405, "method-not-allowed", "This method does nothing here",
         "The address exists and takes other methods: see the Allow header.";
+    NoCommonFormat => 406, "no-common-format", "There is no codec in common",
+        "Offer Opus, and VP8, VP9, H264 or AV1.";
     Timeout => 408, "request-timeout", "The request took too long",
         "The body did not arrive in time. Send it again.";
     MeetingInProgress => 409, "meeting-in-progress", "The meeting is in progress",
@@ -77,16 +83,24 @@ kinds! {
         "As many people are connected as the meeting takes. Try again when somebody left.";
     MeetingEnded => 410, "meeting-ended", "The meeting has ended",
         "An ended meeting can be read, not joined or changed.";
+    PreconditionFailed => 412, "precondition-failed", "That is another ICE session",
+        "The entity tag is of before an ICE restart: the ETag of the newest answer counts.";
     BodyTooLarge => 413, "body-too-large", "The body is too large",
         "Request bodies of this address are limited; nothing it takes is that long.";
-    UnsupportedMediaType => 415, "unsupported-media-type", "The body is not declared as JSON",
-        "Send Content-Type: application/json.";
+    UnsupportedMediaType => 415, "unsupported-media-type", "The body is not declared as what this address takes",
+        "Send Content-Type: application/json to the API, application/sdp to WHIP and WHEP, and application/trickle-ice-sdpfrag to their sessions.";
     InvalidFields => 422, "invalid-fields", "Some fields cannot be taken",
         "The member errors lists each field by its JSON pointer (RFC 6901) with what is wrong.";
     NotYetSupported => 422, "not-yet-supported", "This is not supported yet",
         "The field asks for a feature of a later version; it is refused rather than ignored.";
+    UnusableDescription => 422, "unusable-description", "The offer cannot be answered",
+        "It lacks what a session needs: ICE credentials, a SHA-256 fingerprint, a DTLS role other than passive, one bundle, and a section in the right direction.";
     UpgradeRequired => 426, "upgrade-required", "This address speaks WebSocket",
         "Connect with a WebSocket client (RFC 6455).";
+    PreconditionRequired => 428, "precondition-required", "The request must be conditional",
+        "Send If-Match with the entity tag of the session, or with * to restart ICE (RFC 9725 section 4.3).";
+    TooManyRequests => 429, "too-many-requests", "Too many requests",
+        "Try again after the time in Retry-After.";
     Internal => 500, "internal", "Something went wrong here",
         "The fault is the server's; its log says more.";
     Draining => 503, "draining", "The server is going away",
@@ -235,7 +249,7 @@ impl IntoResponse for Problem {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
             }
             _ => {}

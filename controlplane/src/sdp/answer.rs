@@ -148,11 +148,18 @@ pub const fn codec_name(codec: Codec) -> &'static str {
     }
 }
 
-fn reject(lines: &mut Lines, section: &Section) {
+pub(super) fn reject(lines: &mut Lines, section: &Section) {
     lines.line(format_args!("m={} 0 {} {}", section.media, section.proto, section.fmt));
     lines.text("c=IN IP4 0.0.0.0");
     lines.line(format_args!("a=mid:{}", section.mid.as_str()));
     lines.text("a=inactive");
+}
+
+/// Payload types of formats and their retransmissions, as an m-line lists them.
+pub(super) fn payload_types<'a>(formats: impl Iterator<Item = &'a Format>) -> String {
+    let types: Vec<String> =
+        formats.flat_map(|f| [Some(f.pt), f.rtx_pt]).flatten().map(|pt| pt.to_string()).collect();
+    types.join(" ")
 }
 
 fn data(lines: &mut Lines, section: &Section, local: &LocalTransport<'_>, first: bool) {
@@ -171,15 +178,7 @@ fn media(
     local: &LocalTransport<'_>,
     first: bool,
 ) -> Option<Accepted> {
-    let mut fmt = String::new();
-    for format in formats.iter().map(|f| f.format) {
-        for pt in [Some(format.pt), format.rtx_pt].into_iter().flatten() {
-            if !fmt.is_empty() {
-                fmt.push(' ');
-            }
-            fmt.push_str(&pt.to_string());
-        }
-    }
+    let fmt = payload_types(formats.iter().map(|f| &f.format));
     lines.line(format_args!("m={} 9 {} {fmt}", section.media, section.proto));
     lines.transport(local, "passive", first);
     lines.line(format_args!("a=mid:{}", section.mid.as_str()));

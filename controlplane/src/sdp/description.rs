@@ -108,6 +108,8 @@ pub struct Description {
     pub transport: RemoteTransport,
     /// Whether one-byte and two-byte extension headers may be mixed (RFC 8285 section 4.1.2).
     pub mixed_extensions: bool,
+    /// Whether all its sections can share one transport: they are one bundle, or there is but one.
+    pub is_bundled: bool,
 }
 
 impl Description {
@@ -134,12 +136,15 @@ impl Description {
             .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE"))
             .flat_map(str::split_ascii_whitespace)
             .collect();
+        let mut is_bundled = true;
         let mut sections: Vec<Section> = Vec::with_capacity(session.medias.len());
         for media in &session.medias {
             let section = section(media, &bundle)?;
             if sections.iter().any(|s| s.mid == section.mid) {
                 return Err(SdpError::Mid);
             }
+            is_bundled &=
+                section.rejected || session.medias.len() == 1 || bundle.contains(section.mid.as_str());
             sections.push(section);
         }
         let with_ice = session
@@ -154,7 +159,7 @@ impl Description {
         };
         let mixed_extensions =
             mixed(&session.attributes) || session.medias.iter().any(|m| mixed(&m.attributes));
-        Ok(Self { sections, transport, mixed_extensions })
+        Ok(Self { sections, transport, mixed_extensions, is_bundled })
     }
 }
 

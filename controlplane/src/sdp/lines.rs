@@ -111,11 +111,16 @@ impl Lines {
         self.0.push_str("\r\n");
         self.line(format_args!("a=setup:{setup}"));
         if with_candidates {
-            for (index, place) in local.candidates.iter().enumerate() {
-                self.line(format_args!("a={}", candidate(index, *place)));
-            }
-            self.text("a=end-of-candidates");
+            self.candidates(local.candidates);
         }
+    }
+
+    /// Where we listen, best first.
+    pub(super) fn candidates(&mut self, candidates: &[Candidate]) {
+        for (index, place) in candidates.iter().enumerate() {
+            self.line(format_args!("a={}", candidate(index, *place)));
+        }
+        self.text("a=end-of-candidates");
     }
 
     /// `a=rtpmap`, feedback and parameters of one format and its retransmissions.

@@ -1,7 +1,8 @@
 //! Session descriptions (RFC 8866, RFC 8829) as far as an ICE-lite forwarder needs them.
 //!
 //! `description` reads what a client wrote into typed media sections; `answer` writes answers to publishers; `offer` writes
-//! offers to subscribers; `table` holds the payload types and extension numbers that our own offers use.
+//! offers to subscribers; `play` writes answers to players; `fragment` reads and writes pieces about ICE alone; `table` holds the
+//! payload types and extension numbers that our own offers use.
 //!
 //! Promises: any text gives a value or a typed error, never a panic; every list has a bound; what is written is ASCII lines
 //! built from typed values, so that nothing a client sent can break out of its line.
@@ -10,8 +11,10 @@
 pub mod answer;
 pub mod attributes;
 pub mod description;
+pub mod fragment;
 pub mod lines;
 pub mod offer;
+pub mod play;
 pub mod table;
 
 /// Longest description taken, bytes: an answer with [`SECTIONS_MAX`] sections of about 2 KiB.

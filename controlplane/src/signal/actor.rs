@@ -20,9 +20,11 @@ use super::Signal;
 use super::messages::{self, Farewell};
 use super::reduced::Reduced;
 use super::room::media::MediaView;
+use super::room::sessions::{Entering, Matches, Opened, Patched, SessionError, Subject};
 use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
 use crate::dispatch::{Dispatch, FromCore};
 use crate::ids::UserId;
+use crate::sdp::fragment::Fragment;
 use crate::sdp::lines::Candidate;
 use crate::service::timestamp::Timestamp;
 use crate::service::{Admission, Service};
@@ -75,6 +77,26 @@ pub enum Input {
     Gone(ConnectionId),
     /// Somebody asks what one person receives and publishes; the answer is `None` if it is not in the room.
     Media(UserId, oneshot::Sender<Option<MediaView>>),
+    /// Somebody comes over HTTP.
+    Enter(Box<Entering>, oneshot::Sender<Result<Opened, SessionError>>),
+    /// A fragment about the ICE of a session over HTTP.
+    Patch {
+        /// The session.
+        subject: Subject,
+        /// On what condition.
+        matches: Matches,
+        /// What it says.
+        fragment: Fragment,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<Patched, SessionError>>,
+    },
+    /// A session over HTTP ends.
+    Delete {
+        /// The session.
+        subject: Subject,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Result<(), SessionError>>,
+    },
     /// One person must go.
     Remove(UserId),
     /// The meeting is over.
@@ -97,6 +119,8 @@ pub struct RoomActor {
     outboxes: HashMap<ConnectionId, Outbox>,
     notes: mpsc::Sender<Note>,
     reduced: Reduced,
+    /// Answers to requests over HTTP, which wait until what they rely on is carried out.
+    replies: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl RoomActor {
@@ -121,6 +145,7 @@ impl RoomActor {
             outboxes: HashMap::new(),
             notes,
             reduced: Reduced::new(signal.0.metrics.clone()),
+            replies: Vec::new(),
         })
     }
 
@@ -145,6 +170,7 @@ impl RoomActor {
                 }
             }
             self.carry_out(&signal).await;
+            self.replies.drain(..).for_each(|reply| reply());
             self.reduced.show(self.room.reasons());
             if self.room.is_empty() && signal.retire(self.meeting, &inputs) {
                 break;
@@ -213,6 +239,18 @@ impl RoomActor {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.room.media(user));
             }
+            Input::Enter(entering, answer) => {
+                let entered = self.room.enter(now_ms, *entering);
+                self.reply(answer, entered);
+            }
+            Input::Patch { subject, matches, fragment, answer } => {
+                let patched = self.room.patch(now_ms, &subject, &matches, &fragment);
+                self.reply(answer, patched);
+            }
+            Input::Delete { subject, answer } => {
+                let left = self.room.leave(now_ms, &subject);
+                self.reply(answer, left);
+            }
             Input::Remove(user) => self.room.remove_user(now_ms, user),
             Input::End => self.room.remove_all(Farewell::RoomDeleted),
             Input::Drain => self.room.remove_all(Farewell::ServerShutdown),
@@ -266,6 +304,11 @@ impl RoomActor {
                 }
             }
         }
+    }
+
+    fn reply<T: Send + 'static>(&mut self, answer: oneshot::Sender<T>, reply: T) {
+        // Whoever asked may have gone.
+        self.replies.push(Box::new(move || drop(answer.send(reply))));
     }
 
     /// False if the client's queue is full.

@@ -3,11 +3,13 @@
 //! Path: `door` checks the token and upgrades; `socket` reads and writes frames within bounds; `actor` runs one `room` per
 //! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
 //! bounded queues.
+//! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms.
 //! Not here: data-channel messages between participants, and protocol v1 (both refused or ignored, never an error).
 
 mod actor;
 mod door;
 pub mod dynacast;
+mod floor;
 pub mod ids;
 mod media;
 pub mod messages;
@@ -19,6 +21,7 @@ pub mod settings;
 mod socket;
 pub mod track;
 pub mod variant;
+mod whip;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +45,8 @@ const ROOM_INBOX: usize = 2_048;
 
 /// The signalling routes. Without a packet plane (`signal` absent) the token is checked and nobody let in.
 pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
-    door::router(door::Door { app, signal })
+    let door = door::Door { app, signal };
+    door::router(door.clone()).merge(whip::router(door))
 }
 
 /// The routes of the API that rooms answer.

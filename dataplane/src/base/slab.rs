@@ -11,6 +11,9 @@ pub struct Key {
 }
 
 impl Key {
+    /// Names nothing, in every table.
+    pub const NOWHERE: Self = Self { index: u32::MAX, generation: 0 };
+
     /// The entry's place, for arrays parallel to the table.
     #[must_use]
     pub const fn index(self) -> usize {
@@ -68,6 +71,14 @@ impl<T> Slab<T> {
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
         Some(value)
+    }
+
+    /// Gives an entry another key, its last one: what still carries an earlier key finds nothing. The index stays.
+    pub fn rename(&mut self, key: Key) -> Option<Key> {
+        let entry = self.entries.get_mut(key.index()).filter(|entry| entry.generation == key.generation)?;
+        entry.value.as_ref()?;
+        entry.generation = entry.generation.wrapping_add(1);
+        Some(Key { index: key.index, generation: entry.generation })
     }
 
     /// The entry, if it still lives.

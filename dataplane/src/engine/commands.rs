@@ -39,6 +39,12 @@ impl Engine {
                     self.rooms.subscribe(now, index, *subscribe);
                 }
             }
+            Command::OpenStream(open) => {
+                if let Some(index) = self.index_of(open.peer) {
+                    self.rooms.open_stream(index, *open);
+                }
+            }
+            Command::Retarget(retarget) => self.rooms.retarget(now, *retarget),
             Command::Unsubscribe { stream } => self.rooms.unsubscribe(stream),
             Command::Want { stream, wanted } => self.rooms.want(now, stream, wanted),
             Command::RequestKeyframe { track } => self.rooms.request_keyframe(track),

@@ -20,6 +20,7 @@ pub mod queue;
 pub mod release;
 pub mod reports;
 pub mod rewrite;
+pub mod roam;
 pub mod router;
 pub mod rtcp_in;
 pub mod rtcp_out;

@@ -155,6 +155,12 @@ impl Rewrite {
         });
     }
 
+    /// What was sent so far is not repeated any more, and what follows comes from elsewhere: numbers and time go on from there.
+    pub fn leave(&mut self) {
+        self.runs = [None; RUNS];
+        self.picture_sent = None;
+    }
+
     /// A packet of the newest run is left out: what follows closes up. `picture` is its picture when all of it is left out. Without
     /// effect on what was sent already: a packet that comes behind its followers leaves its gap.
     pub fn skip(&mut self, layer: u8, epoch: u32, content: u64, picture: Option<u64>) {

@@ -126,6 +126,7 @@ impl Rooms {
             turn.reports.state(Report::TrackStarted { track: track.id });
         }
         let meeting = track.meeting;
+        let awaited = !track.arriving.is_empty();
         if kind == MediaKind::Audio && !track.muted {
             let level = track
                 .extensions
@@ -150,6 +151,9 @@ impl Rooms {
             marks,
             picture,
         };
+        if awaited {
+            self.bring_arriving(&arrived);
+        }
         let keyframe_needed = self.fan_out(turn, &arrived, packet)?;
         if missing || keyframe_needed || newly_active {
             self.mark_urgent(index);

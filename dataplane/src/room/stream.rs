@@ -3,7 +3,7 @@
 use super::rewrite::Rewrite;
 use super::template::Template;
 use crate::base::ids::{Mid, Ssrc, StreamId};
-use crate::base::media::{ExtensionMap, Format};
+use crate::base::media::{ExtensionMap, Format, MediaKind};
 use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
@@ -55,14 +55,26 @@ pub struct Decided {
     pub forward: bool,
 }
 
+/// Where a stream that roams goes next.
+pub struct Next {
+    /// The track.
+    pub track: Key,
+    /// What the receiver takes of it.
+    pub formats: Vec<Format>,
+}
+
 /// One track as sent to one peer.
 pub struct Stream {
     /// Its number.
     pub id: StreamId,
     /// Table index of the peer that receives it.
     pub member: usize,
-    /// What is sent.
+    /// What is sent; nowhere while a stream that roams shows nothing.
     pub track: Key,
+    /// It roams (see `roam`) among tracks of this kind.
+    pub roams: Option<MediaKind>,
+    /// The track whose keyframe it waits for, while it shows another.
+    pub next: Option<Box<Next>>,
     /// The SSRC the receiver sees.
     pub ssrc: Ssrc,
     /// The SSRC of retransmissions the receiver sees.

@@ -6,18 +6,29 @@ use super::router::Source;
 use super::stream::{CNAME_BYTES, Limit, Stream};
 use super::template::Template;
 use super::track::{Layer, Track, clock_hz};
-use crate::base::ids::{Seq, Ssrc, StreamId, TrackId};
+use crate::base::ids::{Mid, Seq, Ssrc, StreamId, TrackId};
 use crate::base::limits::{
     KEYFRAME_WISH_US, KEYFRAME_WISHES_BURST, LAYERS_PER_TRACK, SSRCS_PER_PEER, STREAMS_PER_PEER,
     TRACKS_PER_PEER,
 };
-use crate::base::media::{Codec, Extension, Format, MediaKind};
+use crate::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
 use crate::base::rate::RateLimit;
 use crate::base::slab::Key;
 use crate::base::table::SeededState;
 use crate::base::time::Micros;
 use crate::command::{Publish, Subscribe, Wanted};
 use crate::session::reports::SenderStats;
+
+/// A stream as its receiver knows it.
+pub(super) struct Receiving {
+    pub(super) id: StreamId,
+    pub(super) member: usize,
+    pub(super) mid: Mid,
+    pub(super) ssrc: Ssrc,
+    pub(super) rtx: Option<Ssrc>,
+    pub(super) formats: Vec<Format>,
+    pub(super) extensions: ExtensionMap,
+}
 
 impl Rooms {
     /// A track begins, or its parameters change.
@@ -98,6 +109,7 @@ impl Rooms {
             layers: Vec::new(),
             active: Default::default(),
             streams: Vec::new(),
+            arriving: Vec::new(),
             muted: false,
             started: false,
             svc: None,
@@ -160,24 +172,44 @@ impl Rooms {
             return;
         }
         let (publisher, kind) = (track.member, track.kind);
+        let Subscribe { stream: id, mid, ssrc, rtx, formats, extensions, .. } = subscribe;
+        let receiving = Receiving { id, member: index, mid, ssrc, rtx, formats, extensions };
+        let Some(key) = self.insert_stream(receiving, kind, publisher) else { return };
+        if let Some(stream) = self.streams.get_mut(key) {
+            stream.track = track_key;
+        }
+        if let Some(track) = self.tracks.get_mut(track_key) {
+            track.streams.push(key);
+        }
+        self.rebuild_templates(track_key);
+        self.begin_link(index);
+        self.begin_picture(now, key);
+    }
+
+    /// Adds a stream that shows nothing yet.
+    pub(super) fn insert_stream(
+        &mut self,
+        receiving: Receiving,
+        kind: MediaKind,
+        named_after: usize,
+    ) -> Option<Key> {
+        let Receiving { id, member: index, mid, ssrc, rtx, formats, extensions } = receiving;
         // First numbers below 2^15, so that a receiver cannot guess the roll-over counter wrongly (RFC 3711 section 3.3.1).
         let first = Seq((self.rng.next_u64() & 0x7fff) as u16);
         let timestamp = self.rng.next_u64() as u32;
         let rtx_index = self.rng.next_u64() & 0x7fff;
-        let template = Template::new(
-            (&[], &subscribe.extensions),
-            (&subscribe.formats, &subscribe.extensions),
-            subscribe.mid,
-        );
+        let template = Template::new((&[], &extensions), (&formats, &extensions), mid);
         let stream = Stream {
-            id: subscribe.stream,
+            id,
             member: index,
-            track: track_key,
-            ssrc: subscribe.ssrc,
-            rtx: subscribe.rtx,
-            mid: subscribe.mid,
-            formats: subscribe.formats,
-            extensions: subscribe.extensions,
+            track: Key::NOWHERE,
+            roams: None,
+            next: None,
+            ssrc,
+            rtx,
+            mid,
+            formats,
+            extensions,
             wanted: Wanted::ALL,
             granted: Some((u8::MAX, u8::MAX)),
             limit: Limit::ALL,
@@ -195,23 +227,15 @@ impl Rooms {
             wishes: RateLimit::per(KEYFRAME_WISH_US, 1, KEYFRAME_WISHES_BURST),
             loss: 0,
             reported_seq: None,
-            cname: self.cname(publisher),
+            cname: self.cname(named_after),
         };
-        let Ok(key) = self.streams.insert(stream) else { return };
-        self.by_stream.insert(subscribe.stream, key);
-        self.sinks.insert((index as u32, subscribe.ssrc), key);
-        if let Some(rtx) = subscribe.rtx {
-            self.sinks.insert((index as u32, rtx), key);
+        let key = self.streams.insert(stream).ok()?;
+        self.by_stream.insert(id, key);
+        for ssrc in [Some(ssrc), rtx].into_iter().flatten() {
+            self.sinks.insert((index as u32, ssrc), key);
         }
-        if let Some(member) = self.member_mut(index) {
-            member.streams.push(key);
-        }
-        if let Some(track) = self.tracks.get_mut(track_key) {
-            track.streams.push(key);
-        }
-        self.rebuild_templates(track_key);
-        self.begin_link(index);
-        self.begin_picture(now, key);
+        self.member_mut(index)?.streams.push(key);
+        Some(key)
     }
 
     /// A stream ends.
@@ -328,8 +352,15 @@ impl Rooms {
         self.free_place(key);
         let Some(track) = self.tracks.remove(key) else { return };
         self.by_track.remove(&track.id);
+        for stream in track.arriving {
+            self.stay(stream);
+        }
         for stream in track.streams {
-            self.remove_stream(stream);
+            if self.streams.get(stream).is_some_and(|stream| stream.roams.is_some()) {
+                self.move_on(stream);
+            } else {
+                self.remove_stream(stream);
+            }
         }
         let mut freed = 0;
         for layer in &track.layers {
@@ -364,6 +395,7 @@ impl Rooms {
     }
 
     pub(super) fn remove_stream(&mut self, key: Key) {
+        self.stay(key);
         let Some(stream) = self.streams.remove(key) else { return };
         self.by_stream.remove(&stream.id);
         for ssrc in [Some(stream.ssrc), stream.rtx].into_iter().flatten() {
@@ -380,7 +412,7 @@ impl Rooms {
         }
     }
 
-    fn rebuild_templates(&mut self, key: Key) {
+    pub(super) fn rebuild_templates(&mut self, key: Key) {
         let Some(track) = self.tracks.get(key) else { return };
         // Layers with SSRCs of their own number their frames each for itself: their payload descriptors say what a receiver needs.
         let mut extensions = track.extensions;

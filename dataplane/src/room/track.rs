@@ -44,6 +44,8 @@ pub struct Track {
     pub active: ActiveLayers,
     /// Who gets it.
     pub streams: Vec<Key>,
+    /// Streams of other tracks that come to this one with its next keyframe.
+    pub arriving: Vec<Key>,
     /// Muted at the server.
     pub muted: bool,
     /// A packet came.

@@ -72,7 +72,9 @@ impl Room {
             (fed_by == variant && wanted.enabled)
                 .then(|| Quality::of_layer(usize::from(wanted.layer_max), sizes.len()))
         });
-        best.max().unwrap_or(Quality::Off)
+        let best = best.max().unwrap_or(Quality::Off);
+        // Players do not say how large they are.
+        if self.is_played(variant) { Quality::High } else { best }
     }
 }
 

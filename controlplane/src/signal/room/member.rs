@@ -11,11 +11,13 @@ use dataplane::command::{Delivery, IceCredentials, Wanted};
 use livekit_protocol as proto;
 use proto::participant_info::State;
 
+use super::sessions::HttpSession;
 use super::{ConnectionId, FAREWELL_MS, GRACE_MS};
 use crate::sdp::answer::Accepted;
 use crate::sdp::description::Section;
 use crate::sdp::offer::OfferSection;
 use crate::service::Admission;
+use crate::signal::ids;
 use crate::signal::negotiation::Negotiation;
 use crate::signal::sections::Sections;
 use crate::signal::settings::Settings;
@@ -26,6 +28,12 @@ use crate::signal::track::Track;
 pub struct MemberKey(pub(super) u64);
 
 impl MemberKey {
+    /// A key for tests of what is told apart by it.
+    #[cfg(test)]
+    pub(in crate::signal) const fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
     /// Its number on the packet plane, within the meeting.
     #[must_use]
     pub const fn participant(self) -> ParticipantId {
@@ -232,9 +240,55 @@ pub struct Member {
     pub latest: Latest,
     /// Quality last told.
     pub quality: Option<proto::ConnectionQuality>,
+    /// Its session over HTTP, if it has one instead of a socket.
+    pub http: Option<HttpSession>,
 }
 
 impl Member {
+    /// Somebody who has just come and says and does nothing yet; `peer` is its subscriber connection.
+    pub fn new(
+        admission: Arc<Admission>,
+        client: Client,
+        peer: Peer,
+        (accepted_ms, joined_ms): (u64, i64),
+    ) -> Self {
+        Self {
+            sid: ids::sid("PA_"),
+            name: admission.name.clone(),
+            admission,
+            client,
+            connection: None,
+            dropped_ms: None,
+            ended_ms: None,
+            accepted_ms,
+            ready_told: false,
+            joined_ms,
+            state: State::Joined,
+            version: 1,
+            metadata: String::new(),
+            attributes: HashMap::new(),
+            publisher: None,
+            subscriber: Subscriber {
+                peer,
+                negotiation: Negotiation::default(),
+                sections: Sections::default(),
+                offered: Vec::new(),
+                streams: BTreeMap::new(),
+                wishes: HashMap::new(),
+                undecodable: BTreeSet::new(),
+                settings: HashMap::new(),
+            },
+            tracks: Vec::new(),
+            unclaimed: Vec::new(),
+            media: (false, false),
+            speaking: None,
+            link: None,
+            latest: Latest::default(),
+            quality: None,
+            http: None,
+        }
+    }
+
     /// Whether it publishes anything.
     pub fn is_publisher(&self) -> bool {
         self.tracks.iter().any(|track| track.is_published())

@@ -1,6 +1,5 @@
 //! Coming, going, dropping and coming back.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dataplane::base::reason::Reason;
@@ -9,13 +8,12 @@ use livekit_protocol as proto;
 use proto::participant_info::State;
 use proto::request_response;
 
-use super::member::{Latest, Member, MemberKey, Peer, Side, Subscriber};
+use super::member::{Member, MemberKey, Peer, Side};
 use super::{ConnectionId, Effect, Hangup, Joining, Room};
 use crate::ids::UserId;
+use crate::service::Admission;
 use crate::signal::ids;
 use crate::signal::messages::{self, Farewell};
-use crate::signal::negotiation::Negotiation;
-use crate::signal::sections::Sections;
 
 /// Data channels that the server opens on the subscriber connection: clients wait for them by these names.
 const CHANNELS: &[(&str, bool)] = &[("_reliable", true), ("_lossy", false)];
@@ -26,49 +24,14 @@ impl Room {
     /// Lets somebody in. Another connection of the same person ends.
     pub fn join(&mut self, now_ms: u64, joining: Joining) {
         let Joining { connection, admission, client, since_accept, wall_ms } = joining;
-        let same = self.members.iter().find(|(_, m)| m.admission.identity == admission.identity);
-        if let Some(key) = same.map(|(key, _)| *key) {
-            self.remove(key, Some(Farewell::DuplicateIdentity));
-        }
+        self.end_earlier(&admission);
         let key = MemberKey(self.next_member);
         self.next_member += 1;
         let peer = self.open_peer(key, Side::Subscriber);
         let others = self.members.values().map(Member::info).collect();
         let accepted_ms = now_ms.saturating_sub(u64::try_from(since_accept.as_millis()).unwrap_or(0));
-        let member = Member {
-            sid: ids::sid("PA_"),
-            name: admission.name.clone(),
-            admission,
-            client,
-            connection: Some(connection),
-            dropped_ms: None,
-            ended_ms: None,
-            accepted_ms,
-            ready_told: false,
-            joined_ms: wall_ms,
-            state: State::Joined,
-            version: 1,
-            metadata: String::new(),
-            attributes: HashMap::new(),
-            publisher: None,
-            subscriber: Subscriber {
-                peer,
-                negotiation: Negotiation::default(),
-                sections: Sections::default(),
-                offered: Vec::new(),
-                streams: BTreeMap::new(),
-                wishes: HashMap::new(),
-                undecodable: BTreeSet::new(),
-                settings: HashMap::new(),
-            },
-            tracks: Vec::new(),
-            unclaimed: Vec::new(),
-            media: (false, false),
-            speaking: None,
-            link: None,
-            latest: Latest::default(),
-            quality: None,
-        };
+        let mut member = Member::new(admission, client, peer, (accepted_ms, wall_ms));
+        member.connection = Some(connection);
         let info = member.info();
         self.members.insert(key, member);
         self.connections.insert(connection, key);
@@ -83,12 +46,19 @@ impl Room {
         self.handle_time(now_ms);
     }
 
+    /// Nobody is here twice: an earlier session of the same person ends.
+    pub(super) fn end_earlier(&mut self, admission: &Admission) {
+        let same = self.members.iter().find(|(_, m)| m.admission.identity == admission.identity);
+        if let Some(key) = same.map(|(key, _)| *key) {
+            self.remove(key, Some(Farewell::DuplicateIdentity));
+        }
+    }
+
     /// Continues a member's session on a new socket. False if there is none of that id and person.
     pub fn resume(&mut self, now_ms: u64, connection: ConnectionId, sid: &str, user: UserId) -> bool {
-        let found = self
-            .members
-            .iter()
-            .find(|(_, m)| m.sid == sid && m.admission.user == user && m.ended_ms.is_none());
+        let found = self.members.iter().find(|(_, m)| {
+            m.sid == sid && m.admission.user == user && m.ended_ms.is_none() && m.http.is_none()
+        });
         let Some(key) = found.map(|(key, _)| *key) else { return false };
         let others: Vec<_> = self.members.values().map(Member::info).collect();
         let Some(member) = self.members.get_mut(&key) else { return false };
@@ -145,6 +115,8 @@ impl Room {
         for track in std::mem::take(&mut member.tracks) {
             self.retire(&track);
         }
+        self.floor.forget(key);
+        self.end_player(&member);
         for _ in &member.subscriber.undecodable {
             self.reasons.replace(Some(Reason::CodecMissing), None);
         }
@@ -229,23 +201,40 @@ impl Room {
 
     /// Makes our end of a connection and tells the core.
     pub(super) fn open_peer(&mut self, key: MemberKey, side: Side) -> Peer {
-        let id = self.ids.peer();
-        let ice = ids::ice(self.plane.core, id);
+        self.open_peer_with(key, side, if side == Side::Subscriber { CHANNELS } else { &[] })
+    }
+
+    /// The same with these data channels.
+    pub(super) fn open_peer_with(
+        &mut self,
+        key: MemberKey,
+        side: Side,
+        channels: &'static [(&'static str, bool)],
+    ) -> Peer {
+        let peer = self.unopened_peer();
+        let (id, ice) = (peer.id, peer.ice.clone());
         self.peers.insert(id, (key, side));
         self.command(Command::OpenPeer(Box::new(OpenPeer {
             peer: id,
             meeting: self.meeting,
             participant: key.participant(),
-            local: ice.clone(),
+            local: ice,
             dtls: self.plane.dtls,
-            channels: if side == Side::Subscriber { CHANNELS } else { &[] },
+            channels,
         })));
+        peer
+    }
+
+    /// Our end of a connection that the core does not know: the side that a member does without.
+    pub(super) fn unopened_peer(&self) -> Peer {
+        let id = self.ids.peer();
+        let ice = ids::ice(self.plane.core, id);
         Peer { id, ice, session: u64::from(ids::number()), version: 0, remote: None, ready: false }
     }
 
     /// The admission of a member, for tests and lists.
     #[must_use]
-    pub fn people(&self) -> Vec<Arc<crate::service::Admission>> {
+    pub fn people(&self) -> Vec<Arc<Admission>> {
         self.members.values().map(|m| m.admission.clone()).collect()
     }
 }

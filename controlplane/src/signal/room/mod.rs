@@ -5,7 +5,7 @@
 //! Promises: no socket, task or clock in here; time is an argument in milliseconds; effects come out in an order that clients
 //! need (an update before the offer that carries its tracks, a command before the message that relies on it).
 //! Split by topic: `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
-//! publishers are asked to send), `watching` and `deliveries` (reports), `media` (what all of it looks like from outside).
+//! publishers are asked to send), `sessions` and `players` (who came by WHIP and WHEP), `watching` and `deliveries` (reports), `media` (what all of it looks like from outside).
 
 mod codecs;
 mod deliveries;
@@ -14,7 +14,9 @@ mod matching;
 pub mod media;
 mod member;
 mod members;
+mod players;
 mod publishing;
+pub mod sessions;
 mod subscribing;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 use dataplane::base::handoff::{DtlsVersion, Fingerprint, SrtpProfile};
 use dataplane::base::ids::{CoreId, MeetingId, PeerId, StreamId, TrackId};
+use dataplane::base::rate::RateLimit;
 use dataplane::command::{Command, Report};
 use livekit_protocol as proto;
 use proto::signal_request::Message;
@@ -33,6 +36,7 @@ use proto::signal_request::Message;
 pub use self::deliveries::Tally;
 pub use self::member::{Client, Latest, MemberKey};
 use self::member::{Member, Side};
+use super::floor::Floor;
 use super::messages::{self, Farewell};
 use super::negotiation::Next;
 use super::track::Track;
@@ -139,6 +143,10 @@ pub struct Room {
     told: (usize, usize),
     quality_at: u64,
     token_at: u64,
+    /// Whom players are shown.
+    floor: Floor,
+    /// Sessions over HTTP that may begin.
+    arrivals: RateLimit,
     effects: Vec<Effect>,
 }
 
@@ -163,6 +171,8 @@ impl Room {
             told: (0, 0),
             quality_at: QUALITY_MS,
             token_at: TOKEN_MS,
+            floor: Floor::default(),
+            arrivals: sessions::arrivals(),
             effects: Vec::new(),
         }
     }
@@ -207,6 +217,7 @@ impl Room {
                 }
             }
         }
+        self.direct_players();
         self.tell_qualities(now_ms);
         self.send_offers(now_ms);
     }

@@ -99,14 +99,20 @@ impl Room {
         self.remove(key, None);
     }
 
-    fn take_offer(&mut self, key: MemberKey, offer: &Description, id: u32) -> Result<(), SdpError> {
+    /// Takes a publisher's offer: what it sends, what it no longer sends. The answer, which was sent to its socket if it has one.
+    pub(super) fn take_offer(
+        &mut self,
+        key: MemberKey,
+        offer: &Description,
+        id: u32,
+    ) -> Result<String, SdpError> {
         if !self.members.contains_key(&key) {
-            return Ok(());
+            return Ok(String::new());
         }
         self.publisher_transport(key, offer)?;
-        let Some(member) = self.members.get_mut(&key) else { return Ok(()) };
+        let Some(member) = self.members.get_mut(&key) else { return Ok(String::new()) };
         let ended = take_ended(member, offer, &self.ids);
-        let Some(peer) = member.publisher.as_mut() else { return Ok(()) };
+        let Some(peer) = member.publisher.as_mut() else { return Ok(String::new()) };
         peer.version += 1;
         let local = LocalTransport {
             ice: &peer.ice,
@@ -148,7 +154,7 @@ impl Room {
         for command in commands {
             self.command(command);
         }
-        self.send(key, messages::answer(answered.sdp, id));
+        self.send(key, messages::answer(answered.sdp.clone(), id));
         if !changed.is_empty() || !ended.tracks.is_empty() || !ended.backups.is_empty() {
             self.announce(key);
             self.note_media(key);
@@ -163,7 +169,7 @@ impl Room {
                 self.codec_changed(id);
             }
         }
-        Ok(())
+        Ok(answered.sdp)
     }
 
     /// Opens the publisher connection at its first offer and follows the client's ICE restarts.
@@ -211,6 +217,7 @@ impl Room {
         }
         for variant in track.variants() {
             self.tracks.remove(&variant.id);
+            self.floor.forget_voice(variant.id);
             if variant.published.is_some() {
                 self.command(Command::Unpublish { track: variant.id });
             }

@@ -1,6 +1,7 @@
 mod codecs;
 mod deliveries;
 mod dynacast;
+mod sessions;
 mod settings;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +34,20 @@ struct Stage {
     ready: usize,
     media: Vec<(bool, bool)>,
     offers: usize,
+}
+
+fn admission(user: u64) -> Arc<Admission> {
+    Arc::new(Admission {
+        meeting: MeetingId(9),
+        user: UserId(user),
+        identity: format!("user_{user}"),
+        name: format!("User {user}"),
+        host: false,
+        joined_at: Timestamp(0),
+        topic: "Test".into(),
+        created_at: Timestamp(0),
+        max_participants: 100,
+    })
 }
 
 impl Stage {
@@ -78,17 +93,7 @@ impl Stage {
     fn join_as(&mut self, connection: u64, user: u64, auto_subscribe: bool) {
         let joining = Joining {
             connection: ConnectionId(connection),
-            admission: Arc::new(Admission {
-                meeting: MeetingId(9),
-                user: UserId(user),
-                identity: format!("user_{user}"),
-                name: format!("User {user}"),
-                host: false,
-                joined_at: Timestamp(0),
-                topic: "Test".into(),
-                created_at: Timestamp(0),
-                max_participants: 100,
-            }),
+            admission: admission(user),
             client: Client { auto_subscribe, client_protocol: 0 },
             since_accept: Duration::ZERO,
             wall_ms: 1_000,

@@ -49,7 +49,10 @@ impl Room {
                     member.ended_ms.get_or_insert(now_ms);
                 }
             }
-            Report::Speakers { levels, count, .. } => self.speakers(&levels, count),
+            Report::Speakers { levels, count, .. } => {
+                self.hear(now_ms, &levels, count);
+                self.speakers(&levels, count);
+            }
             Report::Quality { peer, loss_up, loss_down, rtt_us, estimate_bps, sent_bps } => {
                 let Some((key, side)) = self.peers.get(&peer).copied() else { return };
                 let Some(member) = self.members.get_mut(&key) else { return };
@@ -156,7 +159,7 @@ fn linear(level: u8) -> f32 {
 }
 
 fn quality_of(member: &Member) -> Option<ConnectionQuality> {
-    if member.connection.is_none() {
+    if member.connection.is_none() && member.http.is_none() {
         return Some(ConnectionQuality::Lost);
     }
     let Some(Link { loss, rtt_us }) = member.link else {

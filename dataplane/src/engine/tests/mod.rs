@@ -9,6 +9,7 @@ mod layers;
 mod media;
 mod memory;
 mod repair;
+mod roaming;
 
 use super::*;
 use crate::base::handoff::{DtlsVersion, Fingerprint, MasterKey, SrtpKeys, SrtpProfile};
