@@ -23,6 +23,9 @@ if ! command -v cargo >/dev/null; then
 fi
 
 missing=()
+if [[ $mode == test ]] && ! /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
+fi
 for need in "${needs[@]}"; do
     command -v "${need%%:*}" >/dev/null || missing+=("${need##*:}")
 done
@@ -50,4 +53,17 @@ node_version=$(node --version | sed 's/^v//')
 if [[ $(printf '%s\n' 20.19.0 "$node_version" | sort -V | head -n 1) != 20.19.0 ]]; then
     echo "setup: Node.js $node_version is too old; 20.19 or newer is needed to build the web client" >&2
     exit 1
+fi
+
+# Python clients of the tests, in an environment of their own that is made anew when what it holds changes.
+if [[ $mode == test ]]; then
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    venv=${CARGO_TARGET_DIR:-$root/target}/clients-venv
+    wanted=$root/tests/clients/requirements.txt
+    if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+        echo "setup: installing the Python clients"
+        /usr/bin/python3 -m venv --clear --system-site-packages "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
+        cp "$wanted" "$venv/requirements.txt"
+    fi
 fi

@@ -2,7 +2,7 @@
 //! `tests/tests/corpus.rs` runs the committed corpus through them in every plain test run.
 //!
 //! Each asserts more than "no panic": what was parsed lies within the input, survives being written, or is refused without effect.
-//! Uses only `dataplane` and `kernels`, because the fuzzing workspace includes this file as it is; that is why its parts are named by path.
+//! The fuzzing workspace includes this file as it is; that is why its parts are named by path, and why what they use is in its manifest too.
 
 #[path = "fuzzing/engine.rs"]
 mod engine;
@@ -10,6 +10,8 @@ mod engine;
 mod feedback;
 #[path = "fuzzing/layers.rs"]
 mod layers;
+#[path = "fuzzing/signalling.rs"]
+mod signalling;
 
 use dataplane::base::handoff::{MasterKey, SrtpProfile};
 use dataplane::base::ids::{PayloadType, Seq, Ssrc};
@@ -27,12 +29,13 @@ use dataplane::wire::vp8::{DESCRIPTOR_BYTES_MAX, Vp8Descriptor};
 pub use engine::engine;
 pub use feedback::feedback;
 pub use layers::layers;
+pub use signalling::signalling;
 
 /// A target: takes any bytes, panics when a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets` and their folder in `corpus`.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("demux", demux),
     ("descriptors", descriptors),
     ("engine", engine),
@@ -41,6 +44,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("layers", layers),
     ("rtcp", rtcp),
     ("rtp", rtp),
+    ("signalling", signalling),
     ("srtp", srtp),
     ("stun", stun),
 ];
