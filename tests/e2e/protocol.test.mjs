@@ -8,7 +8,7 @@ import { inboundInPage, receivesFrom, settledRates } from './lib/media.mjs';
 import { stage } from './lib/stage.mjs';
 
 const JOINS = Number(process.env.KAIGI_JOINS ?? 5);
-const CUTS = Number(process.env.KAIGI_CUTS ?? 6);
+const CUTS = Number(process.env.KAIGI_CUTS ?? 4);
 
 const V0 = { roomOptions: { singlePeerConnection: false } };
 const connectionsInPage = () => (window.__kaigi.room.engine.pcManager.subscriber ? 2 : 1);
@@ -84,7 +84,7 @@ describe('protocol v1 beside v0', { timeout: 240_000 + CUTS * 8_000 + JOINS * 4_
         await window.__kaigi.room.localParticipant.publishTrack(canvas.captureStream(10).getVideoTracks()[0], { name, simulcast: false });
       }
     });
-    for (const [name, page] of Object.entries(pages)) {
+    await Promise.all(Object.entries(pages).map(async ([name, page]) => {
       await until(page, `${name} to decode every video`, async (expected) => {
         let decoded = 0;
         for (const one of window.__kaigi.room.remoteParticipants.values()) {
@@ -97,7 +97,7 @@ describe('protocol v1 beside v0', { timeout: 240_000 + CUTS * 8_000 + JOINS * 4_
       }, name === 'two' ? 2 : 4, 30_000);
       await settledRates(page, (seen) => Object.values(seen)
         .filter((one) => one.fps <= 5 || one.energy <= 0).map((one) => `${name}: ${one.fps.toFixed(1)} fps, energy ${one.energy} from ${one.name}`));
-    }
+    }));
     // Somebody leaves and somebody else comes: sections are used again.
     await pages.two.close();
     await until(pages.one, 'the one who left to be gone', () => window.__kaigi.room.remoteParticipants.size === 1);
@@ -159,7 +159,6 @@ describe('protocol v1 beside v0', { timeout: 240_000 + CUTS * 8_000 + JOINS * 4_
     }
     for (const [name, page] of Object.entries(people)) {
       assert.deepEqual(await page.evaluate(() => window.noted), { resumed: CUTS, restarts: 0, ends: 0, flaps: 0 }, `${name} resumed every time`);
-      await settledRates(page, (seen) => Object.values(seen).filter((one) => one.name !== 'observer' && one.fps <= 5).map((one) => `${name}: ${one.fps} fps from ${one.name}`));
     }
     assert.deepEqual(await observer.evaluate(() => window.noted), { resumed: 0, restarts: 0, ends: 0, flaps: 0 }, 'the observer noticed nothing');
     await Promise.all([observer, ...Object.values(people)].map((page) => page.close()));
@@ -202,11 +201,11 @@ describe('protocol v1 beside v0', { timeout: 240_000 + CUTS * 8_000 + JOINS * 4_
     for (const [index, page] of pages.entries()) {
       await until(page, 'a new session', (before) => window.__kaigi.room.state === 'connected' && window.__kaigi.room.localParticipant.sid !== before, sids[index], 40_000);
     }
-    for (const page of pages) {
+    await Promise.all(pages.map(async (page) => {
       await receivesFrom(page, 1, { audio: false });
       await settledRates(page, (seen) => Object.values(seen).filter((one) => one.fps <= 5).map((one) => `${one.fps} fps from ${one.name}`));
       assert.equal(await page.evaluate(() => window.__kaigi.room.remoteParticipants.size), 1);
-    }
+    }));
     assert.deepEqual(await Promise.all(pages.map((page) => page.evaluate(connectionsInPage))), [1, 2]);
     await Promise.all(pages.map((page) => page.close()));
   });

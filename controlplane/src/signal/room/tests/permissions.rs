@@ -74,7 +74,8 @@ fn who_may_no_longer_publish_loses_its_tracks_and_everybody_hears() {
     assert_eq!(stage.published().len(), 2);
     stage.permit(1, GrantChange { publish: Some(true), ..Default::default() });
     stage.publish(5, CHROMIUM, &both());
-    assert_eq!(stage.published().len(), 4);
+    let tracks: BTreeSet<TrackId> = stage.published().into_iter().map(|(track, _)| track).collect();
+    assert_eq!(tracks.len(), 4);
     assert_eq!(stage.permit(77, change), None, "nobody");
 }
 
@@ -153,8 +154,9 @@ fn a_publisher_says_who_receives_what() {
     let all = proto::SubscriptionPermission { all_participants: true, track_permissions: vec![] };
     stage.request(1, Message::SubscriptionPermission(all));
     assert_eq!(allowed(&stage.take(4)).iter().filter(|(_, allowed)| *allowed).count(), 2);
-    stage.advance(1_000);
     let before = stage.subscribes().len();
+    // Offers that were passed over above are written again.
+    stage.advance(11_000);
     for connection in 2..=4 {
         stage.answer(connection);
     }
