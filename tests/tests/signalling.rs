@@ -53,6 +53,12 @@ fn sid(join: &proto::JoinResponse) -> String {
     join.participant.as_ref().map(|p| p.sid.clone()).unwrap_or_default()
 }
 
+/// What a client with nothing to say asks for.
+fn plain_request() -> proto::JoinRequest {
+    let settings = proto::ConnectionSettings { auto_subscribe: true, ..Default::default() };
+    proto::JoinRequest { connection_settings: Some(settings), ..Default::default() }
+}
+
 fn leave_reason(reply: Reply) -> Option<proto::LeaveRequest> {
     match reply {
         Reply::Leave(leave) => Some(leave),
@@ -76,7 +82,7 @@ async fn the_validators_say_why_and_never_404() {
     assert_eq!((plain.status, plain.header("content-type")), (426, Some("application/problem+json")));
     assert_eq!(validate(&meeting.host_token), 401, "a token for another purpose");
     assert_eq!(meeting.daemon.call("GET", "/rtc/validate", Some(&token)).status, 200, "as a header");
-    let request = wrap(0, proto::JoinRequest::default().encode_to_vec());
+    let request = wrap(0, plain_request().encode_to_vec());
     let v1 = |route: &str, token: &str, request: &str| {
         let path = format!("/rtc/v1{route}?access_token={token}&join_request={request}");
         let answer = meeting.daemon.send("GET", &path, None, &[("origin", "https://example.org")], b"");
@@ -123,7 +129,7 @@ async fn a_join_request_that_inflates_to_100_mb_is_refused_cheaply() {
         faults.lines().filter(|l| l.starts_with("kaigi_signal_faults")).collect::<Vec<_>>().join("\n")
     );
     // And everybody else is served.
-    let request = proto::JoinRequest::default();
+    let request = plain_request();
     let joined = Signalling::open_v1(meeting.daemon.address, &meeting.token("Ada"), &request).await;
     joined.expect("let in").join().await;
 }
