@@ -249,7 +249,8 @@ fn media(
     lines.text("a=rtcp-rsize");
     let mut extensions = ExtensionMap::default();
     if carries.is_some() {
-        for offered in received_extensions(section) {
+        // Also those we never write: a browser leaves out of later sections what it was refused in one, and simulcast needs `rid`.
+        for offered in section.extensions.iter().filter(|offered| offered.direction.receives()) {
             lines.extension(offered.id, if offered.stated { "/sendonly" } else { "" }, offered.extension);
         }
     }
