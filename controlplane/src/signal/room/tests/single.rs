@@ -93,6 +93,9 @@ fn one_connection_is_answered_with_every_track_and_no_offer_is_sent() {
         assert_eq!(section.track.as_ref(), answer.mid_to_track_id.get(section.mid.as_str()));
         assert_eq!(section.ssrcs.len(), 1);
         assert_eq!(section.ssrcs[0].rtx.is_some(), section.kind != SectionKind::Media(MediaKind::Audio));
+        // Refused in one section, the extension would be left out of those in which the client sends layers.
+        let keeps_rid = section.extensions.iter().any(|e| e.extension == Extension::Rid);
+        assert_eq!(keeps_rid, section.kind == SectionKind::Media(MediaKind::Video));
     }
     let peer = stage.peers()[2];
     let subscribes = stage.subscribes();
