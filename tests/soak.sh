@@ -26,6 +26,7 @@ step "rate, 200 seeds" env RATE_SEEDS=200 cargo test --release --locked -p tests
 step "durability, 200 kill rounds" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 cargo test --release --locked -p tests --test durability -- --nocapture
 (cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error)
 step "browsers after kill -9, 10 rounds" env KAIGI_BIN="$bin" KAIGI_RESTART_ROUNDS=10 node --test --test-reporter=spec tests/e2e/restart.test.mjs
+step "signalling cut 20 times, 20 joins" env KAIGI_BIN="$bin" KAIGI_CUTS=20 KAIGI_JOINS=20 node --test --test-reporter=spec tests/e2e/protocol.test.mjs
 
 # Coverage-guided, without a sanitizer: that runs on the stable compiler.
 if ! command -v cargo-fuzz >/dev/null; then

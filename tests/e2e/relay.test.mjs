@@ -8,11 +8,11 @@ import { routeThrough } from './lib/relay.mjs';
 import { stage } from './lib/stage.mjs';
 import { sleep } from './lib/streams.mjs';
 
-/** Remote ports of the chosen pairs of both connections. */
+/** Remote ports of the chosen pairs of all connections. */
 const chosenPortsInPage = async () => {
   const { publisher, subscriber } = window.__kaigi.room.engine.pcManager;
   const ports = [];
-  for (const transport of [publisher, subscriber]) {
+  for (const transport of [publisher, subscriber].filter(Boolean)) {
     const stats = [...(await transport.getStats()).values()];
     const pair = stats.find((stat) => stat.type === 'candidate-pair' && stat.state === 'succeeded' && stat.nominated);
     ports.push(stats.find((stat) => stat.id === pair?.remoteCandidateId)?.port);
@@ -33,7 +33,7 @@ describe('the impairment relay', { timeout: 120_000 }, () => {
     for (const [name, page] of Object.entries(pages)) {
       await receivesFrom(page, 1);
       const relayPort = Number(accesses[name].address.split(':')[1]);
-      assert.deepEqual(await page.evaluate(chosenPortsInPage), [relayPort, relayPort], name);
+      assert.deepEqual(await page.evaluate(chosenPortsInPage), [relayPort], name);
       await sleep(2000);
       const counts = await accesses[name].counts();
       console.log(`${name}: ${counts.up.delivered} datagrams up, ${counts.down.delivered} down, from ${counts.upstream.length} sockets`);

@@ -2,7 +2,7 @@
 //! `tests/tests/corpus.rs` runs the committed corpus through them in every plain test run.
 //!
 //! Each asserts more than "no panic": what was parsed lies within the input, survives being written, or is refused without effect.
-//! Uses only `dataplane` and `kernels`, because the fuzzing workspace includes this file as it is; that is why its parts are named by path.
+//! The fuzzing workspace includes this file as it is; that is why its parts are named by path, and why what they use is in its manifest too.
 
 #[path = "fuzzing/engine.rs"]
 mod engine;
@@ -12,6 +12,8 @@ mod feedback;
 mod frames;
 #[path = "fuzzing/layers.rs"]
 mod layers;
+#[path = "fuzzing/signalling.rs"]
+mod signalling;
 
 use dataplane::base::handoff::{MasterKey, SrtpProfile};
 use dataplane::base::ids::{PayloadType, Seq, Ssrc};
@@ -30,6 +32,7 @@ pub use engine::engine;
 pub use feedback::feedback;
 pub use frames::frames;
 pub use layers::layers;
+pub use signalling::signalling;
 
 /// A target: takes any bytes, panics when a promise is broken.
 pub type Target = fn(&[u8]);
@@ -45,6 +48,7 @@ pub const TARGETS: [(&str, Target); 11] = [
     ("layers", layers),
     ("rtcp", rtcp),
     ("rtp", rtp),
+    ("signalling", signalling),
     ("srtp", srtp),
     ("stun", stun),
 ];

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use prost::Message as _;
@@ -15,6 +17,12 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Nothing on loopback takes this long.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The query parameter `join_request`: base64 of a `WrappedJoinRequest` of this compression (0 is none, 1 is gzip).
+#[must_use]
+pub fn wrap(compression: i32, join_request: Vec<u8>) -> String {
+    URL_SAFE_NO_PAD.encode(proto::WrappedJoinRequest { compression, join_request }.encode_to_vec())
+}
 
 /// What came from the server.
 #[derive(Debug)]
@@ -37,7 +45,26 @@ impl Signalling {
     /// # Panics
     /// When there is no answer at all.
     pub async fn open(address: SocketAddr, token: &str, query: &str) -> Result<Self, u16> {
-        let url = format!("ws://{address}/rtc?access_token={token}&protocol=15{query}");
+        Self::connect(format!("ws://{address}/rtc?access_token={token}&protocol=15{query}")).await
+    }
+
+    /// Opens `/rtc/v1` with a join request in a plain wrapping.
+    ///
+    /// # Errors
+    /// The HTTP status of the refusal.
+    ///
+    /// # Panics
+    /// When there is no answer at all.
+    pub async fn open_v1(
+        address: SocketAddr,
+        token: &str,
+        request: &proto::JoinRequest,
+    ) -> Result<Self, u16> {
+        let request = wrap(0, request.encode_to_vec());
+        Self::connect(format!("ws://{address}/rtc/v1?access_token={token}&join_request={request}")).await
+    }
+
+    async fn connect(url: String) -> Result<Self, u16> {
         let opened = tokio::time::timeout(TIMEOUT, connect_async(url)).await.expect("an answer in time");
         match opened {
             Ok((socket, _)) => Ok(Self(socket)),

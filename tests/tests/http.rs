@@ -734,6 +734,11 @@ fn the_api_describes_itself() {
     for (schema, method, target) in [
         ("CreateMeeting", "POST", MEETINGS.to_owned()),
         ("ChangeMeeting", "PATCH", home.meeting(json!({})).0),
+        (
+            "ChangePermissions",
+            "PATCH",
+            format!("{}/participants/user_1/permissions", home.meeting(json!({})).0),
+        ),
     ] {
         let properties =
             document["components"]["schemas"][schema]["properties"].as_object().expect("properties");

@@ -1,13 +1,15 @@
 //! `/rtc` and its neighbours against the real daemon: who is let in, what a bad client gets, what survives a dropped socket.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
+use prost::Message as _;
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Reply;
 use serde_json::json;
 use tests::daemon::{Daemon, Scratch};
-use tests::livekit::{Received, Signalling};
+use tests::livekit::{Received, Signalling, wrap};
 use tokio_tungstenite::tungstenite::Message;
 
 struct Meeting {
@@ -51,6 +53,12 @@ fn sid(join: &proto::JoinResponse) -> String {
     join.participant.as_ref().map(|p| p.sid.clone()).unwrap_or_default()
 }
 
+/// What a client with nothing to say asks for.
+fn plain_request() -> proto::JoinRequest {
+    let settings = proto::ConnectionSettings { auto_subscribe: true, ..Default::default() };
+    proto::JoinRequest { connection_settings: Some(settings), ..Default::default() }
+}
+
 fn leave_reason(reply: Reply) -> Option<proto::LeaveRequest> {
     match reply {
         Reply::Leave(leave) => Some(leave),
@@ -59,7 +67,7 @@ fn leave_reason(reply: Reply) -> Option<proto::LeaveRequest> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_validator_says_why_and_never_404_and_v1_is_absent_readably() {
+async fn the_validators_say_why_and_never_404() {
     let meeting = Meeting::new("validate");
     let token = meeting.token("Ada");
     let validate = |token: &str| {
@@ -74,15 +82,146 @@ async fn the_validator_says_why_and_never_404_and_v1_is_absent_readably() {
     assert_eq!((plain.status, plain.header("content-type")), (426, Some("application/problem+json")));
     assert_eq!(validate(&meeting.host_token), 401, "a token for another purpose");
     assert_eq!(meeting.daemon.call("GET", "/rtc/validate", Some(&token)).status, 200, "as a header");
-    for path in ["/rtc/v1", "/rtc/v1/validate"] {
-        let answer = meeting.daemon.send("GET", path, None, &[("origin", "https://example.org")], b"");
-        assert_eq!(answer.status, 404, "{path}");
+    let request = wrap(0, plain_request().encode_to_vec());
+    let v1 = |route: &str, token: &str, request: &str| {
+        let path = format!("/rtc/v1{route}?access_token={token}&join_request={request}");
+        let answer = meeting.daemon.send("GET", &path, None, &[("origin", "https://example.org")], b"");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+        (answer.status, answer.text())
+    };
+    assert_eq!(v1("/validate", &token, &request).0, 200);
+    assert_eq!(v1("", &token, &request).0, 426);
+    for route in ["", "/validate"] {
+        assert_eq!(v1(route, "", &request).0, 401);
+        assert_eq!(v1(route, "nonsense", "garbage").0, 401, "nothing is inflated for strangers");
+        for (broken, says) in [
+            ("", "no join_request"),
+            ("%25%25%25", "not base64"),
+            (&wrap(1, vec![7; 40]), "does not inflate"),
+            (&wrap(9, vec![]), "compression"),
+            (&wrap(0, vec![0x0a, 0x7f, 1]), "not a JoinRequest"),
+        ] {
+            let (status, text) = v1(route, &token, broken);
+            assert!(status == 400 && text.contains(says), "{broken}: {status} {text}");
+        }
     }
     assert_eq!(Signalling::open(meeting.daemon.address, "nonsense", "").await.err(), Some(401));
     meeting.end();
     assert_eq!(validate(&token), 403);
     assert_eq!(Signalling::open(meeting.daemon.address, &token, "").await.err(), Some(403));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_request_that_inflates_to_100_mb_is_refused_cheaply() {
+    let meeting = Meeting::new("bomb");
+    let token = meeting.token("Mallory");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&vec![0; 100_000_000]).expect("to memory");
+    let bomb = wrap(1, encoder.finish().expect("to memory"));
+    for route in ["", "/validate"] {
+        let path = format!("/rtc/v1{route}?access_token={token}&join_request={bomb}");
+        let answer = meeting.daemon.call("GET", &path, None);
+        assert!(answer.status == 400 || answer.status == 414 || answer.status == 431, "{}", answer.status);
+    }
+    let faults = meeting.daemon.call("GET", "/metrics", None).text();
+    println!(
+        "{}",
+        faults.lines().filter(|l| l.starts_with("kaigi_signal_faults")).collect::<Vec<_>>().join("\n")
+    );
+    // And everybody else is served.
+    let request = plain_request();
+    let joined = Signalling::open_v1(meeting.daemon.address, &meeting.token("Ada"), &request).await;
+    joined.expect("let in").join().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_in_the_join_request_is_answered_right_after_the_join() {
+    let meeting = Meeting::new("one-connection");
+    let mut ada = meeting.open(&meeting.token("Ada")).await;
+    ada.join().await;
+    let offer = include_str!("../../controlplane/tests/data/clients/chromium_offer.sdp");
+    let request = proto::JoinRequest {
+        connection_settings: Some(proto::ConnectionSettings { auto_subscribe: true, ..Default::default() }),
+        metadata: "from the request".into(),
+        participant_attributes: [("colour".to_owned(), "green".to_owned())].into(),
+        add_track_requests: vec![proto::AddTrackRequest {
+            cid: "7f2e8c92-b97f-4143-b3d7-83fb40ff0fb4".into(),
+            r#type: proto::TrackType::Video.into(),
+            ..Default::default()
+        }],
+        publisher_offer: Some(proto::SessionDescription {
+            r#type: "offer".into(),
+            sdp: offer.into(),
+            id: 9,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let token = meeting.token("Bob");
+    let mut bob = Signalling::open_v1(meeting.daemon.address, &token, &request).await.expect("let in");
+    let joined = bob.join().await;
+    assert!(!joined.subscriber_primary);
+    let answer = bob
+        .until(|reply| match reply {
+            Reply::Answer(answer) => Some(answer),
+            Reply::Offer(_) => panic!("the client is the one who offers"),
+            _ => None,
+        })
+        .await;
+    assert_eq!(answer.id, 9);
+    let told = ada
+        .until(|reply| match reply {
+            Reply::Update(update) => update.participants.into_iter().find(|p| !p.tracks.is_empty()),
+            _ => None,
+        })
+        .await;
+    assert_eq!((told.name.as_str(), told.metadata.as_str()), ("Bob", "from the request"));
+    assert_eq!(told.attributes.get("colour").map(String::as_str), Some("green"));
+    // The session goes on over a new socket, by the same protocol only.
+    let again = proto::JoinRequest { reconnect: true, participant_sid: sid(&joined), ..Default::default() };
+    drop(bob);
+    let query = format!("&reconnect=1&sid={}", sid(&joined));
+    let mut other = Signalling::open(meeting.daemon.address, &token, &query).await.expect("let in");
+    assert_eq!(other.until(leave_reason).await.action, i32::from(proto::leave_request::Action::Reconnect));
+    let mut bob = Signalling::open_v1(meeting.daemon.address, &token, &again).await.expect("let in");
+    let Received::Reply(first) = bob.receive().await else { panic!("closed") };
+    assert!(matches!(*first, Reply::Reconnect(_)), "{first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_changes_what_somebody_may_do() {
+    let meeting = Meeting::new("permit");
+    let mut ada = meeting.open(&meeting.token("Ada")).await;
+    let joined = ada.join().await;
+    let identity = joined.participant.map(|p| p.identity).unwrap_or_default();
+    let path = format!("/api/v1/meetings/{}/participants/{identity}/permissions", meeting.id);
+    let change = |token: Option<&str>, path: &str, body: &serde_json::Value| {
+        meeting.daemon.call_json("PATCH", path, token, body)
+    };
+    let host = Some(meeting.host_token.as_str());
+    let mute = json!({ "can_publish": false, "can_update_metadata": false });
+    assert_eq!(change(None, &path, &mute).status, 401);
+    assert_eq!(change(Some(&meeting.token("Bob")), &path, &mute).status, 403);
+    assert_eq!(change(host, &path, &json!({ "can_publish": "no" })).status, 422);
+    assert_eq!(change(host, &path, &json!({ "can_fly": true })).status, 422);
+    let nobody = format!("/api/v1/meetings/{}/participants/user_1/permissions", meeting.id);
+    assert_eq!(change(host, &nobody, &mute).status, 404);
+    let answer = change(host, &path, &mute);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!((&body["can_publish"], &body["can_subscribe"]), (&json!(false), &json!(true)));
+    let told = ada
+        .until(|reply| match reply {
+            Reply::Update(update) => update.participants.into_iter().find(|p| p.identity == identity),
+            _ => None,
+        })
+        .await;
+    assert!(told.permission.is_some_and(|p| !p.can_publish && p.can_subscribe && !p.can_update_metadata));
+    ada.send(Request::Leave(proto::LeaveRequest::default())).await;
+    ada.closed().await;
+    assert_eq!(change(host, &path, &mute).status, 409, "somebody who left");
+    meeting.end();
+    assert_eq!(change(host, &path, &mute).status, 410);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +256,12 @@ async fn what_is_not_the_protocol_is_closed_with_a_reason() {
     }
     let mut client = meeting.open(&meeting.token("Mallory")).await;
     client.join().await;
-    let huge = vec![0; 8 * 1024 * 1024];
+    let long = vec![0; 5 * 1024 * 1024];
+    client.send_frame(Message::Binary(long.into())).await.expect("the connection stands");
+    assert_eq!(client.closed().await.map(|(code, _)| code), Some(1009));
+    let mut client = meeting.open(&meeting.token("Mallory")).await;
+    client.join().await;
+    let huge = vec![0; 16 * 1024 * 1024];
     let _ = client.send_frame(Message::Binary(huge.into())).await;
     client.closed().await;
     let mut client = meeting.open(&meeting.token("Mallory")).await;
@@ -130,6 +274,14 @@ async fn what_is_not_the_protocol_is_closed_with_a_reason() {
         }
     }
     assert!(matches!(client.closed().await, None | Some((1008, _))), "a flood is not read on");
+    let metrics = meeting.daemon.call("GET", "/metrics", None).text();
+    for line in [
+        "kaigi_signal_faults_total{reason=\"text\"} 1",
+        "kaigi_signal_faults_total{reason=\"malformed\"} 2",
+        "kaigi_signal_faults_total{reason=\"too_long\"} 1",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line} is missing");
+    }
     // Everybody else is still served, and what the protocol has not is ignored.
     let mut ada = meeting.open(&meeting.token("Ada")).await;
     ada.join().await;

@@ -79,6 +79,8 @@ kinds! {
         "The body did not arrive in time. Send it again.";
     MeetingInProgress => 409, "meeting-in-progress", "The meeting is in progress",
         "The start of a running meeting cannot change.";
+    ParticipantNotConnected => 409, "participant-not-connected", "The participant is not connected",
+        "The call acts on somebody who is in the meeting now. Try again when the participant is back.";
     MeetingFull => 409, "meeting-full", "The meeting is full",
         "As many people are connected as the meeting takes. Try again when somebody left.";
     MeetingEnded => 410, "meeting-ended", "The meeting has ended",

@@ -28,6 +28,54 @@ const LINK_BOUNDS: [f64; 10] = [1e5, 2e5, 3e5, 5e5, 1e6, 2e6, 3e6, 5e6, 1e7, 5e7
 /// Values of the label `state` of `kaigi_recordings_total` (the source's states).
 pub const RECORDING_STATES: [&str; 3] = ["processing", "completed", "failed"];
 
+/// What a signalling client did wrong, or how it was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// A text frame.
+    Text,
+    /// A message over the limit.
+    TooLong,
+    /// Not a message of the protocol.
+    Malformed,
+    /// A session description that cannot be used.
+    Description,
+    /// A join request (protocol v1) that cannot be read.
+    JoinRequest,
+    /// More messages than may be.
+    TooFast,
+    /// Messages to it were not read.
+    SlowReader,
+    /// Nothing was heard of it.
+    Silent,
+}
+
+impl Fault {
+    const ALL: [Self; 8] = [
+        Self::Text,
+        Self::TooLong,
+        Self::Malformed,
+        Self::Description,
+        Self::JoinRequest,
+        Self::TooFast,
+        Self::SlowReader,
+        Self::Silent,
+    ];
+
+    /// Value of the label `reason`.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::Description => "description",
+            Self::JoinRequest => "join_request",
+            Self::TooFast => "too_fast",
+            Self::SlowReader => "slow_reader",
+            Self::Silent => "silent",
+        }
+    }
+}
+
 /// The registry and what is counted by hand.
 pub struct Metrics {
     registry: Registry,
@@ -44,6 +92,7 @@ pub struct Metrics {
     /// What receivers' links are believed to carry, bits per second, one observation per report of a core.
     pub link_estimate_bps: Histogram,
     streams_reduced: IntGaugeVec,
+    signal_faults: IntCounterVec,
     /// Recordings by the state they reached.
     pub recordings: IntCounterVec,
     /// HTTP answers by method and status class, seconds to the answer's head.
@@ -104,6 +153,16 @@ impl Metrics {
             Opts::new("kaigi_streams_reduced", "Streams sent with less than there could be, by reason."),
             &["reason"],
         )?;
+        let signal_faults = IntCounterVec::new(
+            Opts::new(
+                "kaigi_signal_faults_total",
+                "Signalling clients refused or closed, by what was wrong.",
+            ),
+            &["reason"],
+        )?;
+        for fault in Fault::ALL {
+            signal_faults.get_metric_with_label_values(&[fault.name()])?;
+        }
         for reason in Reason::ALL {
             streams_reduced.get_metric_with_label_values(&[reason.name()])?;
         }
@@ -127,6 +186,7 @@ impl Metrics {
         registry.register(Box::new(peers_ready.clone()))?;
         registry.register(Box::new(link_estimate_bps.clone()))?;
         registry.register(Box::new(streams_reduced.clone()))?;
+        registry.register(Box::new(signal_faults.clone()))?;
         registry.register(Box::new(recordings.clone()))?;
         registry.register(Box::new(http_seconds.clone()))?;
         Ok(Self {
@@ -141,6 +201,7 @@ impl Metrics {
             peers_ready,
             link_estimate_bps,
             streams_reduced,
+            signal_faults,
             recordings,
             http_seconds,
         })
@@ -154,6 +215,11 @@ impl Metrics {
     /// This many streams more, or fewer, are reduced for this reason.
     pub fn streams_reduced(&self, reason: Reason, change: i64) {
         self.streams_reduced.with_label_values(&[reason.name()]).add(change);
+    }
+
+    /// Counts one signalling client that was refused or closed.
+    pub fn signal_fault(&self, fault: Fault) {
+        self.signal_faults.with_label_values(&[fault.name()]).inc();
     }
 
     /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
@@ -231,6 +297,7 @@ mod tests {
             "kaigi_link_estimate_bps_bucket{le=\"300000\"} 0",
             "kaigi_streams_reduced{reason=\"link_estimate\"} 0",
             "kaigi_streams_reduced{reason=\"codec_missing\"} 0",
+            "kaigi_signal_faults_total{reason=\"join_request\"} 0",
             "kaigi_meetings 0",
             "kaigi_participants 0",
             "kaigi_join_seconds_count 0",

@@ -1,8 +1,9 @@
-//! The answer to a publisher's offer (RFC 8829 section 5.3): every section keeps its place, we receive what we forward.
+//! The answer to a client's offer (RFC 8829 section 5.3): every section keeps its place, we receive what we forward.
 //!
 //! ICE-lite, DTLS server (`a=setup:passive`), one bundle. Formats keep the client's payload types, extensions its numbers.
 //! A publisher only sends what the answer lists first, so the preferred codec leads; of video only that codec's formats are
-//! taken, so that subscribers need one codec per track.
+//! taken, so that subscribers need one codec per track. A section in which the client only receives may carry a stream to it
+//! (protocol v1): then the answer names the stream, in the stream's codecs.
 
 use dataplane::base::ids::{Mid, Rid};
 use dataplane::base::limits::ASSIST_BYTES_MAX;
@@ -10,8 +11,9 @@ use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
 
 use super::SdpError;
 use super::attributes::{Direction, Setup};
-use super::description::{Description, OfferedFormat, Section, SectionKind};
+use super::description::{Description, OfferedExtension, OfferedFormat, Section, SectionKind};
 use super::lines::{Lines, LocalTransport};
+use super::offer::Sending;
 use super::table;
 
 /// What one accepted section was negotiated to: the parameters of a published track.
@@ -38,6 +40,17 @@ pub struct Preferences<'a> {
     pub stereo: bool,
     /// Whether silence need not be sent (discontinuous transmission).
     pub dtx: bool,
+    /// The stream that goes to the client in a section in which it only receives.
+    pub carries: Option<Carried<'a>>,
+}
+
+/// A stream to the client, in a section of the client's offer.
+#[derive(Clone, Copy)]
+pub struct Carried<'a> {
+    /// Its names and SSRCs.
+    pub sending: &'a Sending,
+    /// Codecs its track is or could be sent as.
+    pub codecs: &'a [Codec],
 }
 
 /// An answer and what it agreed to.
@@ -101,6 +114,9 @@ fn choose<'s, 'p>(
         SectionKind::Media(kind) => {
             let preferences = preferences(section);
             let formats = match kind {
+                _ if preferences.carries.is_some() => {
+                    preferences.carries.map_or_else(Vec::new, |carried| listed(section, carried.codecs))
+                }
                 MediaKind::Audio => audio_formats(section, &preferences),
                 MediaKind::Video => video_formats(section, &preferences),
             };
@@ -112,6 +128,45 @@ fn choose<'s, 'p>(
 /// Formats we can pass on.
 fn forwardable(section: &Section) -> impl Iterator<Item = &OfferedFormat> {
     section.formats.iter().filter(|f| table::format(f.format.codec).is_some())
+}
+
+/// The section's formats of these codecs, in the codecs' order.
+fn listed<'s>(section: &'s Section, codecs: &[Codec]) -> Vec<&'s OfferedFormat> {
+    let mut formats: Vec<&OfferedFormat> = Vec::new();
+    for codec in codecs {
+        let found = forwardable(section).find(|f| table::is_same(f.format.codec, *codec));
+        formats.extend(found.filter(|f| formats.iter().all(|taken| taken.format.pt != f.format.pt)));
+    }
+    formats
+}
+
+/// Formats in which a section of a client's offer takes a stream of these codecs, with the client's payload types.
+#[must_use]
+pub fn taken_formats(section: &Section, codecs: &[Codec]) -> Vec<Format> {
+    let feedback = |f: &OfferedFormat| {
+        let ours = table::format(f.format.codec)?;
+        Some(Format { nack: ours.nack && f.format.nack, pli: ours.pli && f.format.pli, ..f.format })
+    };
+    listed(section, codecs).into_iter().filter_map(feedback).collect()
+}
+
+/// Extensions that a stream in a section of a client's offer may have, with the client's numbers.
+#[must_use]
+pub fn taken_extensions(section: &Section) -> ExtensionMap {
+    let mut map = ExtensionMap::default();
+    for offered in received_extensions(section) {
+        map.set(offered.extension, offered.id);
+    }
+    map
+}
+
+/// Extensions that we write and the client reads.
+fn received_extensions(section: &Section) -> impl Iterator<Item = &OfferedExtension> {
+    let ours = |extension: Extension| match section.kind {
+        SectionKind::Media(kind) => table::extensions(kind).any(|(_, ours)| ours == extension),
+        SectionKind::Data | SectionKind::Other => false,
+    };
+    section.extensions.iter().filter(move |offered| offered.direction.receives() && ours(offered.extension))
 }
 
 fn audio_formats<'a>(section: &'a Section, preferences: &Preferences<'_>) -> Vec<&'a OfferedFormat> {
@@ -182,12 +237,23 @@ fn media(
     lines.line(format_args!("m={} 9 {} {fmt}", section.media, section.proto));
     lines.transport(local, "passive", first);
     lines.line(format_args!("a=mid:{}", section.mid.as_str()));
-    let sends = section.direction.sends();
-    lines.text(if sends { "a=recvonly" } else { "a=inactive" });
+    let carries = preferences.carries.map(|carried| carried.sending);
+    let sends = section.direction.sends() && carries.is_none();
+    lines.text(match carries {
+        Some(_) => "a=sendonly",
+        None if sends => "a=recvonly",
+        None => "a=inactive",
+    });
     lines.text("a=rtcp-mux");
     lines.text("a=rtcp-rsize");
     let mut extensions = ExtensionMap::default();
-    for offered in &section.extensions {
+    if carries.is_some() {
+        // Also those we never write: a browser leaves out of later sections what it was refused in one, and simulcast needs `rid`.
+        for offered in section.extensions.iter().filter(|offered| offered.direction.receives()) {
+            lines.extension(offered.id, if offered.stated { "/sendonly" } else { "" }, offered.extension);
+        }
+    }
+    for offered in section.extensions.iter().filter(|_| carries.is_none()) {
         // An extension the client only receives is of no use in a section that only it sends.
         if offered.direction == Direction::RecvOnly || offered.direction == Direction::Inactive {
             continue;
@@ -202,6 +268,9 @@ fn media(
     for offered in formats {
         let fmtp = parameters(offered, preferences);
         lines.format(&offered.format, &fmtp, offered.transport_cc, offered.fir);
+    }
+    if let Some(sending) = carries {
+        lines.stream(sending);
     }
     if !section.rids.is_empty() && sends {
         for rid in &section.rids {
@@ -228,6 +297,9 @@ fn parameters(offered: &OfferedFormat, preferences: &Preferences<'_>) -> String 
             }
             if preferences.stereo {
                 fmtp.push_str(";stereo=1;maxaveragebitrate=510000");
+            }
+            if preferences.carries.is_some_and(|carried| carried.sending.stereo) {
+                fmtp.push_str(";sprop-stereo=1");
             }
             fmtp
         }
@@ -265,7 +337,7 @@ mod tests {
             session: 7,
             version: 1,
         };
-        let preferences = Preferences { codecs, red: false, stereo: false, dtx: true };
+        let preferences = Preferences { codecs, red: false, stereo: false, dtx: true, carries: None };
         answer(description, &local, |_| preferences).expect("answerable")
     }
 

@@ -7,6 +7,8 @@ use dataplane::base::handoff::Fingerprint;
 use dataplane::base::media::{Codec, Extension, Format};
 use dataplane::command::IceCredentials;
 
+use super::offer::Sending;
+
 /// Our side of one peer's transport, as descriptions tell it.
 pub struct LocalTransport<'a> {
     /// Our ICE credentials.
@@ -145,6 +147,19 @@ impl Lines {
         if let Some(rtx) = format.rtx_pt {
             self.line(format_args!("a=rtpmap:{rtx} rtx/90000"));
             self.line(format_args!("a=fmtp:{rtx} apt={pt}"));
+        }
+    }
+
+    /// Names and SSRCs of the stream that a section carries to its receiver.
+    pub(super) fn stream(&mut self, sending: &Sending) {
+        let Sending { participant, track, ssrc, rtx, .. } = sending;
+        self.line(format_args!("a=msid:{participant}|{track} {track}"));
+        if let Some(rtx) = rtx {
+            self.line(format_args!("a=ssrc-group:FID {} {}", ssrc.0, rtx.0));
+        }
+        for ssrc in [Some(*ssrc), *rtx].into_iter().flatten() {
+            self.line(format_args!("a=ssrc:{} cname:{participant}", ssrc.0));
+            self.line(format_args!("a=ssrc:{} msid:{participant}|{track} {track}", ssrc.0));
         }
     }
 

@@ -94,15 +94,7 @@ fn media(lines: &mut Lines, section: &OfferSection, local: &LocalTransport<'_>) 
         }
     }
     if let Some(sending) = &section.sending {
-        let Sending { participant, track, ssrc, rtx, .. } = sending;
-        lines.line(format_args!("a=msid:{participant}|{track} {track}"));
-        if let Some(rtx) = rtx {
-            lines.line(format_args!("a=ssrc-group:FID {} {}", ssrc.0, rtx.0));
-        }
-        for ssrc in [Some(*ssrc), *rtx].into_iter().flatten() {
-            lines.line(format_args!("a=ssrc:{} cname:{participant}", ssrc.0));
-            lines.line(format_args!("a=ssrc:{} msid:{participant}|{track} {track}", ssrc.0));
-        }
+        lines.stream(sending);
     }
 }
 
@@ -153,7 +145,7 @@ pub fn accepted_formats(publisher: &[Format], taken: &[Format]) -> Vec<Format> {
         .iter()
         .filter_map(|theirs| {
             let ours = table::format(theirs.codec)?;
-            let taken = taken.iter().find(|taken| taken.pt == ours.pt)?;
+            let taken = taken.iter().find(|taken| table::is_same(taken.codec, ours.codec))?;
             Some(Format { codec: theirs.codec, ..*taken })
         })
         .collect()

@@ -117,6 +117,12 @@ pub fn format(codec: Codec) -> Option<Format> {
     ROWS.into_iter().find(|(row, ..)| same(*row, codec)).map(of_row)
 }
 
+/// Whether two codecs are one row of the table, so that what one side sends as one the other decodes as the other.
+#[must_use]
+pub fn is_same(one: Codec, other: Codec) -> bool {
+    format(one).is_some_and(|one| format(other).is_some_and(|other| one.pt == other.pt))
+}
+
 /// Our format with this payload type.
 #[must_use]
 pub fn format_of(pt: u8) -> Option<Format> {

@@ -3,6 +3,7 @@
 use dataplane::base::ids::MeetingId;
 
 use super::input::JoinRequest;
+use super::meetings::host_of;
 use super::records::{self, Meeting, MeetingStatus, Participant, RECORD_VERSION, Record, UserKind};
 use super::timestamp::Timestamp;
 use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Service, ServiceError, new_user, off_thread};
@@ -307,6 +308,17 @@ impl Service {
         if asks != meeting.host_id && asks != person {
             return Err(ServiceError::NotHost);
         }
+        let row = self.0.store.get(&records::participant_key(id, person))?;
+        row.map(drop).ok_or(ServiceError::NoSuchParticipant)
+    }
+
+    /// Whether somebody may act on a participant of a running meeting: its host.
+    ///
+    /// # Errors
+    /// `NoSuchMeeting`, `NoToken`, `OutOfScope` for a session token, `NotHost`, `Ended`, `NoSuchParticipant`.
+    pub fn may_act_on(&self, caller: Caller, id: MeetingId, person: UserId) -> Result<(), ServiceError> {
+        host_of(&self.meeting(id)?, caller)?;
+        self.open_meeting(id)?;
         let row = self.0.store.get(&records::participant_key(id, person))?;
         row.map(drop).ok_or(ServiceError::NoSuchParticipant)
     }

@@ -17,6 +17,7 @@ use proto::signal_request::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Signal;
+use super::grant::{Grant, GrantChange};
 use super::messages::{self, Farewell};
 use super::reduced::Reduced;
 use super::room::media::MediaView;
@@ -55,6 +56,8 @@ pub enum Input {
         admission: Arc<Admission>,
         /// What the client said.
         client: Client,
+        /// What it says at once.
+        messages: Vec<Message>,
         /// When its socket was accepted.
         accepted: Instant,
         /// Its socket's queue.
@@ -68,6 +71,10 @@ pub enum Input {
         user: UserId,
         /// The participant id of the session.
         sid: String,
+        /// Whether the client has one connection for both directions.
+        single: bool,
+        /// What it says at once.
+        messages: Vec<Message>,
         /// The socket's queue.
         outbox: Outbox,
     },
@@ -97,6 +104,8 @@ pub enum Input {
         /// Where the answer goes.
         answer: oneshot::Sender<Result<(), SessionError>>,
     },
+    /// What one person may do changes; the answer is what it may now, `None` if it is not in the room.
+    Permit(UserId, GrantChange, oneshot::Sender<Option<Grant>>),
     /// One person must go.
     Remove(UserId),
     /// The meeting is over.
@@ -207,7 +216,7 @@ impl RoomActor {
     fn take(&mut self, input: Input) {
         let now_ms = self.now_ms();
         match input {
-            Input::Join { connection, admission, client, accepted, outbox } => {
+            Input::Join { connection, admission, client, messages, accepted, outbox } => {
                 self.outboxes.insert(connection, outbox);
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 self.room.join(
@@ -220,10 +229,12 @@ impl RoomActor {
                         wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),
                     },
                 );
+                self.hear(connection, messages);
             }
-            Input::Resume { connection, user, sid, outbox } => {
-                if self.room.resume(now_ms, connection, &sid, user) {
+            Input::Resume { connection, user, sid, single, messages, outbox } => {
+                if self.room.resume(now_ms, connection, &sid, user, single) {
                     self.outboxes.insert(connection, outbox);
+                    self.hear(connection, messages);
                 } else {
                     let leave = messages::leave(Farewell::StateMismatch).encode_to_vec();
                     let _ = outbox.try_send(Outgoing::Frame(leave.into()));
@@ -251,9 +262,19 @@ impl RoomActor {
                 let left = self.room.leave(now_ms, &subject);
                 self.reply(answer, left);
             }
+            Input::Permit(user, change, answer) => {
+                let _ = answer.send(self.room.permit(now_ms, user, change));
+            }
             Input::Remove(user) => self.room.remove_user(now_ms, user),
             Input::End => self.room.remove_all(Farewell::RoomDeleted),
             Input::Drain => self.room.remove_all(Farewell::ServerShutdown),
+        }
+    }
+
+    /// Takes what a client said with its join.
+    fn hear(&mut self, connection: ConnectionId, messages: Vec<Message>) {
+        for message in messages {
+            self.room.handle_request(self.now_ms(), connection, message);
         }
     }
 

@@ -1,7 +1,7 @@
-//! `/rtc`, `/rtc/validate`, and the polite absence of `/rtc/v1`.
+//! `/rtc` (protocol v0) and `/rtc/v1`, each with its `validate`.
 //!
-//! Clients ask `/rtc/validate` why `/rtc` refused them: it never answers 404, on which they would retry in a tight loop, and
-//! `/rtc/v1` answers nothing else, on which they fall back to what we speak.
+//! Clients ask `validate` why they were refused: it gives the answer that the door itself gave and never 404, on which they
+//! would retry in a tight loop (v0) or take v1 for absent.
 
 use std::time::Instant;
 
@@ -11,15 +11,17 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::get;
 use serde::Deserialize;
 
 use super::Signal;
+use super::join_request::{self, Opening};
 use super::room::Client;
-use super::socket::{self, Asked, MESSAGE_BYTES_MAX};
+use super::socket::{self, Asked, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::app::App;
 use crate::http::caller::bearer;
 use crate::http::problem::{Kind, Problem};
+use crate::metrics::Fault;
 use crate::service::{Admission, ServiceError};
 
 /// Bytes that may wait in a connection's write buffer beyond a message.
@@ -36,6 +38,15 @@ struct Params {
     sid: String,
     auto_subscribe: Option<String>,
     client_protocol: Option<String>,
+    #[serde(default)]
+    join_request: String,
+}
+
+/// Which version of the protocol a route speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V0,
+    V1,
 }
 
 /// What the routes need.
@@ -50,10 +61,10 @@ pub struct Door {
 /// The routes.
 pub fn router(door: Door) -> axum::Router {
     axum::Router::new()
-        .route("/rtc", get(rtc))
-        .route("/rtc/validate", get(validate))
-        .route("/rtc/v1", any(no_v1))
-        .route("/rtc/v1/validate", any(no_v1))
+        .route("/rtc", get(v0))
+        .route("/rtc/validate", get(validate_v0))
+        .route("/rtc/v1", get(v1))
+        .route("/rtc/v1/validate", get(validate_v1))
         .with_state(door)
 }
 
@@ -83,48 +94,71 @@ fn is_set(flag: &str) -> bool {
     flag == "1" || flag.eq_ignore_ascii_case("true")
 }
 
-async fn rtc(
-    State(Door { app, signal }): State<Door>,
-    params: Result<Query<Params>, QueryRejection>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Response {
+fn opening(app: &App, version: Version, params: Params) -> Result<Opening, Problem> {
+    match version {
+        Version::V0 => Ok(Opening {
+            client: Client {
+                auto_subscribe: params.auto_subscribe.as_deref().is_none_or(is_set),
+                client_protocol: params.client_protocol.and_then(|v| v.parse().ok()).unwrap_or(0),
+                single: false,
+            },
+            resume: (is_set(&params.reconnect) && !params.sid.is_empty()).then_some(params.sid),
+            messages: Vec::new(),
+        }),
+        Version::V1 => join_request::read(&params.join_request).map_err(|error| {
+            app.metrics.signal_fault(Fault::JoinRequest);
+            Problem::new(Kind::MalformedRequest, error.to_string())
+        }),
+    }
+}
+
+/// What somebody asks who is let in: the token first, so that nothing is inflated for strangers.
+fn asked(app: &App, version: Version, params: Params, headers: &HeaderMap) -> Result<Asked, Problem> {
+    let admission = admit(app, &params, headers)?;
+    let opening = opening(app, version, params)?;
+    Ok(Asked { admission, opening })
+}
+
+type Parameters = Result<Query<Params>, QueryRejection>;
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
+async fn v0(State(door): State<Door>, params: Parameters, headers: HeaderMap, upgrade: Upgrade) -> Response {
+    open(door, Version::V0, readable(params), &headers, upgrade)
+}
+
+async fn v1(State(door): State<Door>, params: Parameters, headers: HeaderMap, upgrade: Upgrade) -> Response {
+    open(door, Version::V1, readable(params), &headers, upgrade)
+}
+
+fn open(door: Door, version: Version, params: Params, headers: &HeaderMap, upgrade: Upgrade) -> Response {
     let accepted = Instant::now();
-    let params = readable(params);
-    let admission = match admit(&app, &params, &headers) {
-        Ok(admission) => admission,
+    let asked = match asked(&door.app, version, params, headers) {
+        Ok(asked) => asked,
         Err(problem) => return problem.into_response(),
     };
-    let Some(signal) = signal else { return Problem::from(ServiceError::Draining).into_response() };
+    let Some(signal) = door.signal else { return Problem::from(ServiceError::Draining).into_response() };
     let upgrade = match upgrade {
         Ok(upgrade) => upgrade,
         Err(refused) => return Problem::new(Kind::UpgradeRequired, refused.to_string()).into_response(),
     };
-    let resume = (is_set(&params.reconnect) && !params.sid.is_empty()).then_some(params.sid);
-    let client = Client {
-        auto_subscribe: params.auto_subscribe.as_deref().is_none_or(is_set),
-        client_protocol: params.client_protocol.and_then(|v| v.parse().ok()).unwrap_or(0),
-    };
-    let asked = Asked { admission, client, resume };
     upgrade
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .on_upgrade(move |socket| socket::serve(signal, socket, asked, accepted))
 }
 
-async fn validate(
-    State(Door { app, .. }): State<Door>,
-    params: Result<Query<Params>, QueryRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let params = readable(params);
-    match admit(&app, &params, &headers) {
+async fn validate_v0(State(door): State<Door>, params: Parameters, headers: HeaderMap) -> Response {
+    validate(&door, Version::V0, readable(params), &headers)
+}
+
+async fn validate_v1(State(door): State<Door>, params: Parameters, headers: HeaderMap) -> Response {
+    validate(&door, Version::V1, readable(params), &headers)
+}
+
+fn validate(door: &Door, version: Version, params: Params, headers: &HeaderMap) -> Response {
+    match asked(&door.app, version, params, headers) {
         Ok(_) => (StatusCode::OK, "success").into_response(),
         Err(problem) => problem.into_response(),
     }
-}
-
-async fn no_v1() -> Problem {
-    Problem::new(Kind::NotFound, "protocol v1 is not spoken here: use /rtc")
 }

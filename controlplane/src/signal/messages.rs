@@ -8,6 +8,7 @@ use livekit_protocol as proto;
 use proto::signal_response::Message;
 
 use super::dynacast::Quality;
+use super::slots::Count;
 
 /// How often clients are to ping, seconds.
 pub const PING_INTERVAL_S: i32 = 5;
@@ -56,12 +57,13 @@ pub fn room(sid: &str, name: &str, created_ms: i64, people: usize, publishers: u
     }
 }
 
-/// The first message of a connection.
+/// The first message of a connection. `subscriber_primary` is for clients with two connections.
 #[must_use]
 pub fn join(
     room: proto::Room,
     participant: proto::ParticipantInfo,
     other_participants: Vec<proto::ParticipantInfo>,
+    subscriber_primary: bool,
 ) -> proto::SignalResponse {
     response(Message::Join(proto::JoinResponse {
         room: Some(room),
@@ -69,7 +71,7 @@ pub fn join(
         other_participants,
         server_version: SERVER_VERSION.into(),
         ice_servers: Vec::new(),
-        subscriber_primary: true,
+        subscriber_primary,
         ping_timeout: PING_TIMEOUT_S,
         ping_interval: PING_INTERVAL_S,
         server_info: Some(server_info()),
@@ -112,14 +114,24 @@ pub fn track_subscribed(track_sid: &str) -> proto::SignalResponse {
     response(Message::TrackSubscribed(proto::TrackSubscribed { track_sid: track_sid.into() }))
 }
 
-/// An answer to the publisher's offer `id`.
+/// An answer to the client's offer `id`, with the track of each media section that carries one to it.
 #[must_use]
-pub fn answer(sdp: String, id: u32) -> proto::SignalResponse {
+pub fn answer(sdp: String, id: u32, tracks: Vec<(String, String)>) -> proto::SignalResponse {
     response(Message::Answer(proto::SessionDescription {
         r#type: "answer".into(),
         sdp,
         id,
-        ..Default::default()
+        mid_to_track_id: tracks.into_iter().collect(),
+    }))
+}
+
+/// A client that offers itself is to offer, with so many receiving sections more.
+#[must_use]
+pub fn media_sections(more: Count) -> proto::SignalResponse {
+    let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    response(Message::MediaSectionsRequirement(proto::MediaSectionsRequirement {
+        num_audios: number(more.audios),
+        num_videos: number(more.videos),
     }))
 }
 
@@ -222,11 +234,38 @@ pub fn request_response(
     reason: proto::request_response::Reason,
     message: &str,
 ) -> proto::SignalResponse {
+    request_refused(request_id, reason, message, None)
+}
+
+/// See [`request_response`], with the request that it answers.
+#[must_use]
+pub fn request_refused(
+    request_id: u32,
+    reason: proto::request_response::Reason,
+    message: &str,
+    request: Option<proto::request_response::Request>,
+) -> proto::SignalResponse {
     response(Message::RequestResponse(proto::RequestResponse {
         request_id,
         reason: reason.into(),
         message: message.into(),
-        ..Default::default()
+        request,
+    }))
+}
+
+/// The server took a track off its publisher.
+#[must_use]
+pub fn track_unpublished(track_sid: &str) -> proto::SignalResponse {
+    response(Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid: track_sid.into() }))
+}
+
+/// Whether the publisher of a track lets this client receive it.
+#[must_use]
+pub fn subscription_permission(participant: &str, track_sid: &str, allowed: bool) -> proto::SignalResponse {
+    response(Message::SubscriptionPermissionUpdate(proto::SubscriptionPermissionUpdate {
+        participant_sid: participant.into(),
+        track_sid: track_sid.into(),
+        allowed,
     }))
 }
 

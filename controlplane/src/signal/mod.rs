@@ -1,23 +1,29 @@
-//! Signalling: the LiveKit client protocol (v0, two connections per participant) over WebSocket at `/rtc`.
+//! Signalling: the LiveKit client protocol over WebSocket, v0 (two connections per participant) at `/rtc` and v1 (one) at
+//! `/rtc/v1`.
 //!
 //! Path: `door` checks the token and upgrades; `socket` reads and writes frames within bounds; `actor` runs one `room` per
 //! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
 //! bounded queues.
 //! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms.
-//! Not here: data-channel messages between participants, and protocol v1 (both refused or ignored, never an error).
+//! Not here: data-channel messages between participants.
 
 mod actor;
+pub mod allowed;
 mod door;
 pub mod dynacast;
 mod floor;
+pub mod grant;
 pub mod ids;
+pub mod join_request;
 mod media;
 pub mod messages;
 pub mod negotiation;
+mod permissions;
 mod reduced;
 pub mod room;
 pub mod sections;
 pub mod settings;
+pub mod slots;
 mod socket;
 pub mod track;
 pub mod variant;
@@ -37,6 +43,7 @@ use crate::ids::UserId;
 use crate::metrics::Metrics;
 use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
 use actor::{Input, RoomActor};
+use grant::{Grant, GrantChange};
 use room::ConnectionId;
 use room::media::MediaView;
 
@@ -51,7 +58,7 @@ pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
 
 /// The routes of the API that rooms answer.
 pub fn api(signal: Option<Signal>) -> utoipa_axum::router::OpenApiRouter<App> {
-    media::router(signal)
+    media::router(signal.clone()).merge(permissions::router(signal))
 }
 
 /// All rooms of this server. Cheap to clone.
@@ -112,6 +119,24 @@ impl Signal {
         let (answer, answered) = oneshot::channel();
         match self.tell(meeting, Input::Media(user, answer)) {
             // A room that ends without answering has nobody in it.
+            Ok(_) => Ok(answered.await.unwrap_or(None)),
+            Err(RoomRefusal::NoRoom) => Ok(None),
+            Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
+        }
+    }
+
+    /// Changes what one person may do; what it may now, `None` if it is not in the meeting's room.
+    ///
+    /// # Errors
+    /// `Busy` when the room has too much to do.
+    async fn permit(
+        &self,
+        meeting: MeetingId,
+        user: UserId,
+        change: GrantChange,
+    ) -> Result<Option<Grant>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        match self.tell(meeting, Input::Permit(user, change, answer)) {
             Ok(_) => Ok(answered.await.unwrap_or(None)),
             Err(RoomRefusal::NoRoom) => Ok(None),
             Err(RoomRefusal::Busy) => Err(ServiceError::Busy),

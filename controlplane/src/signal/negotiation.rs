@@ -4,6 +4,7 @@
 //! offer goes out when none is in flight and the pause since the last one is over, and carries everything that changed
 //! meanwhile. The pause is [`PAUSE_PER_SECTION_MS`] for each media section, so that both sides spend a bounded share of
 //! their time on descriptions: a room of four hears of a change within 80 ms, one of a hundred within a second.
+//! A client that offers itself (protocol v1) is asked for an offer by the same rules.
 //! Not here: what an offer says.
 
 /// Pause after an offer for each media section it has, milliseconds; a browser takes about a fifth of it to apply one.
@@ -82,6 +83,18 @@ impl Negotiation {
         fits
     }
 
+    /// Everything that changed is told: an answer of ours said it, not an offer.
+    pub fn settle(&mut self) {
+        self.in_flight = None;
+        self.changed = false;
+    }
+
+    /// The client will offer by itself, with what changed until then.
+    pub fn expect_offer(&mut self, now_ms: u64) {
+        self.in_flight = Some(InFlight { id: self.last_id, sent_ms: now_ms });
+        self.pause_until_ms = 0;
+    }
+
     /// The connection to the client was replaced: what was in flight is lost and must be offered again, without a pause.
     pub fn restart(&mut self) {
         self.in_flight = None;
@@ -149,6 +162,18 @@ mod tests {
         negotiation.restart();
         assert!(!negotiation.answered(1));
         assert_eq!(negotiation.poll(1, 4), Next::Offer(2));
+    }
+
+    #[test]
+    fn a_client_that_is_to_offer_is_asked_again_when_it_does_not() {
+        let mut negotiation = Negotiation::default();
+        negotiation.expect_offer(0);
+        negotiation.request();
+        assert_eq!(negotiation.poll(1, 4), Next::At(ANSWER_MS_MAX));
+        negotiation.settle();
+        assert_eq!(negotiation.poll(2, 4), Next::Idle);
+        negotiation.expect_offer(2);
+        assert_eq!(negotiation.poll(2 + ANSWER_MS_MAX, 4), Next::Offer(1));
     }
 
     #[test]

@@ -16,14 +16,18 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::actor::{Input, Outgoing};
+use super::join_request::Opening;
 use super::messages::{self, Farewell, PING_TIMEOUT_S};
-use super::room::{Client, ConnectionId, Hangup};
+use super::room::{ConnectionId, Hangup};
 use super::{RoomRefusal, Signal};
+use crate::metrics::Fault;
 use crate::sdp::SDP_BYTES_MAX;
 use crate::service::{Admission, ServiceError};
 
 /// Largest message taken: a description of the largest size and its envelope. Sync states carry four.
 pub const MESSAGE_BYTES_MAX: usize = 4 * SDP_BYTES_MAX;
+/// Where the WebSocket layer itself gives up, which it does without a word: longer messages up to here are told why.
+pub const FRAME_BYTES_MAX: usize = 2 * MESSAGE_BYTES_MAX;
 /// Messages waiting for a client that reads slowly: a large room's worth of updates.
 const OUTBOX: usize = 1_024;
 /// Messages a client may send at once, and per second after that.
@@ -40,10 +44,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(2 * PING_TIMEOUT_S as u64);
 pub struct Asked {
     /// Who.
     pub admission: Admission,
-    /// What it said about itself.
-    pub client: Client,
-    /// The participant id of a session it wants to continue.
-    pub resume: Option<String>,
+    /// What it said when it connected.
+    pub opening: Opening,
 }
 
 /// Why a connection ends from our side.
@@ -57,6 +59,8 @@ enum End {
     SlowReader,
     /// A text frame.
     Text,
+    /// A message longer than [`MESSAGE_BYTES_MAX`].
+    TooLong,
     /// Not a message of the protocol.
     Malformed,
     /// Too many messages.
@@ -73,11 +77,26 @@ impl End {
             Self::Room(Hangup::BadDescription(error)) => (close_code::INVALID, error.to_string()),
             Self::SlowReader => (close_code::AGAIN, "messages were not read in time".into()),
             Self::Text => (close_code::UNSUPPORTED, "only binary protobuf is spoken here".into()),
+            Self::TooLong => (close_code::SIZE, "the message is too long".into()),
             Self::Malformed => (close_code::INVALID, "not a SignalRequest".into()),
             Self::TooFast => (close_code::POLICY, "too many messages".into()),
             Self::Silent => (close_code::AWAY, "nothing was heard for too long".into()),
         };
         Some(CloseFrame { code, reason: reason.into() })
+    }
+
+    /// The client's fault, as counted; `None` if there was none.
+    const fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Gone | Self::Room(Hangup::Normal) => None,
+            Self::Room(Hangup::BadDescription(_)) => Some(Fault::Description),
+            Self::SlowReader => Some(Fault::SlowReader),
+            Self::Text => Some(Fault::Text),
+            Self::TooLong => Some(Fault::TooLong),
+            Self::Malformed => Some(Fault::Malformed),
+            Self::TooFast => Some(Fault::TooFast),
+            Self::Silent => Some(Fault::Silent),
+        }
     }
 }
 
@@ -97,6 +116,9 @@ pub async fn serve(signal: Signal, mut socket: WebSocket, asked: Asked, accepted
     let end = talk(&mut socket, connection, &inbox, &mut outgoing).await;
     // Also after a hang-up by the room, which has then forgotten the connection.
     let _ = inbox.send(Input::Gone(connection)).await;
+    if let Some(fault) = end.fault() {
+        signal.0.metrics.signal_fault(fault);
+    }
     tracing::debug!(connection = connection.0, ?end, "signal connection ended");
     close(&mut socket, end).await;
 }
@@ -118,9 +140,10 @@ async fn enter(
     accepted: Instant,
     outbox: mpsc::Sender<Outgoing>,
 ) -> Result<mpsc::Sender<Input>, Farewell> {
-    let Asked { admission, client, resume } = asked;
+    let Asked { admission, opening: Opening { client, resume, messages } } = asked;
     if let Some(sid) = resume {
-        let input = Input::Resume { connection, user: admission.user, sid, outbox };
+        let (user, single) = (admission.user, client.single);
+        let input = Input::Resume { connection, user, sid, single, messages, outbox };
         return signal.tell(admission.meeting, input).map_err(|refusal| match refusal {
             RoomRefusal::NoRoom => Farewell::StateMismatch,
             RoomRefusal::Busy => Farewell::ServerShutdown,
@@ -132,7 +155,7 @@ async fn enter(
         _ => Farewell::JoinFailure,
     })?;
     let admission = Arc::new(admission);
-    let input = Input::Join { connection, admission: admission.clone(), client, accepted, outbox };
+    let input = Input::Join { connection, admission: admission.clone(), client, messages, accepted, outbox };
     match signal.tell_or_begin(&admission, input) {
         Ok(inbox) => Ok(inbox),
         Err(_) => {
@@ -166,6 +189,7 @@ async fn talk(
                 let now = Instant::now();
                 heard = now;
                 let bytes = match frame {
+                    Some(Ok(Frame::Binary(bytes))) if bytes.len() > MESSAGE_BYTES_MAX => return End::TooLong,
                     Some(Ok(Frame::Binary(bytes))) => bytes,
                     Some(Ok(Frame::Text(_))) => return End::Text,
                     // Pongs are sent by the WebSocket layer.

@@ -154,6 +154,7 @@ impl Track {
             red: !self.info.disable_red,
             stereo: self.info.stereo,
             dtx: self.dtx,
+            carries: None,
         }
     }
 

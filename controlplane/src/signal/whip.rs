@@ -71,7 +71,7 @@ impl From<SessionError> for Problem {
             }
             SessionError::NoCommonFormat => Kind::NoCommonFormat,
             SessionError::NoSuchSession => Kind::SessionNotFound,
-            SessionError::NotYours => Kind::TokenOutOfScope,
+            SessionError::NotYours | SessionError::NotAllowed(_) => Kind::TokenOutOfScope,
             SessionError::OtherIceSession => Kind::PreconditionFailed,
             SessionError::TooMany => Kind::TooManyRequests,
         };

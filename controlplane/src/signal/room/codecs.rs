@@ -57,6 +57,11 @@ fn choose(track: &Track, taken: &[Format]) -> Choice {
     waits.map_or(Choice::Nothing, |variant| Choice::Wait(variant.id))
 }
 
+/// Whether a subscriber that takes these formats can be sent the track, now or once a backup is there.
+pub(super) fn is_decodable(track: &Track, taken: &[Format]) -> bool {
+    choose(track, taken) != Choice::Nothing
+}
+
 /// Whether the publisher wants everybody to get its backup codec now that somebody needs it.
 pub(super) fn is_regressed(track: &Track) -> bool {
     track.info.backup_codec_policy == i32::from(proto::BackupCodecPolicy::Regression)
@@ -116,7 +121,7 @@ impl Room {
     }
 
     /// Tells a subscriber that it decodes no codec of a track; it is not offered again until the codecs change or it asks.
-    fn refuse_stream(&mut self, key: MemberKey, sid: &str) {
+    pub(super) fn refuse_stream(&mut self, key: MemberKey, sid: &str) {
         self.end_stream(key, sid);
         let Some(member) = self.members.get_mut(&key) else { return };
         if member.subscriber.undecodable.insert(sid.to_owned()) {

@@ -17,10 +17,13 @@ use crate::sdp::answer::Accepted;
 use crate::sdp::description::Section;
 use crate::sdp::offer::OfferSection;
 use crate::service::Admission;
+use crate::signal::allowed::Allowed;
+use crate::signal::grant::Grant;
 use crate::signal::ids;
-use crate::signal::negotiation::Negotiation;
+use crate::signal::negotiation::{Negotiation, Next};
 use crate::signal::sections::Sections;
 use crate::signal::settings::Settings;
+use crate::signal::slots::Slots;
 use crate::signal::track::Track;
 
 /// A participant in one room; never used twice.
@@ -48,6 +51,8 @@ pub enum Side {
     Publisher,
     /// Media to the client; we offer.
     Subscriber,
+    /// Both directions on one connection (protocol v1); the client offers.
+    Both,
 }
 
 /// What a client said about itself when it connected.
@@ -57,6 +62,8 @@ pub struct Client {
     pub auto_subscribe: bool,
     /// Its client protocol version, which others are told.
     pub client_protocol: i32,
+    /// Whether it has one connection for both directions (protocol v1).
+    pub single: bool,
 }
 
 /// The client's side of one connection as last described.
@@ -148,10 +155,12 @@ impl Stream {
     }
 }
 
-/// The subscriber connection.
+/// The subscriber connection; with one connection for both directions, that one.
 pub struct Subscriber {
     /// Our end.
     pub peer: Peer,
+    /// Sections of the client's offers, if it is the one who offers.
+    pub slots: Option<Slots>,
     /// When to offer.
     pub negotiation: Negotiation,
     /// Its media sections.
@@ -164,8 +173,21 @@ pub struct Subscriber {
     pub wishes: HashMap<String, bool>,
     /// Tracks of which it decodes no codec.
     pub undecodable: BTreeSet<String>,
+    /// Tracks it was told that it may not have.
+    pub denied: BTreeSet<String>,
     /// What the client last said about a track, by track id.
     pub settings: HashMap<String, Settings>,
+}
+
+impl Subscriber {
+    /// What its negotiation has to do; nothing before the first offer of a client that offers itself.
+    #[must_use]
+    pub fn next(&self, now_ms: u64) -> Next {
+        if self.slots.is_some() && self.peer.remote.is_none() {
+            return Next::Idle;
+        }
+        self.negotiation.next(now_ms)
+    }
 }
 
 /// How good a link was over the last interval.
@@ -200,6 +222,10 @@ pub struct Member {
     pub admission: Arc<Admission>,
     /// What its client said.
     pub client: Client,
+    /// What it may do.
+    pub grant: Grant,
+    /// Who may receive its tracks.
+    pub allowed: Allowed,
     /// Its socket; `None` while it is away.
     pub connection: Option<ConnectionId>,
     /// When its socket dropped.
@@ -255,6 +281,8 @@ impl Member {
         Self {
             sid: ids::sid("PA_"),
             name: admission.name.clone(),
+            grant: Grant::ALL,
+            allowed: Allowed::default(),
             admission,
             client,
             connection: None,
@@ -270,12 +298,14 @@ impl Member {
             publisher: None,
             subscriber: Subscriber {
                 peer,
+                slots: client.single.then(Slots::default),
                 negotiation: Negotiation::default(),
                 sections: Sections::default(),
                 offered: Vec::new(),
                 streams: BTreeMap::new(),
                 wishes: HashMap::new(),
                 undecodable: BTreeSet::new(),
+                denied: BTreeSet::new(),
                 settings: HashMap::new(),
             },
             tracks: Vec::new(),
@@ -301,6 +331,16 @@ impl Member {
         [dropped, ended].into_iter().flatten().min()
     }
 
+    /// Our end of the connection on which the client sends, from its first offer on.
+    pub const fn upstream(&self) -> Option<&Peer> {
+        if self.client.single { Some(&self.subscriber.peer) } else { self.publisher.as_ref() }
+    }
+
+    /// See [`Member::upstream`].
+    pub const fn upstream_mut(&mut self) -> Option<&mut Peer> {
+        if self.client.single { Some(&mut self.subscriber.peer) } else { self.publisher.as_mut() }
+    }
+
     /// What others see.
     pub fn info(&self) -> proto::ParticipantInfo {
         proto::ParticipantInfo {
@@ -313,13 +353,7 @@ impl Member {
             joined_at: self.joined_ms / 1000,
             joined_at_ms: self.joined_ms,
             version: self.version,
-            permission: Some(proto::ParticipantPermission {
-                can_subscribe: true,
-                can_publish: true,
-                can_publish_data: true,
-                can_update_metadata: true,
-                ..Default::default()
-            }),
+            permission: Some(self.grant.permission()),
             is_publisher: self.is_publisher(),
             attributes: self.attributes.clone(),
             client_protocol: self.client.client_protocol,

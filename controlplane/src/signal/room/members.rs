@@ -27,16 +27,17 @@ impl Room {
         self.end_earlier(&admission);
         let key = MemberKey(self.next_member);
         self.next_member += 1;
-        let peer = self.open_peer(key, Side::Subscriber);
+        let peer = self.open_peer(key, if client.single { Side::Both } else { Side::Subscriber });
         let others = self.members.values().map(Member::info).collect();
         let accepted_ms = now_ms.saturating_sub(u64::try_from(since_accept.as_millis()).unwrap_or(0));
         let mut member = Member::new(admission, client, peer, (accepted_ms, wall_ms));
         member.connection = Some(connection);
+        member.grant = self.grant_of(member.admission.user);
         let info = member.info();
         self.members.insert(key, member);
         self.connections.insert(connection, key);
         let room = self.info();
-        self.send(key, messages::join(room, info.clone(), others));
+        self.send(key, messages::join(room, info.clone(), others, !client.single));
         self.broadcast(Some(key), &messages::update(vec![info]));
         self.subscribe_member(key);
         // Even without a track: the connection carries the data channels.
@@ -54,11 +55,23 @@ impl Room {
         }
     }
 
-    /// Continues a member's session on a new socket. False if there is none of that id and person.
-    pub fn resume(&mut self, now_ms: u64, connection: ConnectionId, sid: &str, user: UserId) -> bool {
-        let found = self.members.iter().find(|(_, m)| {
-            m.sid == sid && m.admission.user == user && m.ended_ms.is_none() && m.http.is_none()
-        });
+    /// Continues a member's session on a new socket. False if there is none of that id, person and protocol version.
+    pub fn resume(
+        &mut self,
+        now_ms: u64,
+        connection: ConnectionId,
+        sid: &str,
+        user: UserId,
+        single: bool,
+    ) -> bool {
+        let is_theirs = |m: &Member| {
+            m.sid == sid
+                && m.admission.user == user
+                && m.client.single == single
+                && m.ended_ms.is_none()
+                && m.http.is_none()
+        };
+        let found = self.members.iter().find(|(_, m)| is_theirs(m));
         let Some(key) = found.map(|(key, _)| *key) else { return false };
         let others: Vec<_> = self.members.values().map(Member::info).collect();
         let Some(member) = self.members.get_mut(&key) else { return false };
@@ -67,13 +80,22 @@ impl Room {
             self.effects.push(Effect::Close(old, Hangup::Normal));
         }
         member.dropped_ms = None;
-        // The client restarts its own offerer; ours is ours to restart.
-        let peer = &mut member.subscriber.peer;
-        peer.ice = ids::ice(self.plane.core, peer.id);
-        let restart = Command::RestartIce { peer: peer.id, local: peer.ice.clone() };
-        member.subscriber.negotiation.restart();
         self.connections.insert(connection, key);
-        self.effects.push(Effect::Command(restart));
+        // The client restarts its own offerer; ours is ours to restart.
+        let subscriber = &mut member.subscriber;
+        match &mut subscriber.slots {
+            Some(slots) => {
+                slots.forget_request();
+                subscriber.negotiation.expect_offer(now_ms);
+            }
+            None => {
+                let peer = &mut subscriber.peer;
+                peer.ice = ids::ice(self.plane.core, peer.id);
+                let restart = Command::RestartIce { peer: peer.id, local: peer.ice.clone() };
+                subscriber.negotiation.restart();
+                self.effects.push(Effect::Command(restart));
+            }
+        }
         self.send(key, messages::reconnect());
         self.send(key, messages::update(others));
         self.repeat_qualities(key);
@@ -168,6 +190,12 @@ impl Room {
 
     pub(super) fn update_metadata(&mut self, key: MemberKey, request: proto::UpdateParticipantMetadata) {
         let Some(member) = self.members.get_mut(&key) else { return };
+        if !member.grant.update_metadata {
+            let reason = request_response::Reason::NotAllowed;
+            let message = messages::request_response(request.request_id, reason, "may not change metadata");
+            self.send(key, message);
+            return;
+        }
         let mut attributes = member.attributes.clone();
         for (name, value) in request.attributes {
             if value.is_empty() {

@@ -5,7 +5,9 @@
 //! Promises: no socket, task or clock in here; time is an argument in milliseconds; effects come out in an order that clients
 //! need (an update before the offer that carries its tracks, a command before the message that relies on it).
 //! Split by topic: `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
-//! publishers are asked to send), `sessions` and `players` (who came by WHIP and WHEP), `watching` and `deliveries` (reports), `media` (what all of it looks like from outside).
+//! publishers are asked to send), `single` (clients that offer both directions at once), `sessions` and `players` (who came by WHIP
+//! and WHEP), `permissions` (who may publish and receive), `watching` and `deliveries` (reports), `media` (what all of it looks like
+//! from outside).
 
 mod codecs;
 mod deliveries;
@@ -14,9 +16,11 @@ mod matching;
 pub mod media;
 mod member;
 mod members;
+mod permissions;
 mod players;
 mod publishing;
 pub mod sessions;
+mod single;
 mod subscribing;
 #[cfg(test)]
 mod tests;
@@ -37,10 +41,12 @@ pub use self::deliveries::Tally;
 pub use self::member::{Client, Latest, MemberKey};
 use self::member::{Member, Side};
 use super::floor::Floor;
+use super::grant::Grant;
 use super::messages::{self, Farewell};
 use super::negotiation::Next;
 use super::track::Track;
 use crate::dispatch::Ids;
+use crate::ids::UserId;
 use crate::sdp::lines::Candidate;
 use crate::service::Admission;
 
@@ -136,6 +142,8 @@ pub struct Room {
     streams: HashMap<StreamId, (MemberKey, TrackId)>,
     /// Tracks of which more or less may be wanted than their publishers were told.
     touched: BTreeSet<TrackId>,
+    /// What people may do whose grant the host changed, also while they are away.
+    grants: HashMap<UserId, Grant>,
     /// Why streams are reduced.
     reasons: Tally,
     created_ms: i64,
@@ -166,6 +174,7 @@ impl Room {
             tracks: HashMap::new(),
             streams: HashMap::new(),
             touched: BTreeSet::new(),
+            grants: HashMap::new(),
             reasons: Tally::default(),
             created_ms,
             told: (0, 0),
@@ -196,6 +205,7 @@ impl Room {
             Message::UpdateMetadata(request) => self.update_metadata(key, request),
             Message::UpdateAudioTrack(request) => self.update_audio_track(key, request),
             Message::UpdateVideoTrack(request) => self.update_video_track(key, &request),
+            Message::SubscriptionPermission(request) => self.subscription_permission(key, request),
             Message::Leave(_) => self.remove(key, None),
             // Our candidates are in our descriptions and theirs are learned from their checks.
             Message::Trickle(_) => {}
@@ -233,7 +243,7 @@ impl Room {
             if member.connection.is_none() {
                 continue;
             }
-            match member.subscriber.negotiation.next(now_ms) {
+            match member.subscriber.next(now_ms) {
                 Next::Idle => {}
                 Next::At(at) => next = next.min(at),
                 Next::Offer(_) => next = now_ms,

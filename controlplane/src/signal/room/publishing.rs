@@ -7,7 +7,7 @@ use dataplane::command::{Command, RemotePeer};
 use livekit_protocol as proto;
 
 use super::matching::{Matches, take_ended};
-use super::member::{MemberKey, Remote, Side};
+use super::member::{Member, MemberKey, Remote, Side};
 use super::{Effect, Hangup, Room};
 use crate::sdp::SdpError;
 use crate::sdp::answer::{Preferences, answer};
@@ -15,10 +15,14 @@ use crate::sdp::description::{Description, Section, SectionKind};
 use crate::sdp::lines::LocalTransport;
 use crate::signal::ids;
 use crate::signal::messages::{self, Farewell};
+use crate::signal::slots::Slots;
 use crate::signal::track::Track;
 
 impl Room {
     pub(super) fn add_track(&mut self, key: MemberKey, request: proto::AddTrackRequest) {
+        if !self.may_publish(key, &request) {
+            return;
+        }
         if !request.sid.is_empty() {
             self.add_backup(key, &request);
             return;
@@ -60,7 +64,7 @@ impl Room {
     /// Gives what was just announced the section that an earlier offer sent without an announcement.
     fn claim(&mut self, key: MemberKey, id: TrackId) {
         let Some(member) = self.members.get_mut(&key) else { return };
-        let Some(peer) = member.publisher.as_ref().map(|p| p.id) else { return };
+        let Some(peer) = member.upstream().map(|p| p.id) else { return };
         let Some(track) = member.tracks.iter_mut().find(|t| t.variant(id).is_some()) else { return };
         let Some(variant) = track.variant(id) else { return };
         let of_kind = |section: &Section| section.kind == SectionKind::Media(track.kind);
@@ -110,9 +114,14 @@ impl Room {
             return Ok(String::new());
         }
         self.publisher_transport(key, offer)?;
+        self.place_streams(key, offer);
         let Some(member) = self.members.get_mut(&key) else { return Ok(String::new()) };
         let ended = take_ended(member, offer, &self.ids);
-        let Some(peer) = member.publisher.as_mut() else { return Ok(String::new()) };
+        let Member { publisher, subscriber, .. } = member;
+        let Some(peer) = (if member.client.single { Some(&mut subscriber.peer) } else { publisher.as_mut() })
+        else {
+            return Ok(String::new());
+        };
         peer.version += 1;
         let local = LocalTransport {
             ice: &peer.ice,
@@ -123,12 +132,17 @@ impl Room {
         };
         let peer_id = peer.id;
         let tracks = &member.tracks;
+        let slots = subscriber.slots.as_ref();
         let matches = Matches::of(tracks, offer);
         let answered = answer(offer, &local, |section| {
+            if let Some(carries) = slots.and_then(|slots| slots.carries(section.mid)) {
+                return Preferences { carries: Some(carries), ..Preferences::default() };
+            }
             let carried = matches.carried(section.mid);
             let track = carried.and_then(|id| Some((tracks.iter().find(|t| t.variant(id).is_some())?, id)));
             track.map_or_else(Preferences::default, |(track, id)| track.preferences(id))
         })?;
+        let to_client = slots.map(Slots::tracks).unwrap_or_default();
         let mut commands = Vec::new();
         let mut changed = Vec::new();
         member.unclaimed.clear();
@@ -154,7 +168,8 @@ impl Room {
         for command in commands {
             self.command(command);
         }
-        self.send(key, messages::answer(answered.sdp.clone(), id));
+        self.send(key, messages::answer(answered.sdp.clone(), id, to_client));
+        self.begin_placed(key, offer);
         if !changed.is_empty() || !ended.tracks.is_empty() || !ended.backups.is_empty() {
             self.announce(key);
             self.note_media(key);
@@ -176,14 +191,14 @@ impl Room {
     fn publisher_transport(&mut self, key: MemberKey, offer: &Description) -> Result<(), SdpError> {
         let theirs =
             Remote { ufrag: offer.transport.ufrag.clone(), fingerprint: offer.transport.fingerprint };
-        if self.members.get(&key).is_some_and(|m| m.publisher.is_none()) {
+        if self.members.get(&key).is_some_and(|m| m.upstream().is_none()) {
             let peer = self.open_peer(key, Side::Publisher);
             if let Some(member) = self.members.get_mut(&key) {
                 member.publisher = Some(peer);
             }
         }
         let core = self.plane.core;
-        let Some(peer) = self.members.get_mut(&key).and_then(|m| m.publisher.as_mut()) else { return Ok(()) };
+        let Some(peer) = self.members.get_mut(&key).and_then(Member::upstream_mut) else { return Ok(()) };
         if peer.remote.as_ref() == Some(&theirs) {
             return Ok(());
         }
@@ -213,6 +228,7 @@ impl Room {
         self.drop_streams_of(&track.info.sid);
         for member in self.members.values_mut() {
             member.subscriber.wishes.remove(&track.info.sid);
+            member.subscriber.denied.remove(&track.info.sid);
             member.subscriber.settings.remove(&track.info.sid);
         }
         for variant in track.variants() {
@@ -265,7 +281,7 @@ impl Room {
     }
 
     /// Has the store told which media a member sends, when that changed.
-    fn note_media(&mut self, key: MemberKey) {
+    pub(super) fn note_media(&mut self, key: MemberKey) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let sends = |kind| member.tracks.iter().any(|t| t.is_published() && t.kind == kind && !t.info.muted);
         let media = (sends(MediaKind::Audio), sends(MediaKind::Video));

@@ -143,6 +143,9 @@ pub enum SessionError {
     /// The entity tag, or the credentials in the fragment, are of another ICE session.
     #[error("that is not the session's ICE session; an ICE restart takes If-Match: *")]
     OtherIceSession,
+    /// The host does not let this person publish, or receive.
+    #[error("the host does not allow this participant to {}", if *.0 == Protocol::Whip { "publish" } else { "receive" })]
+    NotAllowed(Protocol),
     /// Too many requests.
     #[error("too many requests")]
     TooMany,
@@ -198,6 +201,11 @@ impl Room {
             return Err(SessionError::TooMany);
         }
         let offer = checked(protocol, offer)?;
+        let grant = self.grant_of(admission.user);
+        let is_allowed = if protocol == Protocol::Whip { grant.publish } else { grant.subscribe };
+        if !is_allowed {
+            return Err(SessionError::NotAllowed(protocol));
+        }
         self.end_earlier(&admission);
         let key = MemberKey(self.next_member);
         self.next_member += 1;
@@ -206,10 +214,11 @@ impl Room {
             Protocol::Whep => self.open_peer_with(key, Side::Subscriber, &[]),
         };
         let accepted_ms = now_ms.saturating_sub(u64::try_from(since_accept.as_millis()).unwrap_or(0));
-        let client = Client { auto_subscribe: false, client_protocol: 0 };
+        let client = Client { auto_subscribe: false, client_protocol: 0, single: false };
         let mut member = Member::new(admission, client, peer, (accepted_ms, wall_ms));
         let resource = ids::sid("") + &ids::sid("");
         let patches = RateLimit::new(PATCHES.0, PATCHES.1);
+        member.grant = grant;
         member.http = Some(HttpSession { protocol, resource: resource.clone(), patches, player: None });
         let info = member.info();
         self.members.insert(key, member);

@@ -54,9 +54,11 @@ impl Room {
         let codecs = offered_codecs(track);
         let stereo = track.preferences(id).stereo;
         let Some(participant) = self.members.get(&publisher).map(|m| m.sid.clone()) else { return };
+        let is_let = self.is_let(key, publisher, &sid);
         let Some(member) = self.members.get_mut(&key) else { return };
         let subscriber = &mut member.subscriber;
         let wish = subscriber.wishes.get(&sid).copied().unwrap_or(member.client.auto_subscribe);
+        let wish = wish && is_let && member.grant.subscribe;
         let has = subscriber.streams.contains_key(&sid);
         if wish == has || subscriber.undecodable.contains(&sid) {
             return;
@@ -69,7 +71,12 @@ impl Room {
         let rtx = (kind == MediaKind::Video).then(|| Ssrc(ids::number()));
         let ssrc = Ssrc(ids::number());
         let sending = Sending { participant, track: sid.clone(), ssrc, rtx, stereo };
-        let Some(place) = subscriber.sections.assign(stream, kind, codecs, sending) else {
+        let place = match &mut subscriber.slots {
+            // Its place is a section of the client's next offer.
+            Some(slots) => slots.wait(stream, kind, codecs, sending).then_some(0),
+            None => subscriber.sections.assign(stream, kind, codecs, sending),
+        };
+        let Some(place) = place else {
             let message = messages::subscription_refused(&sid, proto::SubscriptionError::SeUnknown);
             self.send(key, message);
             return;
@@ -94,7 +101,10 @@ impl Room {
     pub(super) fn end_stream(&mut self, key: MemberKey, sid: &str) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let Some(stream) = member.subscriber.streams.remove(sid) else { return };
-        member.subscriber.sections.release(stream.id);
+        match &mut member.subscriber.slots {
+            Some(slots) => slots.release(stream.id),
+            None => member.subscriber.sections.release(stream.id),
+        }
         member.subscriber.negotiation.request();
         self.streams.remove(&stream.id);
         self.reasons.replace(stream.reason(), None);
@@ -171,6 +181,10 @@ impl Room {
         for key in keys {
             let Some(member) = self.members.get_mut(&key) else { continue };
             let subscriber = &mut member.subscriber;
+            if subscriber.slots.is_some() {
+                self.request_offer(now_ms, key);
+                continue;
+            }
             let Next::Offer(id) = subscriber.negotiation.poll(now_ms, subscriber.sections.count()) else {
                 continue;
             };
@@ -206,7 +220,8 @@ impl Room {
     fn take_answer(&mut self, key: MemberKey, answer: &Description, id: u32) -> Result<(), SdpError> {
         let Some(member) = self.members.get_mut(&key) else { return Ok(()) };
         let subscriber = &mut member.subscriber;
-        if !subscriber.negotiation.answered(id) {
+        // A client that offers itself answers nothing.
+        if subscriber.slots.is_some() || !subscriber.negotiation.answered(id) {
             return Ok(());
         }
         offer::check_answer(answer, &subscriber.offered)?;

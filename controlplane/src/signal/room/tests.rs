@@ -1,19 +1,20 @@
 mod codecs;
 mod deliveries;
 mod dynacast;
+mod permissions;
 mod sessions;
 mod settings;
+mod single;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use dataplane::base::handoff::SrtpProfile;
-use dataplane::base::media::Codec;
+use dataplane::base::media::{Codec, Extension, MediaKind};
 use dataplane::base::reason::Reason;
 use dataplane::command::{Delivery, PeerEnd, SPEAKERS_MAX, SpeakerLevel, Subscribe, Wanted};
 use proto::signal_response::Message as Reply;
 
 use super::*;
-use crate::ids::UserId;
 use crate::service::timestamp::Timestamp;
 
 const CHROMIUM: &str = include_str!("../../../tests/data/clients/chromium_offer.sdp");
@@ -91,10 +92,14 @@ impl Stage {
     }
 
     fn join_as(&mut self, connection: u64, user: u64, auto_subscribe: bool) {
+        self.join_with(connection, user, Client { auto_subscribe, client_protocol: 0, single: false });
+    }
+
+    fn join_with(&mut self, connection: u64, user: u64, client: Client) {
         let joining = Joining {
             connection: ConnectionId(connection),
             admission: admission(user),
-            client: Client { auto_subscribe, client_protocol: 0 },
+            client,
             since_accept: Duration::ZERO,
             wall_ms: 1_000,
         };
@@ -459,8 +464,8 @@ fn a_dropped_socket_may_come_back_within_the_grace_and_not_after() {
     let sid = join.participant.map(|p| p.sid).unwrap_or_default();
     stage.room.disconnected(stage.now_ms, ConnectionId(1));
     stage.advance(GRACE_MS - 1);
-    assert!(!stage.room.resume(stage.now_ms, ConnectionId(2), &sid, UserId(8)), "another person");
-    assert!(stage.room.resume(stage.now_ms, ConnectionId(2), &sid, UserId(1)));
+    assert!(!stage.room.resume(stage.now_ms, ConnectionId(2), &sid, UserId(8), false), "another person");
+    assert!(stage.room.resume(stage.now_ms, ConnectionId(2), &sid, UserId(1), false));
     stage.settle();
     let replies = stage.take(2);
     assert!(matches!(replies[0], Reply::Reconnect(_)));
@@ -471,7 +476,7 @@ fn a_dropped_socket_may_come_back_within_the_grace_and_not_after() {
     stage.advance(GRACE_MS);
     assert_eq!(stage.count(|c| matches!(c, Command::ClosePeer { .. })), 1);
     assert!(stage.room.is_empty());
-    assert!(!stage.room.resume(stage.now_ms, ConnectionId(3), &sid, UserId(1)));
+    assert!(!stage.room.resume(stage.now_ms, ConnectionId(3), &sid, UserId(1), false));
 }
 
 #[test]

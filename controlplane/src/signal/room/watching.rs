@@ -25,7 +25,7 @@ impl Room {
                 let Some(member) = self.members.get_mut(&key) else { return };
                 let ours = match side {
                     super::Side::Publisher => member.publisher.as_mut(),
-                    super::Side::Subscriber => Some(&mut member.subscriber.peer),
+                    super::Side::Subscriber | super::Side::Both => Some(&mut member.subscriber.peer),
                 };
                 if let Some(ours) = ours {
                     ours.ready = true;
@@ -60,15 +60,15 @@ impl Room {
                 link.loss = link.loss.max(loss_up).max(loss_down);
                 link.rtt_us = link.rtt_us.max(rtt_us);
                 member.latest.rtt_us = rtt_us;
-                match side {
-                    super::Side::Publisher => member.latest.loss_up = loss_up,
-                    super::Side::Subscriber => {
-                        member.latest.loss_down = loss_down;
-                        member.latest.estimate_bps = estimate_bps;
-                        member.latest.sent_bps = sent_bps;
-                        if estimate_bps > 0 {
-                            self.effects.push(Effect::LinkEstimate(estimate_bps));
-                        }
+                if side != super::Side::Subscriber {
+                    member.latest.loss_up = loss_up;
+                }
+                if side != super::Side::Publisher {
+                    member.latest.loss_down = loss_down;
+                    member.latest.estimate_bps = estimate_bps;
+                    member.latest.sent_bps = sent_bps;
+                    if estimate_bps > 0 {
+                        self.effects.push(Effect::LinkEstimate(estimate_bps));
                     }
                 }
             }

@@ -72,7 +72,7 @@ fn a_receiver_that_comes_back_is_told_what_is_paused() {
     let sid = member.sid.clone();
     stage.room.disconnected(stage.now_ms, ConnectionId(2));
     stage.report(Report::Delivery { stream, delivery: PAUSED });
-    assert!(stage.room.resume(stage.now_ms, ConnectionId(7), &sid, UserId(2)));
+    assert!(stage.room.resume(stage.now_ms, ConnectionId(7), &sid, UserId(2), false));
     stage.settle();
     assert_eq!(states(&mut stage, 7), [(track, i32::from(proto::StreamState::Paused))]);
 }

@@ -111,7 +111,7 @@ fn a_publisher_that_comes_back_is_told_again() {
     let sid = member.sid.clone();
     stage.room.disconnected(stage.now_ms, ConnectionId(1));
     stage.show(2, &track, 1200, 700);
-    assert!(stage.room.resume(stage.now_ms, ConnectionId(7), &sid, UserId(1)));
+    assert!(stage.room.resume(stage.now_ms, ConnectionId(7), &sid, UserId(1), false));
     stage.settle();
     assert_eq!(told(&mut stage, 7), [ALL], "also what it missed");
 }

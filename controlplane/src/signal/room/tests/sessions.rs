@@ -8,6 +8,7 @@ use super::*;
 use crate::sdp::SdpError;
 use crate::sdp::description::Description;
 use crate::sdp::fragment::Fragment;
+use crate::signal::grant::GrantChange;
 
 const AIORTC: &str = include_str!("../../../../tests/data/clients/aiortc_offer.sdp");
 
@@ -182,6 +183,20 @@ fn refused_offers_say_why_and_change_nothing() {
     }
     let refused = (0..200).filter(|_| stage.enter(2, Protocol::Whip, AIORTC) == Err(SessionError::TooMany));
     assert!((90..=120).contains(&refused.count()), "a flood is bounded");
+}
+
+#[test]
+fn who_may_not_publish_does_not_by_another_door_either() {
+    let mut stage = Stage::new();
+    let opened = stage.whip(1, AIORTC);
+    let nothing = GrantChange { publish: Some(false), subscribe: Some(false), ..GrantChange::default() };
+    stage.room.permit(stage.now_ms, UserId(1), nothing);
+    assert!(stage.tracks_of(1, MediaKind::Video).is_empty(), "{opened:?}");
+    for protocol in [Protocol::Whip, Protocol::Whep] {
+        let offer = if protocol == Protocol::Whip { AIORTC.to_owned() } else { receiving(AIORTC) };
+        assert_eq!(stage.enter(1, protocol, &offer), Err(SessionError::NotAllowed(protocol)));
+    }
+    stage.whip(2, AIORTC);
 }
 
 #[test]

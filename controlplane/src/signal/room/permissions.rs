@@ -1,0 +1,91 @@
+//! Who may do what: the host's grants to participants, and publishers' words about who receives their tracks.
+
+use dataplane::base::ids::TrackId;
+use livekit_protocol as proto;
+use proto::request_response::{Reason, Request};
+
+use super::Room;
+use super::member::MemberKey;
+use crate::ids::UserId;
+use crate::signal::allowed::Allowed;
+use crate::signal::grant::{Grant, GrantChange};
+use crate::signal::messages;
+use crate::signal::track::Track;
+
+impl Room {
+    /// Changes what one person may do, for as long as this room is open; what it may now. `None` if it is not here.
+    pub fn permit(&mut self, now_ms: u64, user: UserId, change: GrantChange) -> Option<Grant> {
+        let key = self.members.iter().find(|(_, m)| m.admission.user == user).map(|(key, _)| *key)?;
+        let member = self.members.get_mut(&key)?;
+        let before = member.grant;
+        let grant = before.with(change);
+        if grant == before {
+            return Some(grant);
+        }
+        member.grant = grant;
+        self.grants.insert(user, grant);
+        let withdrawn = if grant.publish { Vec::new() } else { std::mem::take(&mut member.tracks) };
+        if !grant.publish {
+            member.unclaimed.clear();
+        }
+        for track in &withdrawn {
+            self.retire(track);
+        }
+        self.announce(key);
+        for track in &withdrawn {
+            self.send(key, messages::track_unpublished(&track.info.sid));
+        }
+        if !withdrawn.is_empty() {
+            self.note_media(key);
+        }
+        if grant.subscribe != before.subscribe {
+            self.subscribe_member(key);
+        }
+        self.handle_time(now_ms);
+        Some(grant)
+    }
+
+    /// What a person may do who comes, or comes back.
+    pub(super) fn grant_of(&self, user: UserId) -> Grant {
+        self.grants.get(&user).copied().unwrap_or(Grant::ALL)
+    }
+
+    /// Whether a member may announce tracks; if not, it is told.
+    pub(super) fn may_publish(&mut self, key: MemberKey, request: &proto::AddTrackRequest) -> bool {
+        let may = self.members.get(&key).is_some_and(|m| m.grant.publish);
+        if !may {
+            let refused = Request::AddTrack(request.clone());
+            self.send(
+                key,
+                messages::request_refused(0, Reason::NotAllowed, "may not publish", Some(refused)),
+            );
+        }
+        may
+    }
+
+    /// A publisher says who may receive its tracks.
+    pub(super) fn subscription_permission(&mut self, key: MemberKey, message: proto::SubscriptionPermission) {
+        let Some(member) = self.members.get_mut(&key) else { return };
+        member.allowed = Allowed::read(message);
+        let tracks: Vec<TrackId> = member.tracks.iter().filter(|t| t.is_published()).map(Track::id).collect();
+        for track in tracks {
+            self.subscribe_track(track);
+        }
+    }
+
+    /// Whether a publisher lets a subscriber have a track; the subscriber is told when that changes.
+    pub(super) fn is_let(&mut self, key: MemberKey, publisher: MemberKey, sid: &str) -> bool {
+        let (Some(from), Some(to)) = (self.members.get(&publisher), self.members.get(&key)) else {
+            return false;
+        };
+        let allowed = from.allowed.lets(&to.admission.identity, &to.sid, sid);
+        let message = messages::subscription_permission(&from.sid, sid, allowed);
+        let Some(member) = self.members.get_mut(&key) else { return false };
+        let denied = &mut member.subscriber.denied;
+        let is_news = if allowed { denied.remove(sid) } else { denied.insert(sid.to_owned()) };
+        if is_news {
+            self.send(key, message);
+        }
+        allowed
+    }
+}
