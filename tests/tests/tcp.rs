@@ -14,6 +14,7 @@ use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
 use dataplane::boot::{CoreEnd, Plane, PlaneConfig, start};
 use dataplane::command::{Command, IceCredentials, PeerEnd, Report};
+use dataplane::engine::Rules;
 use dataplane::io::IoChoice;
 use dataplane::io::tcp::TcpEnd;
 use dataplane::io::tcp::frame::{Reassembly, length_field};
@@ -162,6 +163,10 @@ fn server_ice(core: u8, peer: u32) -> IceCredentials {
 
 impl House {
     fn new(io: IoChoice, cores: usize) -> Self {
+        Self::with(io, cores, Rules::default())
+    }
+
+    fn with(io: IoChoice, cores: usize, rules: Rules) -> Self {
         let config = PlaneConfig {
             cpus: vec![0; cores],
             udp_port: 0,
@@ -170,7 +175,7 @@ impl House {
             suite: None,
             assist_threads: 1,
             seed: 1,
-            rules: Default::default(),
+            rules,
             bind: None,
         };
         let plane = start(&config).expect("this host can start cores on its first CPU");
@@ -475,7 +480,8 @@ fn who_does_not_read_loses_pictures_first_then_the_connection_and_disturbs_nobod
 }
 
 fn slow_reader(io: IoChoice) {
-    let mut house = House::new(io, 1);
+    // What a connection drops is judged here; how fast an estimate climbs after a stall is not.
+    let mut house = House::with(io, 1, Rules { rate_control: false, ..Rules::default() });
     let port = house.port();
     let loud = Terms { microphone: Some(Microphone { frame_bytes: 300, level: 20 }), ..publishes(5_000) };
     house.join(0, 1, Way::tcp(port), loud);
