@@ -271,6 +271,8 @@ const fn peer_of(request: &AssistRequest) -> PeerId {
         | AssistRequest::Expect { peer, .. }
         | AssistRequest::Datagram { peer, .. }
         | AssistRequest::OpenChannel { peer, .. }
+        | AssistRequest::SendMessage { peer, .. }
+        | AssistRequest::MessagePassed { peer, .. }
         | AssistRequest::Close { peer } => *peer,
     }
 }

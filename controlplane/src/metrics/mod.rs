@@ -4,6 +4,7 @@
 //! and writes the text format. Promises: scraping takes no lock a packet core could wait for.
 
 mod cores;
+mod data;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use prometheus::{
 };
 
 use cores::CoreCollector;
+pub use data::DataMetrics;
 
 /// Buckets of join times, seconds: the goal is 0.5, the source's limit 5.
 const JOIN_BOUNDS: [f64; 10] = [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0];
@@ -40,6 +42,8 @@ pub struct Metrics {
     /// What receivers' links are believed to carry, bits per second, one observation per report of a core.
     pub link_estimate_bps: Histogram,
     streams_reduced: IntGaugeVec,
+    /// Messages of data channels.
+    pub data: DataMetrics,
     /// Recordings by the state they reached.
     pub recordings: IntCounterVec,
     /// HTTP answers by method and status class, seconds to the answer's head.
@@ -112,6 +116,7 @@ impl Metrics {
         )?;
         build.set(1);
         registry.register(Box::new(build))?;
+        let data = DataMetrics::register(&registry)?;
         registry.register(Box::new(cores.clone()))?;
         registry.register(Box::new(meetings.clone()))?;
         registry.register(Box::new(participants.clone()))?;
@@ -134,6 +139,7 @@ impl Metrics {
             peers_ready,
             link_estimate_bps,
             streams_reduced,
+            data,
             recordings,
             http_seconds,
         })
@@ -219,6 +225,10 @@ mod tests {
             "kaigi_link_estimate_bps_bucket{le=\"300000\"} 0",
             "kaigi_streams_reduced{reason=\"link_estimate\"} 0",
             "kaigi_streams_reduced{reason=\"codec_missing\"} 0",
+            "kaigi_data_messages_total{channel=\"reliable\"} 0",
+            "kaigi_data_copies_total{channel=\"lossy\"} 0",
+            "kaigi_data_refused_total{reason=\"malformed\"} 0",
+            "kaigi_data_slow_receivers_total 0",
             "kaigi_meetings 0",
             "kaigi_participants 0",
             "kaigi_join_seconds_count 0",

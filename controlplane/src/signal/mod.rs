@@ -3,7 +3,7 @@
 //! Path: `door` checks the token and upgrades; `socket` reads and writes frames within bounds; `actor` runs one `room` per
 //! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
 //! bounded queues.
-//! Not here: data-channel messages between participants, and protocol v1 (both refused or ignored, never an error).
+//! Not here: data tracks, and protocol v1 (both refused or ignored, never an error).
 
 mod actor;
 mod door;
@@ -12,6 +12,7 @@ pub mod ids;
 mod media;
 pub mod messages;
 pub mod negotiation;
+pub mod packet;
 mod reduced;
 pub mod room;
 pub mod sections;

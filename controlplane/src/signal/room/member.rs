@@ -11,6 +11,7 @@ use dataplane::command::{Delivery, IceCredentials, Wanted};
 use livekit_protocol as proto;
 use proto::participant_info::State;
 
+use super::data::MemberData;
 use super::{ConnectionId, FAREWELL_MS, GRACE_MS};
 use crate::sdp::answer::Accepted;
 use crate::sdp::description::Section;
@@ -232,6 +233,8 @@ pub struct Member {
     pub latest: Latest,
     /// Quality last told.
     pub quality: Option<proto::ConnectionQuality>,
+    /// Its data channels.
+    pub data: MemberData,
 }
 
 impl Member {

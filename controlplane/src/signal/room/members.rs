@@ -68,6 +68,7 @@ impl Room {
             link: None,
             latest: Latest::default(),
             quality: None,
+            data: self.data.member(),
         };
         let info = member.info();
         self.members.insert(key, member);
@@ -102,9 +103,10 @@ impl Room {
         peer.ice = ids::ice(self.plane.core, peer.id);
         let restart = Command::RestartIce { peer: peer.id, local: peer.ice.clone() };
         member.subscriber.negotiation.restart();
+        let last_message = member.data.last_sequence();
         self.connections.insert(connection, key);
         self.effects.push(Effect::Command(restart));
-        self.send(key, messages::reconnect());
+        self.send(key, messages::reconnect(last_message));
         self.send(key, messages::update(others));
         self.repeat_qualities(key);
         self.repeat_stream_states(key);

@@ -4,12 +4,14 @@
 //! and come back ([`GRACE_MS`]) while their media goes on.
 //! Promises: no socket, task or clock in here; time is an argument in milliseconds; effects come out in an order that clients
 //! need (an update before the offer that carries its tracks, a command before the message that relies on it).
-//! Split by topic: `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
+//! Split by topic: `data` and `history` (messages of data channels), `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
 //! publishers are asked to send), `watching` and `deliveries` (reports), `media` (what all of it looks like from outside).
 
 mod codecs;
+pub mod data;
 mod deliveries;
 mod dynacast;
+mod history;
 mod matching;
 pub mod media;
 mod member;
@@ -134,6 +136,7 @@ pub struct Room {
     touched: BTreeSet<TrackId>,
     /// Why streams are reduced.
     reasons: Tally,
+    data: data::Router,
     created_ms: i64,
     /// People and publishers as last told.
     told: (usize, usize),
@@ -159,6 +162,7 @@ impl Room {
             streams: HashMap::new(),
             touched: BTreeSet::new(),
             reasons: Tally::default(),
+            data: data::Router::default(),
             created_ms,
             told: (0, 0),
             quality_at: QUALITY_MS,
@@ -182,10 +186,12 @@ impl Room {
                     self.update_subscription(key, &subscription);
                 }
                 self.pause_tracks(key, &state.track_sids_disabled);
+                self.receive_states(now_ms, key, &state.datachannel_receive_states);
             }
             Message::UpdateMetadata(request) => self.update_metadata(key, request),
             Message::UpdateAudioTrack(request) => self.update_audio_track(key, request),
             Message::UpdateVideoTrack(request) => self.update_video_track(key, &request),
+            Message::PublishDataTrackRequest(request) => self.refuse_data_track(key, request),
             Message::Leave(_) => self.remove(key, None),
             // Our candidates are in our descriptions and theirs are learned from their checks.
             Message::Trickle(_) => {}
@@ -250,8 +256,12 @@ impl Room {
 
     /// Takes one report of the core.
     pub fn handle_report(&mut self, now_ms: u64, report: Report) {
+        // Messages come by the thousand, and nothing becomes due by them.
+        let is_message = matches!(report, Report::Message { .. });
         self.watch(now_ms, report);
-        self.handle_time(now_ms);
+        if !is_message {
+            self.handle_time(now_ms);
+        }
     }
 
     /// How many streams are sent with less than there could be, by reason.
