@@ -26,6 +26,10 @@ missing=()
 for need in "${needs[@]}"; do
     command -v "${need%%:*}" >/dev/null || missing+=("${need##*:}")
 done
+# The Python SDK's tests want an environment of their own, which Debian makes with a package of its own.
+if [[ $mode == test ]] && ! /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
+fi
 if ((${#missing[@]})); then
     sudo=()
     if ((EUID != 0)); then
@@ -44,6 +48,16 @@ if ((${#missing[@]})); then
         exit 1
     fi
     rm -f "$log"
+fi
+
+if [[ $mode == test ]]; then
+    venv=${CARGO_TARGET_DIR:-target}/clients-venv
+    if ! cmp -s tests/clients/requirements.txt "$venv/requirements.txt"; then
+        echo "setup: installing the Python clients of the tests"
+        /usr/bin/python3 -m venv --system-site-packages "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+        cp tests/clients/requirements.txt "$venv/requirements.txt"
+    fi
 fi
 
 node_version=$(node --version | sed 's/^v//')
