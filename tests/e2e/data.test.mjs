@@ -41,13 +41,15 @@ const talk = `(${() => {
       if (due > performance.now()) await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
     }
   };
-  window.flood = async (ms) => {
+  window.flood = async (ms, bytes) => {
     const { localParticipant } = window.__kaigi.room;
     const end = performance.now() + ms;
     let count = 0;
     while (performance.now() < end) {
       // Waits when its own buffer is full; the wait must not outlast the flood.
-      await Promise.race([localParticipant.publishData(message(count, 1000), { reliable: true, topic: 'flood' }), new Promise((resolve) => setTimeout(resolve, Math.max(0, end - performance.now())))]);
+      const said = localParticipant.publishData(message(count, bytes), { reliable: true, topic: 'flood' });
+      const over = new Promise((resolve) => setTimeout(resolve, Math.max(0, end - performance.now())));
+      await Promise.race([said, over]);
       count++;
     }
     return count;
@@ -121,20 +123,24 @@ describe('data packets', { timeout: 300_000 + COUNT * 20 }, () => {
       return heard;
     };
     const quiet = median(delays(await pings(100), 'ping'));
-    const seconds = 5;
+    const seconds = 6, bytes = 14_000;
     const start = Date.now();
-    const flooding = flooder.evaluate((ms) => window.flood(ms), seconds * 1000);
+    const flooding = flooder.evaluate(([ms, size]) => window.flood(ms, size), [seconds * 1000, bytes]);
     await sleep(500);
     const heard = await pings(200);
     const flooded = median(delays(heard, 'ping'));
     const tried = await flooding;
     heard.push(...await heardBy(python));
-    const passed = numbers(heard, 'flood').length;
     const elapsed = (Date.now() - start) / 1000;
-    console.log(`median delivery ${quiet.toFixed(1)} ms quiet, ${flooded.toFixed(1)} ms under a flood, of which ${passed} of ${tried} messages came in ${elapsed.toFixed(1)} s`);
-    // 1 MiB at once, 512 KiB a second, in messages of a little over 1,000 bytes.
-    assert.ok(passed > 500 && passed < (1024 + 512 * (elapsed + 1)) * 1.03, `${passed} messages`);
-    assert.ok(flooded < quiet * 10 + 50, `${flooded} ms instead of ${quiet} ms`);
+    const passed = (numbers(heard, 'flood').length * bytes) / 1024;
+    console.log(`median delivery ${quiet.toFixed(1)} ms quiet, ${flooded.toFixed(1)} ms under a flood, of which ${passed.toFixed(0)} KiB`
+      + ` of ${((tried * bytes) / 1024).toFixed(0)} came in ${elapsed.toFixed(1)} s`);
+    // 128 KiB at once, 512 KiB a second.
+    const allowed = 128 + 512 * elapsed;
+    assert.ok(passed > 1024, `${passed} KiB: a flood`);
+    assert.ok(passed < allowed * 1.05, `${passed} KiB of ${allowed} allowed`);
+    assert.ok((tried * bytes) / 1024 > passed, 'the rest waits with its sender');
+    assert.ok(flooded < quiet * 10 + 100, `${flooded} ms instead of ${quiet} ms`);
     await Promise.all([aoi.close(), flooder.close(), python.leave()]);
   });
 

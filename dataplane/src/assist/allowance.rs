@@ -1,14 +1,16 @@
 //! How much one peer may say over its data channels: rates, and what may be on its way to others at a time.
 //!
 //! What is not allowed stays in the peer's own SCTP queue: unread messages close its window. What it says costs once when it is read and
-//! once for every copy that is made of it, so a person who floods a large meeting is slowed down more than one who floods a friend.
+//! once for every copy that is made of it, so a person who floods a large meeting is slowed down more than one who floods a friend; and
+//! what meets a long queue at a receiver counts as on its way for longer, so a queue does not grow to where others wait in it.
 //! Promises: `O(1)`; time is an argument.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::base::limits::{
-    CHANNEL_BYTES_BURST, CHANNEL_BYTES_PER_SECOND, CHANNEL_COPIED_BYTES_BURST,
-    CHANNEL_COPIED_BYTES_PER_SECOND, CHANNEL_COPIES_BURST, CHANNEL_COPIES_PER_SECOND,
+    CHANNEL_BACKLOG_BYTES, CHANNEL_BYTES_BURST, CHANNEL_BYTES_PER_SECOND, CHANNEL_COPIED_BYTES_BURST,
+    CHANNEL_COPIED_BYTES_PER_SECOND, CHANNEL_COPIES_BURST, CHANNEL_COPIES_PER_SECOND, CHANNEL_HOLD_MS_MAX,
     CHANNEL_IN_FLIGHT_BYTES, CHANNEL_IN_FLIGHT_MESSAGES, CHANNEL_MESSAGES_BURST, CHANNEL_MESSAGES_PER_SECOND,
 };
 
@@ -66,6 +68,8 @@ pub(super) struct Allowance {
     copied_bytes: Bucket,
     messages_in_flight: u32,
     bytes_in_flight: u64,
+    /// Messages that met a long queue, and until when they count as on their way; at most as many as may be.
+    held: VecDeque<(Instant, u32)>,
 }
 
 impl Allowance {
@@ -77,11 +81,18 @@ impl Allowance {
             copied_bytes: Bucket::new(CHANNEL_COPIED_BYTES_PER_SECOND, CHANNEL_COPIED_BYTES_BURST, now),
             messages_in_flight: 0,
             bytes_in_flight: 0,
+            held: VecDeque::new(),
         }
     }
 
     /// Whether the next message may be read.
     pub(super) fn permit(&mut self, now: Instant) -> Permit {
+        while let Some(&(due, bytes)) = self.held.front()
+            && due <= now
+        {
+            self.held.pop_front();
+            self.arrived(bytes);
+        }
         let buckets = [&mut self.messages, &mut self.bytes, &mut self.copies, &mut self.copied_bytes];
         if let Some(due) = buckets.into_iter().filter_map(|bucket| bucket.due(now)).max() {
             return Permit::NotBefore(due);
@@ -89,6 +100,11 @@ impl Allowance {
         let busy = self.messages_in_flight >= CHANNEL_IN_FLIGHT_MESSAGES
             || self.bytes_in_flight >= CHANNEL_IN_FLIGHT_BYTES;
         if busy { Permit::Busy } else { Permit::Now }
+    }
+
+    /// When the next message that met a long queue no longer counts as on its way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.held.front().map(|(due, _)| *due)
     }
 
     /// A message was read and goes nowhere.
@@ -104,12 +120,24 @@ impl Allowance {
         self.bytes_in_flight += bytes as u64;
     }
 
-    /// A message that was sent on has been copied to so many others.
-    pub(super) fn passed(&mut self, now: Instant, bytes: u32, copies: u32) {
-        self.messages_in_flight = self.messages_in_flight.saturating_sub(1);
-        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(bytes));
+    /// A message that was sent on has been copied to so many others, the slowest of which has `backlog` bytes waiting.
+    pub(super) fn passed(&mut self, now: Instant, bytes: u32, copies: u32, backlog: usize) {
+        if backlog > CHANNEL_BACKLOG_BYTES && self.held.len() < CHANNEL_IN_FLIGHT_MESSAGES as usize {
+            let queue_ms = backlog as u64 * 1_000 / u64::from(CHANNEL_BYTES_PER_SECOND);
+            let due = now + Duration::from_millis(queue_ms.min(CHANNEL_HOLD_MS_MAX));
+            self.held.push_back((due, bytes));
+        } else {
+            self.arrived(bytes);
+        }
         self.copies.charge(now, u64::from(copies));
         self.copied_bytes.charge(now, u64::from(bytes) * u64::from(copies));
+    }
+}
+
+impl Allowance {
+    fn arrived(&mut self, bytes: u32) {
+        self.messages_in_flight = self.messages_in_flight.saturating_sub(1);
+        self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(bytes));
     }
 }
 
@@ -132,7 +160,7 @@ mod tests {
             match allowance.permit(now) {
                 Permit::Now => {
                     allowance.sent_on(now, bytes as usize);
-                    allowance.passed(now, bytes, copies);
+                    allowance.passed(now, bytes, copies, 0);
                     count += 1;
                 }
                 Permit::NotBefore(due) => {
@@ -172,10 +200,33 @@ mod tests {
             allowance.sent_on(now, 1);
         }
         assert_eq!(allowance.permit(now), Permit::Busy);
-        allowance.passed(now, 1, 0);
+        allowance.passed(now, 1, 0, 0);
         assert_eq!(allowance.permit(now), Permit::Now);
         allowance.sent_on(now, CHANNEL_IN_FLIGHT_BYTES as usize);
-        allowance.passed(now, 1, 0);
+        allowance.passed(now, 1, 0, 0);
         assert_eq!(allowance.permit(now), Permit::Busy, "by bytes too");
+    }
+
+    #[test]
+    fn who_fills_a_slow_receivers_queue_is_slowed_down_to_what_it_takes() {
+        // A receiver that takes 100 KiB a second; messages of 1,000 bytes as fast as they may come.
+        let mut now = start();
+        let mut allowance = Allowance::new(now);
+        let (mut queue, mut worst, mut said) = (0, 0, 0);
+        for millisecond in 0..20_000 {
+            while allowance.permit(now) == Permit::Now {
+                allowance.sent_on(now, 1_000);
+                queue += 1_000;
+                said += 1;
+                allowance.passed(now, 1_000, 1, queue);
+            }
+            if millisecond > 10_000 {
+                worst = worst.max(queue);
+            }
+            queue = queue.saturating_sub(102);
+            now += Duration::from_millis(1);
+        }
+        assert!(said > 1_900 && said < 2_700, "{said} KB in 20 s");
+        assert!(worst < 500_000, "{worst} bytes wait");
     }
 }

@@ -152,29 +152,29 @@ impl Association {
         self.follow(now, replies)
     }
 
-    /// Sends a message.
+    /// Sends a message; answers how many bytes wait for the peer.
     pub(super) fn send(
         &mut self,
         channel: u16,
         bytes: Bytes,
         now: Instant,
         replies: &mut VecDeque<AssistReply>,
-    ) -> Result<(), AssistClose> {
-        let State::Proved { channels, .. } = &mut self.state else { return Ok(()) };
-        channels.send(channel, bytes);
-        self.follow(now, replies)
+    ) -> Result<usize, AssistClose> {
+        let State::Proved { channels, .. } = &mut self.state else { return Ok(0) };
+        let waiting = channels.send(channel, bytes);
+        self.follow(now, replies)?;
+        Ok(waiting)
     }
 
-    /// A message of this peer has been passed on to so many others.
+    /// A message of this peer has been passed on to so many others, the slowest of which has `backlog` bytes waiting.
     pub(super) fn passed(
         &mut self,
-        bytes: u32,
-        copies: u32,
+        (bytes, copies, backlog): (u32, u32, usize),
         now: Instant,
         replies: &mut VecDeque<AssistReply>,
     ) -> Result<(), AssistClose> {
         let State::Proved { channels, .. } = &mut self.state else { return Ok(()) };
-        channels.passed(now, bytes, copies);
+        channels.passed(now, bytes, copies, backlog);
         self.follow(now, replies)
     }
 

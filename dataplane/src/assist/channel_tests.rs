@@ -99,7 +99,7 @@ impl Pair {
                 Received::Message { channel, bytes } => {
                     self.read.push((channel, bytes.len()));
                     if let Some(copies) = self.copies {
-                        self.server.passed(self.now, bytes.len() as u32, copies);
+                        self.server.passed(self.now, bytes.len() as u32, copies, 0);
                     }
                 }
                 Received::Ended(end) => self.ended = Some(end),
@@ -194,7 +194,7 @@ fn what_is_not_passed_on_stops_its_sender_and_copies_slow_it_down() {
     pair.step(Duration::from_secs(2));
     assert_eq!(pair.read.len(), CHANNEL_IN_FLIGHT_MESSAGES as usize);
     for _ in 0..CHANNEL_IN_FLIGHT_MESSAGES {
-        pair.server.passed(pair.now, 40, 10_000);
+        pair.server.passed(pair.now, 40, 10_000, 0);
     }
     pair.step(Duration::from_secs(10));
     assert_eq!(pair.read.len(), CHANNEL_IN_FLIGHT_MESSAGES as usize, "640,000 copies take a minute");

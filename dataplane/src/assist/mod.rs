@@ -39,6 +39,8 @@ pub struct Assist {
     /// Associations with data that nobody read yet. Reading waits until its reader asks: that is the peer's back-pressure.
     readable: VecDeque<PeerId>,
     drops: ChannelDrops,
+    /// The longest queue that a message met since the last one was passed on.
+    backlog: usize,
     associations_max: usize,
 }
 
@@ -53,6 +55,7 @@ impl Assist {
             replies: VecDeque::new(),
             readable: VecDeque::new(),
             drops: ChannelDrops::default(),
+            backlog: 0,
             associations_max: ASSOCIATIONS_PER_ASSIST,
         }
     }
@@ -91,13 +94,17 @@ impl Assist {
                 });
             }
             AssistRequest::SendMessage { peer, channel, bytes } => {
+                let mut waiting = 0;
                 self.run(peer, now, |association, now, replies| {
-                    association.send(channel, bytes, now, replies)
+                    waiting = association.send(channel, bytes, now, replies)?;
+                    Ok(())
                 });
+                self.backlog = self.backlog.max(waiting);
             }
             AssistRequest::MessagePassed { peer, bytes, copies } => {
+                let backlog = std::mem::take(&mut self.backlog);
                 self.run(peer, now, |association, now, replies| {
-                    association.passed(bytes, copies, now, replies)
+                    association.passed((bytes, copies, backlog), now, replies)
                 });
             }
             AssistRequest::Close { peer } => {

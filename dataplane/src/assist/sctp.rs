@@ -196,6 +196,7 @@ impl Channels {
     pub fn poll_timeout(&mut self, now: Instant) -> Option<Instant> {
         let read = match self.allowance.permit(now) {
             Permit::NotBefore(due) if !self.readable.is_empty() => Some(due),
+            Permit::Busy if !self.readable.is_empty() => self.allowance.due(),
             _ => None,
         };
         let run = self.association.as_ref().and_then(|(_, association)| association.poll_timeout());
@@ -270,31 +271,36 @@ impl Channels {
     }
 
     /// Sends a message on an open channel. When too much waits, it is dropped if it may be lost, and else all channels end.
-    pub fn send(&mut self, channel: u16, bytes: Bytes) {
+    /// Answers how many bytes wait then, if it waits with them.
+    pub fn send(&mut self, channel: u16, bytes: Bytes) -> usize {
         let Some(reliable) = self.channels.get(&channel).filter(|c| c.asked.is_none()).map(|c| c.reliable)
         else {
             self.drops.closed += 1;
-            return;
+            return 0;
         };
         let waiting = self.waiting_bytes() + bytes.len();
         if waiting > CHANNEL_RELIABLE_BYTES && reliable {
             self.drops.closed += 1;
             self.end(ChannelsEnd::SlowReceiver);
-            return;
+            return 0;
         }
         if waiting > CHANNEL_LOSSY_BYTES && !reliable {
             self.drops.full += 1;
-            return;
+            return 0;
         }
         let written = self.stream(channel).map(|mut stream| stream.write_chunks(&mut [bytes]));
         if !matches!(written, Some(Ok(_))) {
             self.drops.closed += 1;
+            return 0;
         }
+        // What may be lost is dropped for a slow receiver, and slows nobody down.
+        if reliable { waiting } else { 0 }
     }
 
-    /// A message of this peer has been passed on to so many others: it may say more.
-    pub fn passed(&mut self, now: Instant, bytes: u32, copies: u32) {
-        self.allowance.passed(now, bytes, copies);
+    /// A message of this peer has been passed on to so many others, the slowest of which has `backlog` bytes waiting: it may say more,
+    /// the later the more wait.
+    pub fn passed(&mut self, now: Instant, bytes: u32, copies: u32, backlog: usize) {
+        self.allowance.passed(now, bytes, copies, backlog);
     }
 
     /// Adds what was dropped since the last time.

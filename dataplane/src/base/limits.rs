@@ -129,8 +129,8 @@ pub const CHANNEL_MESSAGES_PER_SECOND: u32 = 1_000;
 pub const CHANNEL_MESSAGES_BURST: u32 = 2_000;
 /// Bytes one peer may say per second: a quarter of a video, in 15 KB pieces of files.
 pub const CHANNEL_BYTES_PER_SECOND: u32 = 512 * 1024;
-/// And at once.
-pub const CHANNEL_BYTES_BURST: u32 = 1024 * 1024;
+/// And at once: two of the largest messages. A long burst is a long queue at receivers on ordinary links.
+pub const CHANNEL_BYTES_BURST: u32 = 128 * 1024;
 /// Copies that may be made of what one peer says, per second. One costs an assist thread ~15 us: 15 % of it.
 pub const CHANNEL_COPIES_PER_SECOND: u32 = 10_000;
 /// And at once.
@@ -141,8 +141,13 @@ pub const CHANNEL_COPIED_BYTES_PER_SECOND: u32 = 8 * 1024 * 1024;
 pub const CHANNEL_COPIED_BYTES_BURST: u32 = 8 * 1024 * 1024;
 /// Messages of one peer on their way through the control plane: what others wait for behind a flood is 64 of them. 64 x 99 copies x 15 us = 95 ms.
 pub const CHANNEL_IN_FLIGHT_MESSAGES: u32 = 64;
-/// And their bytes, less one message. With 100 people who flood, 100 x 320 KiB = 31 MiB.
-pub const CHANNEL_IN_FLIGHT_BYTES: u64 = 256 * 1024;
+/// And their bytes, less one message. With 100 people who flood, 100 x 128 KiB = 13 MiB.
+pub const CHANNEL_IN_FLIGHT_BYTES: u64 = 64 * 1024;
+/// Bytes on their way to one peer beyond which who sends it more is slowed down.
+pub const CHANNEL_BACKLOG_BYTES: usize = 32 * 1024;
+/// A message that met such a queue counts as on its way for as long as the queue takes at a sender's full rate, and no longer than this: one
+/// receiver that is stuck slows nobody down below 64 messages or 64 KiB a second.
+pub const CHANNEL_HOLD_MS_MAX: u64 = 1_000;
 /// Bytes on their way to one peer beyond which it gets no message that may be lost.
 pub const CHANNEL_LOSSY_BYTES: usize = 256 * 1024;
 /// Bytes on their way to one peer beyond which its channels end: four seconds of one peer at its full rate. All receivers of a message

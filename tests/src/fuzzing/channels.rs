@@ -59,7 +59,7 @@ pub fn channels(data: &[u8]) {
             5 => peer.wait(Duration::from_millis(u64::from(*a) << (b % 8))),
             6 => peer.acknowledge(*a),
             7 => peer.send(u16::from(*a % 8), usize::from(*b) * 64),
-            8 => peer.channels.passed(peer.now, u32::from(*b), u32::from(*a)),
+            8 => peer.channels.passed(peer.now, u32::from(*b), u32::from(*a), usize::from(*a) << 12),
             _ => peer.read(),
         }
         peer.check();
@@ -174,7 +174,7 @@ impl Peer {
             match received {
                 Received::Message { bytes, .. } => {
                     assert!(bytes.len() <= CHANNEL_MESSAGE_BYTES_MAX as usize);
-                    self.channels.passed(self.now, bytes.len() as u32, 1);
+                    self.channels.passed(self.now, bytes.len() as u32, 1, 0);
                 }
                 Received::Open { .. } => self.opened += 1,
                 Received::Closed { .. } => {}
