@@ -14,6 +14,9 @@ use crate::base::limits::{
     CHANNEL_IN_FLIGHT_BYTES, CHANNEL_IN_FLIGHT_MESSAGES, CHANNEL_MESSAGES_BURST, CHANNEL_MESSAGES_PER_SECOND,
 };
 
+/// Messages that are remembered for having met a long queue: 64 B each are 64 KiB.
+const HELD_MAX: usize = 1_024;
+
 /// A token bucket that may be overdrawn: a message is read as a whole, and its copies are known afterwards.
 struct Bucket {
     per_second: u64,
@@ -68,7 +71,7 @@ pub(super) struct Allowance {
     copied_bytes: Bucket,
     messages_in_flight: u32,
     bytes_in_flight: u64,
-    /// Messages that met a long queue, and until when they count as on their way; at most as many as may be.
+    /// Messages that met a long queue, and until when their bytes count as on their way; at most [`HELD_MAX`].
     held: VecDeque<(Instant, u32)>,
 }
 
@@ -122,7 +125,8 @@ impl Allowance {
 
     /// A message that was sent on has been copied to so many others, the slowest of which has `backlog` bytes waiting.
     pub(super) fn passed(&mut self, now: Instant, bytes: u32, copies: u32, backlog: usize) {
-        if backlog > CHANNEL_BACKLOG_BYTES && self.held.len() < CHANNEL_IN_FLIGHT_MESSAGES as usize {
+        self.messages_in_flight = self.messages_in_flight.saturating_sub(1);
+        if backlog > CHANNEL_BACKLOG_BYTES && self.held.len() < HELD_MAX {
             let queue_ms = backlog as u64 * 1_000 / u64::from(CHANNEL_BYTES_PER_SECOND);
             let due = now + Duration::from_millis(queue_ms.min(CHANNEL_HOLD_MS_MAX));
             self.held.push_back((due, bytes));
@@ -136,7 +140,6 @@ impl Allowance {
 
 impl Allowance {
     fn arrived(&mut self, bytes: u32) {
-        self.messages_in_flight = self.messages_in_flight.saturating_sub(1);
         self.bytes_in_flight = self.bytes_in_flight.saturating_sub(u64::from(bytes));
     }
 }

@@ -145,8 +145,8 @@ pub const CHANNEL_IN_FLIGHT_MESSAGES: u32 = 64;
 pub const CHANNEL_IN_FLIGHT_BYTES: u64 = 64 * 1024;
 /// Bytes on their way to one peer beyond which who sends it more is slowed down.
 pub const CHANNEL_BACKLOG_BYTES: usize = 32 * 1024;
-/// A message that met such a queue counts as on its way for as long as the queue takes at a sender's full rate, and no longer than this: one
-/// receiver that is stuck slows nobody down below 64 messages or 64 KiB a second.
+/// The bytes of a message that met such a queue count as on their way for as long as the queue takes at a sender's full rate, and no longer
+/// than this: one receiver that is stuck slows nobody down below 64 KiB a second.
 pub const CHANNEL_HOLD_MS_MAX: u64 = 1_000;
 /// Bytes on their way to one peer beyond which it gets no message that may be lost.
 pub const CHANNEL_LOSSY_BYTES: usize = 256 * 1024;

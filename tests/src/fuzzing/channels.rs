@@ -53,7 +53,9 @@ pub fn channels(data: &[u8]) {
                 peer.data(u16::from(*a % 64), 3, ESTABLISHMENT, &open);
             }
             // A chunk of any type, with any body.
-            3 => peer.chunk(*a, operation >> 4, bytes),
+            3 => {
+                peer.chunk(*a, operation >> 4, bytes);
+            }
             // The packet as it is.
             4 => peer.channels.handle_packet(peer.now, bytes),
             5 => peer.wait(Duration::from_millis(u64::from(*a) << (b % 8))),
@@ -83,8 +85,8 @@ impl Peer {
         init.extend([0, 4, 0, 0, 0, 64, 0, 64]);
         init.extend(self.tsn.to_be_bytes());
         init.extend([0xc0, 0, 0, 4]);
-        self.chunk(INIT, 0, &init);
-        let answer = self.packets().into_iter().find(|packet| packet.get(12) == Some(&INIT_ACK));
+        let answers = self.chunk(INIT, 0, &init);
+        let answer = answers.into_iter().find(|packet| packet.get(12) == Some(&INIT_ACK));
         let Some(answer) = answer else { panic!("an INIT is answered") };
         self.tag = u32::from_be_bytes(answer[16..20].try_into().expect("four bytes"));
         self.their_tsn = u32::from_be_bytes(answer[28..32].try_into().expect("four bytes")).wrapping_sub(1);
@@ -117,7 +119,8 @@ impl Peer {
         self.chunk(DATA, flags | 4, &body);
     }
 
-    fn chunk(&mut self, kind: u8, flags: u8, body: &[u8]) {
+    /// Sends one chunk, as a packet of its own; what is answered.
+    fn chunk(&mut self, kind: u8, flags: u8, body: &[u8]) -> Vec<Vec<u8>> {
         let mut packet = vec![0x13, 0x88, 0x13, 0x88];
         packet.extend(self.tag.to_be_bytes());
         packet.extend([0; 4]);
@@ -128,7 +131,7 @@ impl Peer {
         let checksum = crc32c(&packet).to_le_bytes();
         packet[8..12].copy_from_slice(&checksum);
         self.channels.handle_packet(self.now, &packet);
-        self.packets();
+        self.packets()
     }
 
     fn acknowledge(&mut self, back: u8) {
