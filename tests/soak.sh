@@ -27,6 +27,7 @@ step "durability, 200 kill rounds" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 ca
 (cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error)
 step "browsers after kill -9, 10 rounds" env KAIGI_BIN="$bin" KAIGI_RESTART_ROUNDS=10 node --test --test-reporter=spec tests/e2e/restart.test.mjs
 step "signalling cut 20 times, 20 joins" env KAIGI_BIN="$bin" KAIGI_CUTS=20 KAIGI_JOINS=20 node --test --test-reporter=spec tests/e2e/protocol.test.mjs
+step "data packets, 10,000 each way and 20 resumes" env KAIGI_BIN="$bin" KAIGI_DATA_MESSAGES=10000 KAIGI_DATA_CUTS=20 node --test --test-reporter=spec tests/e2e/data.test.mjs
 
 # Coverage-guided, without a sanitizer: that runs on the stable compiler.
 if ! command -v cargo-fuzz >/dev/null; then

@@ -26,9 +26,6 @@ if ! command -v cargo >/dev/null; then
 fi
 
 missing=()
-if [[ $mode == test ]] && ! /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null; then
-    missing+=(python3-venv)
-fi
 for need in "${needs[@]}"; do
     command -v "${need%%:*}" >/dev/null || missing+=("${need##*:}")
 done

@@ -3,7 +3,9 @@
 //! Promises: no SDP, JSON, user or rule about meetings is in here; no socket, packet or key either. Order of commands to one
 //! core is the order of their effects. A command about something already gone is ignored.
 
-use crate::base::handoff::{AssistClose, DtlsVersion, Fingerprint, SrtpProfile};
+use bytes::Bytes;
+
+use crate::base::handoff::{AssistClose, ChannelsEnd, DtlsVersion, Fingerprint, SrtpProfile};
 use crate::base::ids::{MeetingId, Mid, ParticipantId, PeerId, Rid, Ssrc, StreamId, TrackId};
 use crate::base::media::{Content, ExtensionMap, Format, MediaKind};
 use crate::base::reason::Reason;
@@ -167,6 +169,16 @@ pub struct Delivery {
     pub reason: Option<Reason>,
 }
 
+/// A data-channel message, routed.
+pub struct Relay {
+    /// Who sent it and how many bytes were received: it may say more now. `None` for what is not an answer to [`Report::Message`].
+    pub from: Option<(PeerId, u32)>,
+    /// Who receives it, and on which SCTP stream; may be nobody.
+    pub to: Vec<(PeerId, u16)>,
+    /// Its bytes, kept once for all receivers.
+    pub bytes: Bytes,
+}
+
 /// From the control plane to a core.
 pub enum Command {
     /// A new association.
@@ -222,6 +234,8 @@ pub enum Command {
         /// The track.
         track: TrackId,
     },
+    /// Sends a data-channel message. Every [`Report::Message`] is answered by one of these, also when nobody receives it.
+    Relay(Box<Relay>),
     /// Close every peer and stop the worker.
     Shutdown,
 }
@@ -282,8 +296,25 @@ pub enum Report {
         channel: u16,
         /// Its label.
         label: Box<str>,
+        /// Whether we opened it.
+        ours: bool,
     },
-    /// A data-channel message; routing it is the control plane's.
+    /// The peer closed a data channel.
+    ChannelClosed {
+        /// The peer.
+        peer: PeerId,
+        /// SCTP stream identifier.
+        channel: u16,
+    },
+    /// All data channels of a peer are over; its media goes on.
+    ChannelsEnded {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        end: ChannelsEnd,
+    },
+    /// A data-channel message; routing it is the control plane's. Its sender may have a bounded number of them unanswered: each is
+    /// answered by a [`Command::Relay`].
     Message {
         /// The peer.
         peer: PeerId,

@@ -272,6 +272,8 @@ const fn peer_of(request: &AssistRequest) -> PeerId {
         | AssistRequest::Expect { peer, .. }
         | AssistRequest::Datagram { peer, .. }
         | AssistRequest::OpenChannel { peer, .. }
+        | AssistRequest::SendMessage { peer, .. }
+        | AssistRequest::MessagePassed { peer, .. }
         | AssistRequest::Close { peer } => *peer,
     }
 }

@@ -6,10 +6,10 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { describe, test } from 'node:test';
 import { receivesFrom } from './lib/media.mjs';
+import { PYTHON } from './lib/python.mjs';
 import { stage } from './lib/stage.mjs';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-const PYTHON = process.env.KAIGI_CLIENTS ?? path.join(ROOT, 'target/clients-venv/bin/python');
 
 /** Starts the client; `says` answers its latest report. */
 function pythonClient({ media_server_url: url, session_token: token }, seconds) {

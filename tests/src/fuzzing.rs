@@ -4,6 +4,8 @@
 //! Each asserts more than "no panic": what was parsed lies within the input, survives being written, or is refused without effect.
 //! The fuzzing workspace includes this file as it is; that is why its parts are named by path, and why what they use is in its manifest too.
 
+#[path = "fuzzing/channels.rs"]
+mod channels;
 #[path = "fuzzing/engine.rs"]
 mod engine;
 #[path = "fuzzing/feedback.rs"]
@@ -28,6 +30,7 @@ use dataplane::wire::rtp::{HeaderFields, RtpHeader, header_bytes, write_header};
 use dataplane::wire::stun::{self, StunMessage};
 use dataplane::wire::vp8::{DESCRIPTOR_BYTES_MAX, Vp8Descriptor};
 
+pub use channels::channels;
 pub use engine::engine;
 pub use feedback::feedback;
 pub use frames::frames;
@@ -38,7 +41,8 @@ pub use signalling::signalling;
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their file in `fuzz_targets` and their folder in `corpus`.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 13] = [
+    ("channels", channels),
     ("demux", demux),
     ("descriptors", descriptors),
     ("engine", engine),

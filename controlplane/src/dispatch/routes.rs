@@ -64,6 +64,8 @@ impl Routes {
             | Report::PeerReady { peer, .. }
             | Report::PeerEnded { peer, .. }
             | Report::ChannelOpen { peer, .. }
+            | Report::ChannelClosed { peer, .. }
+            | Report::ChannelsEnded { peer, .. }
             | Report::Message { peer, .. }
             | Report::Quality { peer, .. } => self.peers.get(peer)?,
             Report::TrackStarted { track } => self.tracks.get(track)?,

@@ -4,6 +4,7 @@
 //! and writes the text format. Promises: scraping takes no lock a packet core could wait for.
 
 mod cores;
+mod data;
 mod tcp;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use prometheus::{
 };
 
 use cores::CoreCollector;
+pub use data::DataMetrics;
 use tcp::TcpCollector;
 
 /// Buckets of join times, seconds: the goal is 0.5, the source's limit 5.
@@ -93,6 +95,8 @@ pub struct Metrics {
     pub link_estimate_bps: Histogram,
     streams_reduced: IntGaugeVec,
     signal_faults: IntCounterVec,
+    /// Messages of data channels.
+    pub data: DataMetrics,
     /// Recordings by the state they reached.
     pub recordings: IntCounterVec,
     /// HTTP answers by method and status class, seconds to the answer's head.
@@ -176,6 +180,7 @@ impl Metrics {
         )?;
         build.set(1);
         registry.register(Box::new(build))?;
+        let data = DataMetrics::register(&registry)?;
         registry.register(Box::new(cores.clone()))?;
         registry.register(Box::new(tcp.clone()))?;
         registry.register(Box::new(meetings.clone()))?;
@@ -202,6 +207,7 @@ impl Metrics {
             link_estimate_bps,
             streams_reduced,
             signal_faults,
+            data,
             recordings,
             http_seconds,
         })
@@ -298,6 +304,10 @@ mod tests {
             "kaigi_streams_reduced{reason=\"link_estimate\"} 0",
             "kaigi_streams_reduced{reason=\"codec_missing\"} 0",
             "kaigi_signal_faults_total{reason=\"join_request\"} 0",
+            "kaigi_data_messages_total{channel=\"reliable\"} 0",
+            "kaigi_data_copies_total{channel=\"lossy\"} 0",
+            "kaigi_data_refused_total{reason=\"malformed\"} 0",
+            "kaigi_data_slow_receivers_total 0",
             "kaigi_meetings 0",
             "kaigi_participants 0",
             "kaigi_join_seconds_count 0",

@@ -6,7 +6,7 @@
 //! (protocol v1): then the answer names the stream, in the stream's codecs.
 
 use dataplane::base::ids::{Mid, Rid};
-use dataplane::base::limits::ASSIST_BYTES_MAX;
+use dataplane::base::limits::CHANNEL_MESSAGE_BYTES_MAX;
 use dataplane::base::media::{Codec, Extension, ExtensionMap, Format, MediaKind};
 
 use super::SdpError;
@@ -222,7 +222,7 @@ fn data(lines: &mut Lines, section: &Section, local: &LocalTransport<'_>, first:
     lines.transport(local, "passive", first);
     lines.line(format_args!("a=mid:{}", section.mid.as_str()));
     lines.text("a=sctp-port:5000");
-    lines.line(format_args!("a=max-message-size:{ASSIST_BYTES_MAX}"));
+    lines.line(format_args!("a=max-message-size:{CHANNEL_MESSAGE_BYTES_MAX}"));
 }
 
 fn media(

@@ -5,7 +5,7 @@
 //! a stream is inactive and keeps its codecs.
 
 use dataplane::base::ids::{Mid, Ssrc};
-use dataplane::base::limits::ASSIST_BYTES_MAX;
+use dataplane::base::limits::CHANNEL_MESSAGE_BYTES_MAX;
 use dataplane::base::media::{Codec, Format, MediaKind};
 
 use super::SdpError;
@@ -53,7 +53,7 @@ pub fn offer(local: &LocalTransport<'_>, sections: &[OfferSection]) -> String {
     lines.transport(local, "actpass", true);
     lines.line(format_args!("a=mid:{}", data.as_str()));
     lines.text("a=sctp-port:5000");
-    lines.line(format_args!("a=max-message-size:{ASSIST_BYTES_MAX}"));
+    lines.line(format_args!("a=max-message-size:{CHANNEL_MESSAGE_BYTES_MAX}"));
     for section in sections {
         media(&mut lines, section, local);
     }

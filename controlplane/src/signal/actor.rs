@@ -19,7 +19,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::Signal;
 use super::grant::{Grant, GrantChange};
 use super::messages::{self, Farewell};
+use super::packet::{Channel, Refusal};
 use super::reduced::Reduced;
+use super::room::data::Counts;
 use super::room::media::MediaView;
 use super::room::sessions::{Entering, Matches, Opened, Patched, SessionError, Subject};
 use super::room::{Client, ConnectionId, Effect, Hangup, Joining, Plane, Room};
@@ -181,11 +183,29 @@ impl RoomActor {
             self.carry_out(&signal).await;
             self.replies.drain(..).for_each(|reply| reply());
             self.reduced.show(self.room.reasons());
+            self.count_data(&signal);
             if self.room.is_empty() && signal.retire(self.meeting, &inputs) {
                 break;
             }
         }
         tracing::info!(meeting = %self.meeting, "room closed");
+    }
+
+    fn count_data(&mut self, signal: &Signal) {
+        let counts = self.room.take_data_counts();
+        if counts == Counts::default() {
+            return;
+        }
+        let data = &signal.0.metrics.data;
+        for channel in Channel::ALL {
+            let index = channel as usize;
+            data.messages.with_label_values(&[channel.name()]).inc_by(counts.received[index]);
+            data.copies.with_label_values(&[channel.name()]).inc_by(counts.sent[index]);
+        }
+        for refusal in Refusal::ALL {
+            data.refused.with_label_values(&[refusal.name()]).inc_by(counts.refused[refusal as usize]);
+        }
+        data.slow_receivers.inc_by(counts.slow);
     }
 
     fn log(&self, report: &Report) {
@@ -201,6 +221,9 @@ impl RoomActor {
                     SrtpProfile::AeadAes256Gcm => "AEAD_AES_256_GCM",
                 };
                 tracing::debug!(meeting = %self.meeting, peer = peer.0, dtls = %dtls, srtp = %srtp, "media ready");
+            }
+            Report::ChannelsEnded { peer, end } => {
+                tracing::debug!(meeting = %self.meeting, peer = peer.0, ?end, "data channels ended");
             }
             Report::PeerEnded { peer, end } => {
                 tracing::debug!(meeting = %self.meeting, peer = peer.0, ?end, "media ended");

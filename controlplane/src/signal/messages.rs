@@ -81,11 +81,13 @@ pub fn join(
     }))
 }
 
-/// The first message of a connection that continues an earlier one.
+/// The first message of a connection that continues an earlier one. `last_message` is the number of the last reliable data packet that
+/// came from this client: it repeats those after it.
 #[must_use]
-pub fn reconnect() -> proto::SignalResponse {
+pub fn reconnect(last_message: u32) -> proto::SignalResponse {
     response(Message::Reconnect(proto::ReconnectResponse {
         server_info: Some(server_info()),
+        last_message_seq: last_message,
         ..Default::default()
     }))
 }
@@ -269,6 +271,17 @@ pub fn subscription_permission(participant: &str, track_sid: &str, allowed: bool
     }))
 }
 
+/// Data tracks are not to be had here.
+#[must_use]
+pub fn data_track_refused(request: proto::PublishDataTrackRequest) -> proto::SignalResponse {
+    response(Message::RequestResponse(proto::RequestResponse {
+        reason: proto::request_response::Reason::NotAllowed.into(),
+        message: "this server carries no data tracks".into(),
+        request: Some(proto::request_response::Request::PublishDataTrack(request)),
+        ..Default::default()
+    }))
+}
+
 /// A subscription cannot be had.
 #[must_use]
 pub fn subscription_refused(track_sid: &str, error: proto::SubscriptionError) -> proto::SignalResponse {
@@ -293,6 +306,8 @@ pub enum Farewell {
     StateMismatch,
     /// The media path ended under a standing signal connection: join anew.
     MediaFailure,
+    /// It read messages too slowly, and some are lost: join anew.
+    SlowReceiver,
     /// What the client sent cannot be used.
     JoinFailure,
 }
@@ -308,7 +323,7 @@ pub fn leave(farewell: Farewell) -> proto::SignalResponse {
         Farewell::ParticipantRemoved => (Reason::ParticipantRemoved, Action::Disconnect),
         Farewell::ServerShutdown => (Reason::ServerShutdown, Action::Reconnect),
         Farewell::StateMismatch => (Reason::StateMismatch, Action::Reconnect),
-        Farewell::MediaFailure => (Reason::MediaFailure, Action::Reconnect),
+        Farewell::MediaFailure | Farewell::SlowReceiver => (Reason::MediaFailure, Action::Reconnect),
         Farewell::JoinFailure => (Reason::JoinFailure, Action::Disconnect),
     };
     response(Message::Leave(proto::LeaveRequest {

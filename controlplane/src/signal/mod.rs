@@ -5,7 +5,7 @@
 //! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
 //! bounded queues.
 //! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms.
-//! Not here: data-channel messages between participants.
+//! Not here: data tracks (refused, never an error).
 
 mod actor;
 pub mod allowed;
@@ -18,6 +18,7 @@ pub mod join_request;
 mod media;
 pub mod messages;
 pub mod negotiation;
+pub mod packet;
 mod permissions;
 mod reduced;
 pub mod room;

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bytes::Bytes;
 use dimpl::{Dtls, Output};
 
 use super::dtls::{Identity, fingerprint, spoken, srtp_keys};
 use super::sctp::{Channels, Received};
-use crate::base::handoff::{AssistClose, AssistReply, DtlsVersion, Fingerprint, SrtpKeys};
+use crate::base::handoff::{AssistClose, AssistReply, ChannelDrops, DtlsVersion, Fingerprint, SrtpKeys};
 use crate::base::ids::PeerId;
 use crate::base::limits::EARLY_DATA_PER_ASSOCIATION;
 
@@ -135,16 +136,53 @@ impl Association {
         self.listed = false;
         let State::Proved { channels, .. } = &mut self.state else { return Ok(()) };
         let peer = self.peer;
-        match channels.read() {
-            Some(Received::Open { channel, label }) => {
-                replies.push_back(AssistReply::ChannelOpen { peer, channel, label });
+        match channels.read(now) {
+            Some(Received::Open { channel, label, ours }) => {
+                replies.push_back(AssistReply::ChannelOpen { peer, channel, label, ours });
             }
+            Some(Received::Closed { channel }) => {
+                replies.push_back(AssistReply::ChannelClosed { peer, channel });
+            }
+            Some(Received::Ended(end)) => replies.push_back(AssistReply::ChannelsEnded { peer, end }),
             Some(Received::Message { channel, bytes }) => {
                 replies.push_back(AssistReply::Message { peer, channel, bytes });
             }
             None => {}
         }
         self.follow(now, replies)
+    }
+
+    /// Sends a message; answers how many bytes wait for the peer.
+    pub(super) fn send(
+        &mut self,
+        channel: u16,
+        bytes: Bytes,
+        now: Instant,
+        replies: &mut VecDeque<AssistReply>,
+    ) -> Result<usize, AssistClose> {
+        let State::Proved { channels, .. } = &mut self.state else { return Ok(0) };
+        let waiting = channels.send(channel, bytes);
+        self.follow(now, replies)?;
+        Ok(waiting)
+    }
+
+    /// A message of this peer has been passed on to so many others, the slowest of which has `backlog` bytes waiting.
+    pub(super) fn passed(
+        &mut self,
+        (bytes, copies, backlog): (u32, u32, usize),
+        now: Instant,
+        replies: &mut VecDeque<AssistReply>,
+    ) -> Result<(), AssistClose> {
+        let State::Proved { channels, .. } = &mut self.state else { return Ok(()) };
+        channels.passed(now, bytes, copies, backlog);
+        self.follow(now, replies)
+    }
+
+    /// Adds what was dropped since the last time.
+    pub(super) fn take_drops(&mut self, drops: &mut ChannelDrops) {
+        if let State::Proved { channels, .. } = &mut self.state {
+            channels.take_drops(drops);
+        }
     }
 
     /// Says goodbye.
@@ -156,10 +194,10 @@ impl Association {
     }
 
     /// Whether it has unread data and is not listed for that yet; the caller lists it.
-    pub(super) fn take_readable(&mut self) -> bool {
-        let readable = match &self.state {
+    pub(super) fn take_readable(&mut self, now: Instant) -> bool {
+        let readable = match &mut self.state {
             State::Proving(_) => false,
-            State::Proved { channels, .. } => channels.is_readable(),
+            State::Proved { channels, .. } => channels.is_readable(now),
         };
         let unlisted = readable && !self.listed;
         self.listed |= unlisted;
@@ -182,7 +220,7 @@ impl Association {
             }
             let State::Proved { channels, .. } = &mut self.state else { return Ok(()) };
             let Some(packet) = channels.poll_packet(now) else {
-                if let Some(due) = channels.poll_timeout() {
+                if let Some(due) = channels.poll_timeout(now) {
                     self.due = Some(self.due.map_or(due, |other| other.min(due)));
                 }
                 return Ok(());
@@ -258,7 +296,7 @@ impl Association {
         let version = spoken(&self.dtls).ok_or(AssistClose::HandshakeFailed)?;
         let held = std::mem::take(&mut proof.held);
         replies.push_back(AssistReply::Keys { peer: self.peer, version, keys });
-        let mut channels = Box::new(Channels::new());
+        let mut channels = Box::new(Channels::new(now));
         for (label, reliable) in self.wanted.drain(..) {
             channels.open(label, reliable);
         }

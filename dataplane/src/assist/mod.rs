@@ -7,9 +7,11 @@
 //! only after the certificate was compared with the one the signalling promised.
 //! Not here: which datagrams are DTLS (`engine`), what messages mean (the control plane).
 
+mod allowance;
 mod association;
 mod dcep;
 mod dtls;
+mod packet;
 mod sctp;
 mod thread;
 
@@ -19,10 +21,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 pub use dtls::{Identity, IdentityError};
+pub use sctp::{Channels, Received};
 pub use thread::{Stop, run};
 
 use self::association::Association;
-use crate::base::handoff::{AssistClose, AssistReply, AssistRequest};
+use crate::base::handoff::{AssistClose, AssistReply, AssistRequest, ChannelDrops};
 use crate::base::ids::PeerId;
 use crate::base::limits::{ASSIST_BYTES_MAX, ASSOCIATIONS_PER_ASSIST};
 
@@ -35,6 +38,9 @@ pub struct Assist {
     replies: VecDeque<AssistReply>,
     /// Associations with data that nobody read yet. Reading waits until its reader asks: that is the peer's back-pressure.
     readable: VecDeque<PeerId>,
+    drops: ChannelDrops,
+    /// The longest queue that a message met since the last one was passed on.
+    backlog: usize,
     associations_max: usize,
 }
 
@@ -48,6 +54,8 @@ impl Assist {
             timers: BTreeSet::new(),
             replies: VecDeque::new(),
             readable: VecDeque::new(),
+            drops: ChannelDrops::default(),
+            backlog: 0,
             associations_max: ASSOCIATIONS_PER_ASSIST,
         }
     }
@@ -83,6 +91,20 @@ impl Assist {
             AssistRequest::OpenChannel { peer, label, reliable } => {
                 self.run(peer, now, |association, now, replies| {
                     association.open_channel(label, reliable, now, replies)
+                });
+            }
+            AssistRequest::SendMessage { peer, channel, bytes } => {
+                let mut waiting = 0;
+                self.run(peer, now, |association, now, replies| {
+                    waiting = association.send(channel, bytes, now, replies)?;
+                    Ok(())
+                });
+                self.backlog = self.backlog.max(waiting);
+            }
+            AssistRequest::MessagePassed { peer, bytes, copies } => {
+                let backlog = std::mem::take(&mut self.backlog);
+                self.run(peer, now, |association, now, replies| {
+                    association.passed((bytes, copies, backlog), now, replies)
                 });
             }
             AssistRequest::Close { peer } => {
@@ -126,7 +148,10 @@ impl Assist {
             if let Some(reply) = self.replies.pop_front() {
                 return Some(reply);
             }
-            let peer = self.readable.pop_front()?;
+            let Some(peer) = self.readable.pop_front() else {
+                let drops = std::mem::take(&mut self.drops);
+                return (drops != ChannelDrops::default()).then_some(AssistReply::ChannelDrops(drops));
+            };
             self.run(peer, now, Association::read);
         }
     }
@@ -161,10 +186,11 @@ impl Assist {
             .unwrap_or(Err(AssistClose::HandshakeFailed));
         match result {
             Ok(()) => {
+                association.take_drops(&mut self.drops);
                 if let Some(due) = association.due {
                     self.timers.insert((due, peer));
                 }
-                if association.take_readable() {
+                if association.take_readable(now) {
                     self.readable.push_back(peer);
                 }
             }
@@ -184,5 +210,7 @@ impl Assist {
     }
 }
 
+#[cfg(test)]
+mod channel_tests;
 #[cfg(test)]
 mod tests;

@@ -21,22 +21,22 @@ use crate::base::rng::Rng;
 const PEER: PeerId = PeerId(7);
 const HONEST: PeerId = PeerId(3_000);
 
-fn start() -> Instant {
+pub(super) fn start() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time")]
     Instant::now()
 }
 
 /// The client's half of SCTP.
-struct Channels {
+pub(super) struct Channels {
     endpoint: Endpoint,
     handle: sctp_proto::AssociationHandle,
-    association: Sctp,
-    connected: bool,
-    got: Vec<(u16, Protocol, Vec<u8>)>,
+    pub(super) association: Sctp,
+    pub(super) connected: bool,
+    pub(super) got: Vec<(u16, Protocol, Vec<u8>)>,
 }
 
 impl Channels {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::new()), None);
         let remote = "127.0.0.1:5000".parse().expect("an address");
         let (handle, association) =
@@ -44,7 +44,7 @@ impl Channels {
         Self { endpoint, handle, association, connected: false, got: Vec::new() }
     }
 
-    fn handle(&mut self, now: Instant, bytes: &[u8]) {
+    pub(super) fn handle(&mut self, now: Instant, bytes: &[u8]) {
         let remote = "127.0.0.1:5000".parse().expect("an address");
         if let Some((_, DatagramEvent::AssociationEvent(event))) =
             self.endpoint.handle(now, remote, None, None, Bytes::copy_from_slice(bytes))
@@ -53,7 +53,7 @@ impl Channels {
         }
     }
 
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         while let Some(event) = self.association.poll() {
             match event {
                 Event::Connected => self.connected = true,
@@ -75,7 +75,7 @@ impl Channels {
         }
     }
 
-    fn poll(&mut self, now: Instant) -> Vec<Vec<u8>> {
+    pub(super) fn poll(&mut self, now: Instant) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
         while let Some(transmit) = self.association.poll_transmit(now) {
             if let Payload::RawEncode(raw) = transmit.payload {
@@ -85,7 +85,7 @@ impl Channels {
         packets
     }
 
-    fn write(&mut self, id: u16, protocol: Protocol, bytes: &[u8]) {
+    pub(super) fn write(&mut self, id: u16, protocol: Protocol, bytes: &[u8]) {
         let opened = self.association.stream(id).is_ok();
         if !opened {
             self.association.open_stream(id, Protocol::Binary).expect("the id is free");
@@ -277,7 +277,15 @@ impl World {
                     self.seen.keys = Some((version, keys));
                 }
                 AssistReply::ChannelOpen { channel, label, .. } => self.seen.opened.push((channel, label)),
-                AssistReply::Message { channel, bytes, .. } => self.seen.messages.push((channel, bytes)),
+                AssistReply::Message { channel, bytes, .. } => {
+                    let peer = self.peer;
+                    let passed = AssistRequest::MessagePassed { peer, bytes: bytes.len() as u32, copies: 1 };
+                    self.seen.messages.push((channel, bytes));
+                    self.request(passed);
+                }
+                AssistReply::ChannelClosed { .. }
+                | AssistReply::ChannelsEnded { .. }
+                | AssistReply::ChannelDrops(_) => {}
                 AssistReply::Closed { reason, .. } => self.seen.closed = Some(reason),
             }
         }

@@ -94,4 +94,12 @@ reasons! {
     RtcpUnknownSsrc => "rtcp_unknown_ssrc",
     /// Over a rate limit (STUN, RTCP or handshake flood).
     RateLimited => "rate_limited",
+    /// A data-channel message that may be lost, of a peer over its rate.
+    ChannelThrottled => "channel_throttled",
+    /// A data-channel message that may be lost, for a peer whose queue is full.
+    ChannelFull => "channel_full",
+    /// A data-channel message for a channel that is not open any more.
+    ChannelClosed => "channel_closed",
+    /// SCTP or channel establishment that we do not take: too much unread, a message of no known protocol, a channel too many.
+    ChannelRefused => "channel_refused",
 }

@@ -3,6 +3,7 @@
 //! Plain data so that the assist side can later be a process that outlives an upgrade. Requests go out of the engine, replies
 //! come back in; both travel over bounded lanes.
 
+use bytes::Bytes;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::ids::PeerId;
@@ -103,6 +104,24 @@ pub enum AssistRequest {
         /// Ordered and reliable, or unordered without retransmission.
         reliable: bool,
     },
+    /// Send a message on an open data channel. A channel that may lose messages loses this one when too much waits for the peer.
+    SendMessage {
+        /// The peer.
+        peer: PeerId,
+        /// SCTP stream identifier.
+        channel: u16,
+        /// Its bytes, shared with all its other receivers.
+        bytes: Bytes,
+    },
+    /// A message of this peer has been routed: its sender may say more.
+    MessagePassed {
+        /// Who sent it.
+        peer: PeerId,
+        /// Its bytes as received.
+        bytes: u32,
+        /// How many receivers it had.
+        copies: u32,
+    },
     /// The peer is gone: forget it (after a close_notify if it is still there to hear it).
     Close {
         /// The peer.
@@ -136,7 +155,25 @@ pub enum AssistReply {
         channel: u16,
         /// The channel's label, at most 64 bytes are kept.
         label: Box<str>,
+        /// Whether we opened it.
+        ours: bool,
     },
+    /// The peer closed a data channel.
+    ChannelClosed {
+        /// The peer.
+        peer: PeerId,
+        /// SCTP stream identifier.
+        channel: u16,
+    },
+    /// All data channels of a peer are over; its media goes on.
+    ChannelsEnded {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        end: ChannelsEnd,
+    },
+    /// Data-channel messages that were dropped since the last time.
+    ChannelDrops(ChannelDrops),
     /// A message on a data channel.
     Message {
         /// The peer.
@@ -166,4 +203,28 @@ pub enum AssistClose {
     FingerprintMismatch,
     /// No SRTP profile in common.
     NoSrtpProfile,
+}
+
+/// Why the data channels of a peer ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChannelsEnd {
+    /// The peer ended its SCTP association.
+    ByPeer,
+    /// More waited for it than a peer may have waiting.
+    SlowReceiver,
+    /// It used stream numbers that were not negotiated.
+    Violation,
+}
+
+/// Data-channel messages that were dropped, by reason: see the `Channel…` variants of [`super::drops::DropReason`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ChannelDrops {
+    /// Of peers over their rate.
+    pub throttled: u32,
+    /// For peers whose queue is full.
+    pub full: u32,
+    /// For channels that are not open.
+    pub closed: u32,
+    /// Not taken.
+    pub refused: u32,
 }

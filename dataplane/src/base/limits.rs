@@ -117,6 +117,45 @@ pub const CHANNELS_PER_PEER: usize = 32;
 pub const CHANNEL_MESSAGE_BYTES_MAX: u32 = 65_536;
 /// Received data-channel bytes waiting per association; beyond it the peer's window closes. Four of the largest messages.
 pub const CHANNEL_QUEUE_BYTES: u32 = 4 * CHANNEL_MESSAGE_BYTES_MAX;
+/// Stream numbers a peer may use: an even and an odd one for each channel. What comes on a higher one ends its channels.
+pub const CHANNEL_STREAMS: u16 = 2 * CHANNELS_PER_PEER as u16;
+/// Largest message we send: one received, its sender's name, and the list of its receivers once more.
+pub const CHANNEL_SEND_BYTES_MAX: u32 = 2 * CHANNEL_MESSAGE_BYTES_MAX;
+/// Chunks received and not read per association: a message of one byte costs about 300. 4,096 x 300 B = 1.2 MiB.
+pub const CHANNEL_UNREAD_CHUNKS: u32 = 4_096;
+/// Messages one peer may say per second; more wait with it.
+pub const CHANNEL_MESSAGES_PER_SECOND: u32 = 1_000;
+/// And at once: what was typed or drawn while its link was down.
+pub const CHANNEL_MESSAGES_BURST: u32 = 2_000;
+/// Bytes one peer may say per second: a quarter of a video, in 15 KB pieces of files.
+pub const CHANNEL_BYTES_PER_SECOND: u32 = 512 * 1024;
+/// And at once: two of the largest messages. A long burst is a long queue at receivers on ordinary links.
+pub const CHANNEL_BYTES_BURST: u32 = 128 * 1024;
+/// Copies that may be made of what one peer says, per second. One costs an assist thread ~15 us: 15 % of it.
+pub const CHANNEL_COPIES_PER_SECOND: u32 = 10_000;
+/// And at once.
+pub const CHANNEL_COPIES_BURST: u32 = 20_000;
+/// Bytes of those copies per second: 64 Mbit/s.
+pub const CHANNEL_COPIED_BYTES_PER_SECOND: u32 = 8 * 1024 * 1024;
+/// And at once.
+pub const CHANNEL_COPIED_BYTES_BURST: u32 = 8 * 1024 * 1024;
+/// Messages of one peer on their way through the control plane: what others wait for behind a flood is 64 of them. 64 x 99 copies x 15 us = 95 ms.
+pub const CHANNEL_IN_FLIGHT_MESSAGES: u32 = 64;
+/// And their bytes, less one message. With 100 people who flood, 100 x 128 KiB = 13 MiB.
+pub const CHANNEL_IN_FLIGHT_BYTES: u64 = 64 * 1024;
+/// Bytes on their way to one peer beyond which who sends it more is slowed down.
+pub const CHANNEL_BACKLOG_BYTES: usize = 32 * 1024;
+/// The bytes of a message that met such a queue count as on their way for as long as the queue takes at a sender's full rate, and no longer
+/// than this: one receiver that is stuck slows nobody down below 64 KiB a second.
+pub const CHANNEL_HOLD_MS_MAX: u64 = 1_000;
+/// Bytes on their way to one peer beyond which it gets no message that may be lost.
+pub const CHANNEL_LOSSY_BYTES: usize = 256 * 1024;
+/// Bytes on their way to one peer beyond which its channels end: four seconds of one peer at its full rate. All receivers of a message
+/// share its bytes; in a meeting of 100 where everybody is told something else by everybody, 100 x 2 MiB = 200 MiB.
+pub const CHANNEL_RELIABLE_BYTES: usize = 2 * 1024 * 1024;
+const _: () = assert!(
+    CHANNEL_RELIABLE_BYTES > CHANNEL_LOSSY_BYTES && CHANNEL_LOSSY_BYTES > CHANNEL_SEND_BYTES_MAX as usize
+);
 /// Kept of a data channel's label.
 pub const CHANNEL_LABEL_BYTES_MAX: usize = 64;
 /// Requests an assist thread takes from one core before it looks after the others: handshakes cost milliseconds each.

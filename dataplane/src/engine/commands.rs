@@ -6,7 +6,7 @@ use crate::base::handoff::AssistRequest;
 use crate::base::ids::PeerId;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
-use crate::command::{Command, OpenPeer, PeerEnd, RemotePeer, Report};
+use crate::command::{Command, OpenPeer, PeerEnd, Relay, RemotePeer, Report};
 use crate::session::ice::Ice;
 
 impl Engine {
@@ -48,6 +48,7 @@ impl Engine {
             Command::Unsubscribe { stream } => self.rooms.unsubscribe(stream),
             Command::Want { stream, wanted } => self.rooms.want(now, stream, wanted),
             Command::RequestKeyframe { track } => self.rooms.request_keyframe(track),
+            Command::Relay(relay) => self.relay(*relay),
             Command::Shutdown => {
                 let keys: Vec<Key> = self.peers.keys().collect();
                 for key in keys {
@@ -95,6 +96,23 @@ impl Engine {
         };
         peer.ice.set_remote(&remote.ufrag);
         self.request(AssistRequest::Expect { peer: remote.peer, fingerprint: remote.fingerprint });
+    }
+
+    /// Hands a message to the associations of its receivers, and after them the word to its sender's that it has been passed on.
+    fn relay(&mut self, relay: Relay) {
+        let Relay { from, to, bytes } = relay;
+        let mut copies = 0;
+        for (peer, channel) in to {
+            if self.peers.key_of(peer).is_some() {
+                copies += 1;
+                self.request(AssistRequest::SendMessage { peer, channel, bytes: bytes.clone() });
+            }
+        }
+        if let Some((peer, bytes)) = from
+            && self.peers.key_of(peer).is_some()
+        {
+            self.request(AssistRequest::MessagePassed { peer, bytes, copies });
+        }
     }
 
     /// A peer ends by itself: everything of it goes, and the control plane is told.

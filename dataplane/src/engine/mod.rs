@@ -189,16 +189,35 @@ impl Engine {
                 }
                 self.arm(key);
             }
-            AssistReply::ChannelOpen { peer, channel, label } => {
+            AssistReply::ChannelOpen { peer, channel, label, ours } => {
                 if self.peers.key_of(peer).is_some() {
-                    self.reports.state(Report::ChannelOpen { peer, channel, label });
+                    self.reports.state(Report::ChannelOpen { peer, channel, label, ours });
+                }
+            }
+            AssistReply::ChannelClosed { peer, channel } => {
+                if self.peers.key_of(peer).is_some() {
+                    self.reports.state(Report::ChannelClosed { peer, channel });
+                }
+            }
+            AssistReply::ChannelsEnded { peer, end } => {
+                if self.peers.key_of(peer).is_some() {
+                    self.reports.state(Report::ChannelsEnded { peer, end });
+                }
+            }
+            AssistReply::ChannelDrops(drops) => {
+                for (reason, count) in [
+                    (DropReason::ChannelThrottled, drops.throttled),
+                    (DropReason::ChannelFull, drops.full),
+                    (DropReason::ChannelClosed, drops.closed),
+                    (DropReason::ChannelRefused, drops.refused),
+                ] {
+                    self.counters.dropped[reason as usize] += u64::from(count);
                 }
             }
             AssistReply::Message { peer, channel, bytes } => {
-                if self.peers.key_of(peer).is_some()
-                    && !self.reports.message(Report::Message { peer, channel, bytes })
-                {
-                    self.counters.drop(DropReason::QueueFull);
+                // Never lost: a peer may have a bounded number of them unanswered.
+                if self.peers.key_of(peer).is_some() {
+                    self.reports.state(Report::Message { peer, channel, bytes });
                 }
             }
             AssistReply::Closed { peer, reason } => {

@@ -17,7 +17,8 @@ impl Default for ReportQueue {
 }
 
 impl ReportQueue {
-    /// A change of state. There are at most a few per peer, track and stream, so the queue is bounded by their tables.
+    /// A change of state, or a message. There are at most a few per peer, track and stream, and so many messages of a peer until they are
+    /// answered, so the queue is bounded by their tables.
     pub fn state(&mut self, report: Report) {
         self.waiting.push_back(report);
     }
@@ -25,15 +26,6 @@ impl ReportQueue {
     /// A sample: dropped when the control plane is behind. Answers whether it was taken.
     pub fn sample(&mut self, report: Report) -> bool {
         let room = self.waiting.len() < REPORT_LANE / 2;
-        if room {
-            self.waiting.push_back(report);
-        }
-        room
-    }
-
-    /// A message of a data channel: dropped only when the control plane is far behind. Answers whether it was taken.
-    pub fn message(&mut self, report: Report) -> bool {
-        let room = self.waiting.len() < REPORT_LANE;
         if room {
             self.waiting.push_back(report);
         }

@@ -11,6 +11,7 @@ use dataplane::command::{Delivery, IceCredentials, Wanted};
 use livekit_protocol as proto;
 use proto::participant_info::State;
 
+use super::data::MemberData;
 use super::sessions::HttpSession;
 use super::{ConnectionId, FAREWELL_MS, GRACE_MS};
 use crate::sdp::answer::Accepted;
@@ -268,6 +269,8 @@ pub struct Member {
     pub quality: Option<proto::ConnectionQuality>,
     /// Its session over HTTP, if it has one instead of a socket.
     pub http: Option<HttpSession>,
+    /// Its data channels.
+    pub data: MemberData,
 }
 
 impl Member {
@@ -276,6 +279,7 @@ impl Member {
         admission: Arc<Admission>,
         client: Client,
         peer: Peer,
+        data: MemberData,
         (accepted_ms, joined_ms): (u64, i64),
     ) -> Self {
         Self {
@@ -316,6 +320,7 @@ impl Member {
             latest: Latest::default(),
             quality: None,
             http: None,
+            data,
         }
     }
 

@@ -30,7 +30,7 @@ impl Room {
         let peer = self.open_peer(key, if client.single { Side::Both } else { Side::Subscriber });
         let others = self.members.values().map(Member::info).collect();
         let accepted_ms = now_ms.saturating_sub(u64::try_from(since_accept.as_millis()).unwrap_or(0));
-        let mut member = Member::new(admission, client, peer, (accepted_ms, wall_ms));
+        let mut member = Member::new(admission, client, peer, self.data.member(), (accepted_ms, wall_ms));
         member.connection = Some(connection);
         member.grant = self.grant_of(member.admission.user);
         let info = member.info();
@@ -96,7 +96,8 @@ impl Room {
                 self.effects.push(Effect::Command(restart));
             }
         }
-        self.send(key, messages::reconnect());
+        let last_message = member.data.last_sequence();
+        self.send(key, messages::reconnect(last_message));
         self.send(key, messages::update(others));
         self.repeat_qualities(key);
         self.repeat_stream_states(key);

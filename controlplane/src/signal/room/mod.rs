@@ -6,12 +6,14 @@
 //! need (an update before the offer that carries its tracks, a command before the message that relies on it).
 //! Split by topic: `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
 //! publishers are asked to send), `single` (clients that offer both directions at once), `sessions` and `players` (who came by WHIP
-//! and WHEP), `permissions` (who may publish and receive), `watching` and `deliveries` (reports), `media` (what all of it looks like
-//! from outside).
+//! and WHEP), `data` and `history` (messages of data channels), `permissions` (who may publish and receive), `watching` and
+//! `deliveries` (reports), `media` (what all of it looks like from outside).
 
 mod codecs;
+pub mod data;
 mod deliveries;
 mod dynacast;
+mod history;
 mod matching;
 pub mod media;
 mod member;
@@ -146,6 +148,7 @@ pub struct Room {
     grants: HashMap<UserId, Grant>,
     /// Why streams are reduced.
     reasons: Tally,
+    data: data::Router,
     created_ms: i64,
     /// People and publishers as last told.
     told: (usize, usize),
@@ -176,6 +179,7 @@ impl Room {
             touched: BTreeSet::new(),
             grants: HashMap::new(),
             reasons: Tally::default(),
+            data: data::Router::default(),
             created_ms,
             told: (0, 0),
             quality_at: QUALITY_MS,
@@ -201,11 +205,13 @@ impl Room {
                     self.update_subscription(key, &subscription);
                 }
                 self.pause_tracks(key, &state.track_sids_disabled);
+                self.receive_states(now_ms, key, &state.datachannel_receive_states);
             }
             Message::UpdateMetadata(request) => self.update_metadata(key, request),
             Message::UpdateAudioTrack(request) => self.update_audio_track(key, request),
             Message::UpdateVideoTrack(request) => self.update_video_track(key, &request),
             Message::SubscriptionPermission(request) => self.subscription_permission(key, request),
+            Message::PublishDataTrackRequest(request) => self.refuse_data_track(key, request),
             Message::Leave(_) => self.remove(key, None),
             // Our candidates are in our descriptions and theirs are learned from their checks.
             Message::Trickle(_) => {}
@@ -271,8 +277,12 @@ impl Room {
 
     /// Takes one report of the core.
     pub fn handle_report(&mut self, now_ms: u64, report: Report) {
+        // Messages come by the thousand, and nothing becomes due by them.
+        let is_message = matches!(report, Report::Message { .. });
         self.watch(now_ms, report);
-        self.handle_time(now_ms);
+        if !is_message {
+            self.handle_time(now_ms);
+        }
     }
 
     /// How many streams are sent with less than there could be, by reason.

@@ -215,7 +215,7 @@ impl Room {
         };
         let accepted_ms = now_ms.saturating_sub(u64::try_from(since_accept.as_millis()).unwrap_or(0));
         let client = Client { auto_subscribe: false, client_protocol: 0, single: false };
-        let mut member = Member::new(admission, client, peer, (accepted_ms, wall_ms));
+        let mut member = Member::new(admission, client, peer, self.data.member(), (accepted_ms, wall_ms));
         let resource = ids::sid("") + &ids::sid("");
         let patches = RateLimit::new(PATCHES.0, PATCHES.1);
         member.grant = grant;

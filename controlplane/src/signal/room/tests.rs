@@ -1,4 +1,5 @@
 mod codecs;
+mod data;
 mod deliveries;
 mod dynacast;
 mod permissions;

@@ -82,11 +82,15 @@ impl Room {
                     self.command(Command::RequestKeyframe { track });
                 }
             }
-            Report::PeerPath { .. }
-            | Report::StreamStarted { .. }
-            | Report::ChannelOpen { .. }
-            | Report::Message { .. }
-            | Report::Stopped => {}
+            Report::ChannelOpen { peer, channel, label, ours } => {
+                self.channel_open(now_ms, (peer, channel), &label, ours);
+            }
+            Report::ChannelClosed { peer, channel } => self.channel_closed((peer, channel)),
+            Report::ChannelsEnded { peer, end } => self.channels_ended(peer, end),
+            Report::Message { peer, channel, bytes } => {
+                self.channel_message(now_ms, (peer, channel), &bytes);
+            }
+            Report::PeerPath { .. } | Report::StreamStarted { .. } | Report::Stopped => {}
         }
     }
 

@@ -243,3 +243,45 @@ fn shutdown_closes_everybody_and_stops_after_a_last_flush() {
     assert!(house.has_report(|report| matches!(report, Report::Stopped)));
     assert_eq!(house.engine.sizes(), EngineSizes::default());
 }
+
+#[test]
+fn a_message_is_relayed_to_those_who_are_there_and_then_its_sender_may_say_more() {
+    let mut house = House::new();
+    for peer in 1..=3 {
+        house.join(peer, 10);
+    }
+    for number in 0..2_000_u32 {
+        let bytes: Box<[u8]> = number.to_be_bytes().into();
+        house.engine.handle_assist(house.now, AssistReply::Message { peer: PeerId(1), channel: 0, bytes });
+    }
+    house.run(1);
+    let told = house.reports.iter().filter(|report| matches!(report, Report::Message { .. }));
+    assert_eq!(told.count(), 2_000, "none is lost");
+    house.requests.clear();
+    let to = vec![(PeerId(2), 1), (PeerId(99), 1), (PeerId(3), 5)];
+    let bytes = bytes::Bytes::from_static(b"routed");
+    let from = Some((PeerId(1), 4));
+    house.command(Command::Relay(Box::new(crate::command::Relay { from, to, bytes })));
+    house.run(1);
+    assert!(matches!(
+        &house.requests[..],
+        [
+            AssistRequest::SendMessage { peer: PeerId(2), channel: 1, bytes },
+            AssistRequest::SendMessage { peer: PeerId(3), channel: 5, .. },
+            AssistRequest::MessagePassed { peer: PeerId(1), bytes: 4, copies: 2 },
+        ] if *bytes == b"routed"[..]
+    ));
+    let drops = crate::base::handoff::ChannelDrops { throttled: 1, full: 2, closed: 3, refused: 4 };
+    house.engine.handle_assist(house.now, AssistReply::ChannelDrops(drops));
+    let counted = [
+        DropReason::ChannelThrottled,
+        DropReason::ChannelFull,
+        DropReason::ChannelClosed,
+        DropReason::ChannelRefused,
+    ];
+    assert_eq!(counted.map(|reason| house.engine.counters().dropped(reason)), [1, 2, 3, 4]);
+    house.command(Command::ClosePeer { peer: PeerId(1) });
+    let late = AssistReply::ChannelClosed { peer: PeerId(1), channel: 0 };
+    house.engine.handle_assist(house.now, late);
+    assert!(!house.has_report(|report| matches!(report, Report::ChannelClosed { .. })));
+}
