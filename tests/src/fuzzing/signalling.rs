@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use controlplane::dispatch::Ids;
 use controlplane::ids::UserId;
+use controlplane::sdp::lines::Candidate;
 use controlplane::service::Admission;
 use controlplane::service::timestamp::Timestamp;
 use controlplane::signal::join_request;
@@ -38,7 +39,7 @@ pub fn signalling(data: &[u8]) {
         Plane {
             core: CoreId(0),
             fingerprint: Fingerprint([1; 32]),
-            candidates: vec![([192, 0, 2, 1], 7882).into()],
+            candidates: vec![Candidate::udp(([192, 0, 2, 1], 7882).into())],
             dtls: DtlsVersion::V12,
         },
         Arc::new(Ids::default()),
