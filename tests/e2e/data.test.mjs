@@ -141,7 +141,8 @@ describe('data packets', { timeout: 300_000 + COUNT * 20 }, () => {
     assert.ok(passed > 1024, `${passed} KiB: a flood`);
     assert.ok(passed < allowed * 1.05, `${passed} KiB of ${allowed} allowed`);
     assert.ok((tried * bytes) / 1024 > passed, 'the rest waits with its sender');
-    assert.ok(flooded < quiet * 10 + 100, `${flooded} ms instead of ${quiet} ms`);
+    // Without a bound on the flooder its queue alone is seconds long.
+    assert.ok(flooded < Math.max(1_000, quiet * 10), `${flooded} ms instead of ${quiet} ms`);
     await Promise.all([aoi.close(), flooder.close(), python.leave()]);
   });
 

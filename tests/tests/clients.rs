@@ -311,8 +311,8 @@ const OFFERED_KBPS_MAX: f64 = 1.25 * NARROW_KBPS;
 /// The two behind narrow links, and how soon less is offered. Who only reports does so up to nine seconds apart (RFC 3550 section
 /// 6.2), and two reports may be needed.
 const NARROW: [(&str, Kind, Duration); 2] = [
-    ("Estimating", Kind::Aiortc, Duration::from_secs(10)),
-    ("Reporting", Kind::GStreamer, Duration::from_secs(25)),
+    ("Estimating", Kind::Aiortc, Duration::from_secs(20)),
+    ("Reporting", Kind::GStreamer, Duration::from_secs(45)),
 ];
 /// Without probes a link is found by climbing, a few percent per second.
 const BACK_WITHIN: Duration = Duration::from_secs(75);
@@ -378,7 +378,7 @@ async fn a_narrow_link_costs_its_owner_a_picture_no_sound_and_nobody_else_anythi
         "{names:?}: {before:.0?} kbit/s, then by the second {offered:.0?}, below after {below:.1?}; {limited:.1?}"
     );
     // A publisher's own rate varies on a busy machine.
-    assert!(limited[..3].iter().all(|fps| *fps > 10.0), "others notice nothing: {limited:.1?}");
+    assert!(limited[..3].iter().all(|fps| *fps > 8.0), "others notice nothing: {limited:.1?}");
     assert!(!clients[2].got("Large", "video").paused, "for others nothing is paused");
     for (nth, (name, ..)) in NARROW.iter().enumerate() {
         let [sound, _, large] = limited[3 + 3 * nth..][..3] else { unreachable!("three per receiver") };
