@@ -37,7 +37,9 @@ describe('the unmodified Python SDK', { timeout: 90_000 }, () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
     const ready = [...await on.appliance.metrics()].filter(([key]) => key.startsWith('kaigi_peers_ready_total{'));
-    console.log(`two participants, ${ready.reduce((sum, [, value]) => sum + value, 0)} connections; Python received`, JSON.stringify(heard()));
+    const connections = ready.reduce((sum, [, value]) => sum + value, 0);
+    assert.equal(connections, 2, 'one for each participant');
+    console.log('Python received', JSON.stringify(heard()));
     python.child.kill('SIGTERM');
     await python.exited;
     await page.close();

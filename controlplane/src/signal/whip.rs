@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::actor::Input;
 use super::door::Door;
-use super::room::sessions::{Entering, Matches, Opened, Patched, Protocol, SessionError, Subject};
+use super::room::sessions::{self, Entering, Matches, Opened, Patched, Protocol, SessionError, Subject};
 use super::{RoomRefusal, Signal};
 use crate::app::App;
 use crate::http::body;
@@ -121,7 +121,21 @@ async fn enter(
     }
     let admission = admit(&app, meeting, headers)?;
     let offer = Description::parse(&body::text(headers, body, DESCRIPTION).await?)?;
+    let offer = sessions::checked(protocol, offer)?;
     let signal = signal.ok_or(ServiceError::Draining)?;
+    // By a task of its own: who hangs up in between is to be counted out as he was counted in.
+    let entered = tokio::spawn(enter_room(app, signal, protocol, admission, offer, accepted));
+    entered.await.map_err(|_| ServiceError::Busy)?
+}
+
+async fn enter_room(
+    app: App,
+    signal: Signal,
+    protocol: Protocol,
+    admission: Admission,
+    offer: Description,
+    accepted: Instant,
+) -> Result<Response, Problem> {
     app.service.participant_joined(&admission).await?;
     let admission = Arc::new(admission);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -64,18 +64,25 @@ impl MemberData {
         self.last_sequence
     }
 
+    /// When it is told what it missed although its client did not say what that is.
+    pub fn overdue_at(&self) -> Option<u64> {
+        self.reliable?;
+        Some(self.lost.as_ref()?.open_ms? + SYNC_MS)
+    }
+
     fn find(&self, outlet: Outlet) -> Option<Channel> {
         self.known.iter().find(|known| known.outlet == outlet).map(|known| known.channel)
     }
 
-    fn forget(&mut self, which: impl Fn(Outlet) -> bool) {
+    /// Forgets channels. The client may have opened others before it closed them: those take their place.
+    fn forget(&mut self, now_ms: u64, which: impl Fn(Outlet) -> bool) {
         self.known.retain(|known| !which(known.outlet));
         if self.lossy.is_some_and(&which) {
             self.lossy = self.sending(Channel::Lossy);
         }
         if self.reliable.is_some_and(&which) {
-            self.reliable = None;
-            self.lost = Some(Lost { open_ms: None, missing: None });
+            self.reliable = self.sending(Channel::Reliable);
+            self.lost = Some(Lost { open_ms: self.reliable.map(|_| now_ms), missing: None });
         }
     }
 
@@ -149,18 +156,18 @@ impl Room {
     }
 
     /// The client closed a channel.
-    pub(super) fn channel_closed(&mut self, outlet: Outlet) {
+    pub(super) fn channel_closed(&mut self, now_ms: u64, outlet: Outlet) {
         let Some((key, _)) = self.peers.get(&outlet.0) else { return };
         if let Some(member) = self.members.get_mut(key) {
-            member.data.forget(|other| other == outlet);
+            member.data.forget(now_ms, |other| other == outlet);
         }
     }
 
     /// All channels of a peer are over.
-    pub(super) fn channels_ended(&mut self, peer: PeerId, end: ChannelsEnd) {
+    pub(super) fn channels_ended(&mut self, now_ms: u64, peer: PeerId, end: ChannelsEnd) {
         let Some((key, _)) = self.peers.get(&peer).copied() else { return };
         if let Some(member) = self.members.get_mut(&key) {
-            member.data.forget(|(other, _)| other == peer);
+            member.data.forget(now_ms, |(other, _)| other == peer);
         }
         if end == ChannelsEnd::SlowReceiver {
             // It lacks messages that it was to get: only a new session is whole again.
@@ -277,6 +284,16 @@ impl Room {
         self.data.counts.sent[Channel::Reliable as usize] += messages.len() as u64;
         for bytes in messages {
             self.command(Command::Relay(Box::new(Relay { from: None, to: vec![outlet], bytes })));
+        }
+    }
+
+    /// Tells those who have waited long enough for their client's word what they missed.
+    pub(super) fn catch_up_overdue(&mut self, now_ms: u64) {
+        let is_overdue = |data: &MemberData| data.overdue_at().is_some_and(|at| at <= now_ms);
+        let overdue: Vec<MemberKey> =
+            self.members.iter().filter(|(_, m)| is_overdue(&m.data)).map(|(key, _)| *key).collect();
+        for key in overdue {
+            self.catch_up(now_ms, key);
         }
     }
 

@@ -234,6 +234,7 @@ impl Room {
             }
         }
         self.direct_players();
+        self.catch_up_overdue(now_ms);
         self.tell_qualities(now_ms);
         self.send_offers(now_ms);
     }
@@ -244,6 +245,7 @@ impl Room {
         let mut next = self.quality_at.min(self.token_at);
         for member in self.members.values() {
             next = next.min(member.overdue_at().unwrap_or(u64::MAX));
+            next = next.min(member.data.overdue_at().unwrap_or(u64::MAX));
             let variants = member.tracks.iter().flat_map(Track::variants);
             next = variants.filter_map(|variant| variant.dynacast.next()).fold(next, u64::min);
             if member.connection.is_none() {

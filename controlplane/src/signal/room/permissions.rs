@@ -6,6 +6,7 @@ use proto::request_response::{Reason, Request};
 
 use super::Room;
 use super::member::MemberKey;
+use super::sessions::HttpSession;
 use crate::ids::UserId;
 use crate::signal::allowed::Allowed;
 use crate::signal::grant::{Grant, GrantChange};
@@ -24,6 +25,12 @@ impl Room {
         }
         member.grant = grant;
         self.grants.insert(user, grant);
+        if !grant.publish && member.http.as_ref().is_some_and(HttpSession::publishes) {
+            // An encoder hears nothing but the end of its session; it comes again, and is refused until it may.
+            self.remove(key, None);
+            self.handle_time(now_ms);
+            return Some(grant);
+        }
         let withdrawn = if grant.publish { Vec::new() } else { std::mem::take(&mut member.tracks) };
         if !grant.publish {
             member.unclaimed.clear();

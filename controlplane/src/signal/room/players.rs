@@ -34,7 +34,11 @@ struct Slot {
 pub struct Player(Vec<Slot>);
 
 /// What can be shown.
+#[derive(Clone)]
 struct Candidate {
+    publisher: MemberKey,
+    /// The track's id in the protocol, by which publishers say who may receive it.
+    sid: String,
     track: TrackId,
     formats: Vec<Format>,
     /// How loud it is, of audio.
@@ -97,6 +101,15 @@ impl Room {
         }
         let (videos, audios) = (self.pictures(), self.voices());
         for key in keys {
+            let Some(member) = self.members.get(&key) else { continue };
+            let may_see = |candidate: &&Candidate| {
+                member.grant.subscribe
+                    && self.members.get(&candidate.publisher).is_some_and(|publisher| {
+                        publisher.allowed.lets(&member.admission.identity, &member.sid, &candidate.sid)
+                    })
+            };
+            let videos: Vec<Candidate> = videos.iter().filter(may_see).cloned().collect();
+            let audios: Vec<Candidate> = audios.iter().filter(may_see).cloned().collect();
             let Some(player) = self.members.get_mut(&key).and_then(|m| m.http.as_mut()?.player.as_mut())
             else {
                 continue;
@@ -159,12 +172,14 @@ impl Room {
             tracks.filter(|(_, track)| track.kind == kind && track.is_published() && !track.info.muted);
         shown
             .flat_map(|(key, track)| {
+                let sid = &track.info.sid;
                 let is_screen = track.info.source == i32::from(proto::TrackSource::ScreenShare);
                 let sent = track.variants().filter(|variant| variant.published.is_some());
                 sent.map(move |variant: &Variant| {
                     let formats = variant.formats().to_vec();
                     let loudness = self.floor.loudness(variant.id);
-                    (key, is_screen, Candidate { track: variant.id, formats, loudness })
+                    let (publisher, sid) = (key, sid.clone());
+                    (key, is_screen, Candidate { publisher, sid, track: variant.id, formats, loudness })
                 })
             })
             .collect()

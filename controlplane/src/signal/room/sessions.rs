@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::base::limits::TRACKS_PER_PEER;
-use dataplane::base::media::MediaKind;
+use dataplane::base::media::{Codec, MediaKind};
 use dataplane::base::rate::RateLimit;
 use dataplane::base::time::Micros;
 use dataplane::command::{Command, OpenStream, RemotePeer};
@@ -55,6 +55,14 @@ pub struct HttpSession {
     patches: RateLimit,
     /// What it is shown, if it plays.
     pub(super) player: Option<Player>,
+}
+
+impl HttpSession {
+    /// Whether it publishes.
+    #[must_use]
+    pub fn publishes(&self) -> bool {
+        self.protocol == Protocol::Whip
+    }
 }
 
 /// Somebody comes over HTTP.
@@ -161,7 +169,10 @@ const fn micros(now_ms: u64) -> Micros {
 }
 
 /// Checks an offer before anything is done about it. What it has beside media is not taken.
-fn checked(protocol: Protocol, mut offer: Description) -> Result<Description, SessionError> {
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn checked(protocol: Protocol, mut offer: Description) -> Result<Description, SessionError> {
     if offer.transport.setup == Setup::Passive {
         return Err(SdpError::Setup.into());
     }
@@ -182,8 +193,12 @@ fn checked(protocol: Protocol, mut offer: Description) -> Result<Description, Se
     if right.peek().is_none() {
         return Err(SessionError::Direction(protocol));
     }
-    let is_common =
-        |section: &Section| section.formats.iter().any(|f| table::format(f.format.codec).is_some());
+    // Redundant audio repeats what the players' own choice of a voice changes.
+    let is_taken = |codec: Codec| protocol == Protocol::Whip || codec != Codec::Red;
+    let is_common = |section: &Section| {
+        let codecs = section.formats.iter().map(|format| format.format.codec);
+        codecs.filter(|codec| is_taken(*codec)).any(|codec| table::format(codec).is_some())
+    };
     if !right.any(is_common) {
         return Err(SessionError::NoCommonFormat);
     }

@@ -85,8 +85,8 @@ impl Room {
             Report::ChannelOpen { peer, channel, label, ours } => {
                 self.channel_open(now_ms, (peer, channel), &label, ours);
             }
-            Report::ChannelClosed { peer, channel } => self.channel_closed((peer, channel)),
-            Report::ChannelsEnded { peer, end } => self.channels_ended(peer, end),
+            Report::ChannelClosed { peer, channel } => self.channel_closed(now_ms, (peer, channel)),
+            Report::ChannelsEnded { peer, end } => self.channels_ended(now_ms, peer, end),
             Report::Message { peer, channel, bytes } => {
                 self.channel_message(now_ms, (peer, channel), &bytes);
             }

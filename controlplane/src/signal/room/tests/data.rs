@@ -338,3 +338,22 @@ fn data_tracks_are_declined_by_name() {
     assert_eq!(answer.request, Some(proto::request_response::Request::PublishDataTrack(request)));
     assert_eq!(Channel::of_label("_data_track"), None);
 }
+
+#[test]
+fn a_channel_that_its_client_opened_in_place_of_another_takes_over() {
+    let mut stage = Stage::new();
+    stage.join(1);
+    stage.join_with_channels(2);
+    let peer = stage.peer(1, Side::Subscriber);
+    stage.open(peer, 10, "_reliable", false);
+    stage.open(peer, 12, "_reliable", false);
+    stage.report(Report::ChannelClosed { peer, channel: 10 });
+    stage.relays();
+    stage.say(2, THEIR_RELIABLE, &packet(1, b"first", &[]));
+    stage.advance(6_000);
+    stage.say(2, THEIR_RELIABLE, &packet(2, b"second", &[]));
+    let relays = stage.relays();
+    let heard = relays.iter().filter(|relay| relay.to.contains(&(peer, 12)));
+    let heard: Vec<_> = heard.map(|relay| read(&relay.bytes).0).collect();
+    assert_eq!(heard, [b"first".to_vec(), b"second".to_vec()]);
+}

@@ -191,7 +191,7 @@ fn who_may_not_publish_does_not_by_another_door_either() {
     let opened = stage.whip(1, AIORTC);
     let nothing = GrantChange { publish: Some(false), subscribe: Some(false), ..GrantChange::default() };
     stage.room.permit(stage.now_ms, UserId(1), nothing);
-    assert!(stage.tracks_of(1, MediaKind::Video).is_empty(), "{opened:?}");
+    assert!(stage.leave(1, Protocol::Whip, &opened.resource).is_err(), "an encoder is sent away");
     for protocol in [Protocol::Whip, Protocol::Whep] {
         let offer = if protocol == Protocol::Whip { AIORTC.to_owned() } else { receiving(AIORTC) };
         assert_eq!(stage.enter(1, protocol, &offer), Err(SessionError::NotAllowed(protocol)));
@@ -333,4 +333,23 @@ fn several_audio_sections_carry_the_loudest_voices_each_in_its_place() {
         stage.speak(&[(voices[0], 45), (voices[2], 20), (voices[1], 44)]);
     }
     assert!(stage.shown(MediaKind::Audio).is_empty(), "not clearly louder");
+}
+
+#[test]
+fn a_player_is_shown_only_what_it_may_have() {
+    let mut stage = Stage::new();
+    stage.whep(9, CHROMIUM);
+    stage.join(3);
+    stage.publish(3, CHROMIUM, &[(CAMERA, proto::TrackType::Video)]);
+    let camera = stage.tracks_of(3, MediaKind::Video)[0];
+    assert_eq!(stage.shown(MediaKind::Video), [Some(camera)]);
+    for (all_participants, shown) in [(false, None), (true, Some(camera))] {
+        let word = proto::SubscriptionPermission { all_participants, track_permissions: vec![] };
+        stage.request(3, Message::SubscriptionPermission(word));
+        assert_eq!(stage.shown(MediaKind::Video), [shown], "as its publisher says");
+    }
+    let change = GrantChange { subscribe: Some(false), ..GrantChange::default() };
+    stage.room.permit(stage.now_ms, UserId(9), change);
+    stage.settle();
+    assert_eq!(stage.shown(MediaKind::Video), [None], "as the host says");
 }
