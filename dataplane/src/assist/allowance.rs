@@ -34,8 +34,11 @@ impl Bucket {
         let elapsed_us = now.saturating_duration_since(self.filled).as_micros();
         let gained = elapsed_us.saturating_mul(u128::from(self.per_second)) / 1_000_000;
         if gained > 0 {
+            let gained = u64::try_from(gained).unwrap_or(u64::MAX);
             self.level = self.level.saturating_add(i64::try_from(gained).unwrap_or(i64::MAX)).min(self.burst);
-            self.filled = now;
+            // A part of a token counts with the next one.
+            let spent_us = u128::from(gained) * 1_000_000 / u128::from(self.per_second);
+            self.filled += Duration::from_micros(u64::try_from(spent_us).unwrap_or(0));
         }
     }
 
@@ -231,5 +234,14 @@ mod tests {
         }
         assert!(said > 1_900 && said < 2_700, "{said} KB in 20 s");
         assert!(worst < 500_000, "{worst} bytes wait");
+    }
+
+    #[test]
+    fn a_bucket_that_is_asked_often_fills_as_fast_as_one_that_is_not() {
+        let begun = start();
+        let mut bucket = Bucket::new(1_000, 100, begun);
+        bucket.charge(begun, 2_000);
+        (1..=1_000).for_each(|ask| bucket.fill(begun + Duration::from_micros(1_900 * ask)));
+        assert_eq!(bucket.level, 0);
     }
 }

@@ -237,6 +237,8 @@ impl Channels {
                 continue;
             };
             self.last_read = channel;
+            let chunks = bytes.len().div_ceil(PAYLOAD_BYTES_MAX as usize).max(1);
+            self.unread_chunks = self.unread_chunks.saturating_sub(u32::try_from(chunks).unwrap_or(u32::MAX));
             if permit != Permit::Now {
                 self.drops.throttled += 1;
                 continue;

@@ -251,6 +251,11 @@ pub const TCP_FIRST_FRAME_BYTES_MAX: usize = 1_280;
 pub const TCP_HALF_OPEN_MAX: usize = 512;
 /// Connections of one core that named a peer and did not prove it yet; the oldest gives way.
 pub const TCP_UNPROVED_PER_CORE: usize = 256;
+/// Read of such a connection in a turn, and in all: a few checks of 100 B. 256 x 2 KiB of the smallest frames, 3 B, are 175,000 a turn at
+/// worst, once.
+pub const TCP_UNPROVED_READ_BYTES: usize = 2 * 1024;
+/// See [`TCP_UNPROVED_READ_BYTES`].
+pub const TCP_UNPROVED_BYTES_MAX: usize = 16 * 1024;
 /// TCP connections of one core. Each takes a descriptor, ~1 KiB, and up to its queue and one frame: 4,096 x 272 KiB = 1.1 GiB if all
 /// their peers stop reading at once, for [`TCP_STALLED_US`].
 pub const TCP_CONNECTIONS_PER_CORE: usize = 4_096;

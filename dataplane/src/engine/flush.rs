@@ -85,6 +85,7 @@ impl Engine {
     ) -> Result<Option<Micros>, BuffersFull> {
         let index = key.index();
         let stream = self.stream_path(key);
+        let mut resumes = None;
         for class in Class::ALL {
             while let Some(item) = self.rooms.queue().first(index, class) {
                 if class != Class::Audio
@@ -102,13 +103,18 @@ impl Engine {
                 if class == Class::Video && self.rooms.is_expired(now, &item, patience_us) {
                     self.counters.drop(late);
                 } else if congested {
-                    return Ok(Some(now.after_us(TCP_RETRY_US)));
+                    // Pictures behind a repair that waits grow old all the same.
+                    resumes = Some(now.after_us(TCP_RETRY_US));
+                    break;
                 } else {
                     self.send_item(now, key, &item, buffers)?;
                 }
                 self.rooms.queue().pop(index, class);
                 self.rooms.drop_item(&item);
             }
+        }
+        if resumes.is_some() {
+            return Ok(resumes);
         }
         if stream.is_some_and(|path| buffers.is_congested(&path)) {
             return Ok(self.rooms.is_probing(index).then(|| now.after_us(TCP_RETRY_US)));

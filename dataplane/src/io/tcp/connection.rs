@@ -11,7 +11,7 @@ use super::counts::TcpEnd;
 use super::frame::{LENGTH_BYTES, Reassembly, length_field};
 use crate::base::limits::{
     TCP_CONGESTED_BYTES, TCP_FRAME_BYTES_MAX, TCP_IDLE_US, TCP_PROOF_US, TCP_QUEUE_BYTES, TCP_READ_BYTES,
-    TCP_STALLED_US,
+    TCP_STALLED_US, TCP_UNPROVED_BYTES_MAX, TCP_UNPROVED_READ_BYTES,
 };
 use crate::base::net::Path;
 use crate::base::time::Micros;
@@ -22,6 +22,10 @@ pub(super) struct Connection {
     pub(super) path: Path,
     /// It is in the list of those to write.
     pub(super) listed: bool,
+    /// The other side sends no more: what is read next may be the end.
+    pub(super) is_ending: bool,
+    /// Read before it was proved.
+    unproved_bytes: usize,
     incoming: Reassembly,
     queue: Queue,
     opened: Micros,
@@ -47,6 +51,8 @@ impl Connection {
             stream,
             path,
             listed: false,
+            is_ending: false,
+            unproved_bytes: 0,
             incoming: Reassembly::with(read_before),
             queue: Queue::default(),
             opened: now,
@@ -84,7 +90,8 @@ impl Connection {
         queued
     }
 
-    /// Reads once and gives every whole frame to `sink`; adds empty frames to `malformed`.
+    /// Reads once and gives every whole frame to `sink`; adds empty frames to `malformed`. A connection that nobody has proved is read
+    /// in small pieces, and not for long: whatever it says costs its core work.
     pub(super) fn read(
         &mut self,
         buffer: &mut [u8],
@@ -92,15 +99,23 @@ impl Connection {
         mut sink: impl FnMut(Path, &mut [u8]),
     ) -> Reading {
         let held = self.incoming.begin(buffer);
-        let (read, outcome) = match self.stream.read(&mut buffer[held..]) {
+        let most =
+            if self.is_proved() { buffer.len() } else { buffer.len().min(held + TCP_UNPROVED_READ_BYTES) };
+        let (read, outcome) = match self.stream.read(&mut buffer[held..most]) {
             Ok(0) => (0, Reading::Ended(TcpEnd::Closed)),
             // A short read emptied the socket; what comes later is told about.
-            Ok(count) if held + count < buffer.len() => (count, Reading::Drained),
+            Ok(count) if held + count < most && !self.is_ending => (count, Reading::Drained),
             Ok(count) => (count, Reading::More),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (0, Reading::Drained),
             Err(error) if error.kind() == ErrorKind::Interrupted => (0, Reading::More),
             Err(_) => (0, Reading::Ended(TcpEnd::Failed)),
         };
+        if !self.is_proved() {
+            self.unproved_bytes += read;
+            if self.unproved_bytes > TCP_UNPROVED_BYTES_MAX {
+                return Reading::Ended(TcpEnd::Unproved);
+            }
+        }
         let path = self.path;
         match self.incoming.take(&mut buffer[..held + read], TCP_FRAME_BYTES_MAX, |frame| sink(path, frame)) {
             Ok(empty) => {

@@ -163,6 +163,7 @@ impl Connections {
             count += 1;
             let Some(key) = self.table.key_at(event.token().0) else { continue };
             let Some(connection) = self.table.get_mut(key) else { continue };
+            connection.is_ending |= event.is_read_closed();
             if (event.is_readable() || event.is_read_closed() || event.is_error())
                 && !self.readable.contains(&key)
             {

@@ -127,6 +127,7 @@ impl Door {
             cores,
             counts,
             acceptable: false,
+            starved: false,
         };
         let mut events = Events::with_capacity(ACCEPTS_PER_TURN);
         while !stop.stopped.load(Ordering::Acquire) {
@@ -142,6 +143,9 @@ impl Door {
                     WAKER => {}
                     Token(index) => hall.look(index),
                 }
+            }
+            if std::mem::take(&mut hall.starved) {
+                hall.acceptable = true;
             }
             if hall.acceptable {
                 hall.accept(&self.listener);
@@ -203,6 +207,8 @@ struct Hall<'a> {
     counts: &'a TcpCounts,
     /// The listener may have more.
     acceptable: bool,
+    /// It had more and could not give it: the next look tries again, for the kernel does not tell twice.
+    starved: bool,
 }
 
 impl Hall<'_> {
@@ -215,12 +221,14 @@ impl Hall<'_> {
                         // Who waits longest gives its descriptor; without any, the next look tries again.
                         self.push_out();
                         self.acceptable = !self.waiting.is_empty();
+                        self.starved = true;
                         return;
                     }
                     // The connection ended before it was taken.
                     Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO) => {}
                     _ => {
                         self.acceptable = false;
+                        self.starved = error.kind() != ErrorKind::WouldBlock;
                         return;
                     }
                 },
