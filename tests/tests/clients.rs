@@ -315,7 +315,7 @@ const NARROW: [(&str, Kind, Duration); 2] = [
     ("Reporting", Kind::GStreamer, Duration::from_secs(45)),
 ];
 /// Without probes a link is found by climbing, a few percent per second.
-const BACK_WITHIN: Duration = Duration::from_secs(75);
+const BACK_WITHIN: Duration = Duration::from_secs(150);
 
 /// A small camera with sound and a large one; of a narrow link only the small one and the sound fit.
 #[tokio::test(flavor = "multi_thread")]
