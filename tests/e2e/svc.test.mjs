@@ -55,7 +55,8 @@ describe('layers', { timeout: 240_000 }, () => {
         await sleep(2000);
         const one = (got[name] = between(before, await inbound(receiver, 'video'), 2));
         console.log(`  ${name.padEnd(4)}: ${one.width} wide, ${one.fps.toFixed(1)} fps, ${Math.round(one.bps / 1000)} kbit/s, ${one.freezes} freezes, ${one.plis} PLI`);
-        assert.ok(one.fps >= 2, `${name} decodes ${one.fps} fps`);
+        // The slowest is a quarter of the captured rate, of which a busy machine encodes a part.
+      assert.ok(one.fps >= 1, `${name} decodes ${one.fps} fps`);
         assert.ok(one.plis <= 2, `${name}: the decoder asked for ${one.plis} keyframes`);
       }
       const { low, slow, high } = got;
