@@ -196,6 +196,28 @@ impl Daemon {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Creates a meeting in demo mode; its id.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn create_meeting(&self) -> String {
+        let body = serde_json::json!({
+            "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
+        });
+        self.call_json("POST", "/api/v1/meetings", None, &body).field("id")
+    }
+
+    /// Joins a meeting as a guest; the session token for its media doors.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn session_token(&self, meeting: &str, name: &str) -> String {
+        let path = format!("/api/v1/meetings/{meeting}/join");
+        self.call_json("POST", &path, None, &serde_json::json!({ "name": name })).field("session_token")
+    }
+
     /// A request without a body.
     ///
     /// # Panics

@@ -131,16 +131,12 @@ impl Meeting {
         let scratch = Scratch::new(name);
         let flags = ["--demo", "--cores", "0"];
         let daemon = Daemon::start(&scratch.join("data"), &flags);
-        let body = json!({
-            "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
-        });
-        let id = daemon.call_json("POST", "/api/v1/meetings", None, &body).field("id");
+        let id = daemon.create_meeting();
         Self { daemon, id, scratch }
     }
 
     fn token(&self, name: &str) -> String {
-        let path = format!("/api/v1/meetings/{}/join", self.id);
-        self.daemon.call_json("POST", &path, None, &json!({ "name": name })).field("session_token")
+        self.daemon.session_token(&self.id, name)
     }
 
     /// Where the one core takes media, as it tells a participant who leaves again: not at 127.0.0.1, where these clients, which

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::daemon::{Daemon, Scratch};
 
 /// Python and its imports alone take seconds on a busy machine.
@@ -106,14 +106,12 @@ impl Meeting {
     fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let daemon = Daemon::start(&scratch.join("data"), &["--demo", "--cores", "0"]);
-        let body = json!({"topic": "T", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false});
-        let id = daemon.call_json("POST", "/api/v1/meetings", None, &body).field("id");
+        let id = daemon.create_meeting();
         Self { daemon, id, _scratch: scratch }
     }
 
     fn token(&self, name: &str) -> String {
-        let path = format!("/api/v1/meetings/{}/join", self.id);
-        self.daemon.call_json("POST", &path, None, &json!({ "name": name })).field("session_token")
+        self.daemon.session_token(&self.id, name)
     }
 
     fn door(&self, door: &str) -> String {
