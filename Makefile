@@ -30,11 +30,11 @@ $(BIN)/kaigid: FORCE | web
 	cargo build --release $(CARGO_FLAGS) --workspace --exclude tests --bins
 FORCE:
 
-# In the profile of the tests: their dependencies are compiled there already. Both helpers of browser tests come together.
-RELAY := $(TARGET)/debug/kaigi-relay
-WITHOUT_URING := $(TARGET)/debug/kaigi-without-uring
-$(RELAY): FORCE
-	cargo build $(CARGO_FLAGS) -p tests --bins
+# Tests judge binaries of the profile the tests have: optimised, with overflow checks and debug assertions, and their dependencies are
+# compiled for the tests anyway.
+TEST_BIN := $(TARGET)/debug
+$(TEST_BIN)/kaigid: FORCE | web
+	cargo build $(CARGO_FLAGS) --workspace --bins
 
 run: setup-run web $(BIN)/kaigid ## builds and starts the appliance in demo mode on http://localhost:7880
 	exec $(BIN)/kaigid serve --demo --data ./data
@@ -44,15 +44,15 @@ test: setup-test test-web test-rust test-e2e ## runs every test: unit, simulatio
 test-web: web
 	cd $(WEB) && npm run --silent check && npm run --silent test
 
-test-rust: $(BIN)/kaigid | web
-	KAIGI_BIN=$(abspath $(BIN)) cargo test --workspace $(CARGO_FLAGS)
+test-rust: $(TEST_BIN)/kaigid
+	KAIGI_BIN=$(abspath $(TEST_BIN)) cargo test --workspace $(CARGO_FLAGS)
 
 tests/e2e/node_modules/.package-lock.json: tests/e2e/package-lock.json
 	cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-test-e2e: $(BIN)/kaigid $(RELAY) tests/e2e/node_modules/.package-lock.json
-	KAIGI_BIN=$(abspath $(BIN)) KAIGI_RELAY=$(abspath $(RELAY)) KAIGI_WITHOUT_URING=$(abspath $(WITHOUT_URING)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
+test-e2e: $(TEST_BIN)/kaigid tests/e2e/node_modules/.package-lock.json
+	KAIGI_BIN=$(abspath $(TEST_BIN)) node --test --test-concurrency=1 --test-reporter=spec tests/e2e/*.test.mjs
 
 check: web ## the quick gate: format, lints as errors, unit tests, architecture
 	cargo fmt --all --check
@@ -60,7 +60,8 @@ check: web ## the quick gate: format, lints as errors, unit tests, architecture
 	cargo test --workspace --lib --bins --test architecture $(CARGO_FLAGS) --quiet
 	cd $(WEB) && npm run --silent check
 
-soak: setup-test web $(BIN)/kaigid ## the long versions: all seeds, all kill rounds, fuzzing
+soak: setup-test web ## the long versions: all seeds, all kill rounds, fuzzing
+	cargo build --release $(CARGO_FLAGS) --workspace --bins
 	tests/soak.sh $(BIN)
 
 bench: setup-bench web ## the benchmark harness's short run

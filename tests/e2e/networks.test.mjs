@@ -1,17 +1,17 @@
 // Meetings from the networks people are really on: UDP blocked, IPv6 alone, NAT on either side, and hosts without io_uring.
 import assert from 'node:assert/strict';
-import path from 'node:path';
 import { describe, test } from 'node:test';
 import { Appliance } from './lib/appliance.mjs';
 import { chromium } from './lib/browsers.mjs';
 import { inboundInPage, receivesFrom } from './lib/media.mjs';
 import { Network } from './lib/network.mjs';
+import { program } from './lib/programs.mjs';
 import { routeThrough } from './lib/relay.mjs';
 import { joinWithSdk } from './lib/sdk.mjs';
 import { serveBarePage } from './lib/serve.mjs';
 import { stage } from './lib/stage.mjs';
 
-const WITHOUT_URING = process.env.KAIGI_WITHOUT_URING ?? path.resolve(import.meta.dirname, '../../target/debug/kaigi-without-uring');
+const WITHOUT_URING = program('kaigi-without-uring');
 
 /** The chosen remote candidates of all connections: `{protocol, address, port}`. */
 const chosenInPage = async () => {

@@ -43,7 +43,7 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
     for (;;) {
       const media = await on.appliance.media(meeting, page.identity);
       const one = media.receives.find((track) => track.source === source);
-      const text = one && `${one.reason} (${one.paused ? 'paused' : `layer ${one.layer}.${one.temporal_layer} of ${one.layers_available}, ${Math.round(one.bitrate_bps / 1000)} kbit/s`})`;
+      const text = media.receives.map((one) => `${one.source} ${one.reason} (${one.paused ? 'paused' : `layer ${one.layer}.${one.temporal_layer} of ${one.layers_available}, ${Math.round(one.bitrate_bps / 1000)} kbit/s`})`).join('; ');
       if (text !== last) console.log(`  ${Math.round(performance.now() - start)} ms: ${text}, link ${Math.round((media.link?.estimate_bps ?? 0) / 1000)} kbit/s`);
       last = text;
       if (one?.reason === reason) {
@@ -110,9 +110,10 @@ describe('the reason of a reduced video', { timeout: 240_000 }, () => {
     const access = await on.relay.access(on.appliance, 'shared');
     const [sender, page] = [await publisher(meeting, { audio: false }), await viewer(meeting, [routeThrough(access)])];
     await fullPicture(page);
-    await sender.evaluate(() => window.shareCanvas({ width: 640, height: 360, frameRate: 15, bitrate: 400_000 }));
+    await sender.evaluate(() => window.shareCanvas({ width: 640, height: 360, frameRate: 15, bitrate: 400_000, simulcast: false }));
     await untilInbound(page, 'the screen', 'video', (one) => one.frames > 5, { source: 'screen_share' });
-    // A large tile wants the large layer: 450 kbit/s beside the 400 of the screen, of which either alone would fit.
+    // A large tile wants the large layer: 450 kbit/s beside the 400 of the screen, of which either alone would fit. The screen has one
+    // layer, because the small tile that is left for it would ask for a smaller one, and then both fit.
     await pin(page, 'camera');
     await untilInbound(page, 'both', 'video', (one) => one.width === 640 && one.fps > 5, { source: 'camera' });
     await access.set({ down: { rateKbps: 700, delayMs: 20 } });

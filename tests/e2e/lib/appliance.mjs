@@ -6,8 +6,9 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import dgram from 'node:dgram';
+import { program } from './programs.mjs';
 
-const BIN = path.join(process.env.KAIGI_BIN ?? path.resolve(import.meta.dirname, '../../../target/release'), 'kaigid');
+const BIN = program('kaigid');
 
 const freeTcpPort = async () => {
   const server = net.createServer().listen(0, '127.0.0.1');

@@ -42,13 +42,18 @@ export const transportsInPage = async () => {
   return facts;
 };
 
-/** Waits until the page receives video (and audio energy) from `count` others. */
-export const receivesFrom = (page, count, { video = true, audio = true, timeoutMs = 30_000 } = {}) =>
-  until(page, `media from ${count} others`, async ({ count, video, audio, source }) => {
-    const seen = Object.values(await (0, eval)(`(${source})`)());
-    const good = seen.filter((one) => (!video || one.videoFrames > 0) && (!audio || one.audioEnergy > 0));
-    return good.length >= count && seen.length === count ? seen : null;
-  }, { count, video, audio, source: inboundInPage.toString() }, timeoutMs);
+/** Waits until the page receives video (and audio energy) from `count` others; what it has instead is part of the error. */
+export async function receivesFrom(page, count, { video = true, audio = true, timeoutMs = 30_000 } = {}) {
+  const good = (one) => (!video || one.videoFrames > 0) && (!audio || one.audioEnergy > 0);
+  for (const deadline = Date.now() + timeoutMs; ;) {
+    const seen = Object.values(await page.evaluate(inboundInPage));
+    if (seen.length === count && seen.every(good)) return seen;
+    if (Date.now() > deadline) {
+      throw new Error(`timed out after ${timeoutMs} ms waiting for media from ${count} others; has ${JSON.stringify(seen)}\n  ${page.consoleLog.slice(-15).join('\n  ')}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
 
 /** Decoded frames per second and gained audio energy from each other participant over `ms`. */
 export async function rates(page, ms = 4000) {

@@ -8,10 +8,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import os from 'node:os';
-import path from 'node:path';
 import readline from 'node:readline';
+import { program } from './programs.mjs';
 
-const PROGRAM = process.env.KAIGI_RELAY ?? path.resolve(import.meta.dirname, '../../../target/debug/kaigi-relay');
+const PROGRAM = program('kaigi-relay');
 
 /** The machine's own address: Firefox sends nothing to 127.0.0.1. */
 const nicAddress = () =>
