@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import { until } from './lib/browsers.mjs';
 import { Cuts } from './lib/cuts.mjs';
 import { inboundInPage, receivesFrom, settledRates } from './lib/media.mjs';
+import { noiseDevices } from './lib/noise.mjs';
 import { stage } from './lib/stage.mjs';
 
 const JOINS = Number(process.env.KAIGI_JOINS ?? 5);
@@ -194,7 +195,8 @@ describe('protocol v1 beside v0', { timeout: 240_000 + CUTS * 8_000 + JOINS * 4_
 
   test('after a restart of the server both protocols join anew', async () => {
     const meeting = await on.appliance.createMeeting();
-    const pages = [await on.join({ meeting, name: 'one', audio: false }), await on.join({ meeting, name: 'two', audio: false, ...V0 })];
+    const own = { audio: false, scripts: [noiseDevices({ width: 320, height: 180 })] };
+    const pages = [await on.join({ meeting, name: 'one', ...own }), await on.join({ meeting, name: 'two', ...own, ...V0 })];
     for (const page of pages) await receivesFrom(page, 1, { audio: false });
     const sids = await Promise.all(pages.map((page) => page.evaluate(() => window.__kaigi.room.localParticipant.sid)));
     await on.appliance.crashAndRestart();

@@ -4,6 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { Appliance } from './lib/appliance.mjs';
 import { chromium, until } from './lib/browsers.mjs';
 import { rates, receivesFrom } from './lib/media.mjs';
+import { noiseDevices } from './lib/noise.mjs';
 
 const ROUNDS = Number(process.env.KAIGI_RESTART_ROUNDS ?? 2);
 
@@ -20,7 +21,7 @@ describe('after kill -9 of the server', { timeout: 120_000 + ROUNDS * 40_000 }, 
 
   test(`clients reconnect by themselves, ${ROUNDS} times`, async () => {
     const meeting = await appliance.createMeeting();
-    const open = (name) => chrome.page(`${appliance.url}${meeting.path}?${new URLSearchParams({ name, autojoin: '1', capture: '320x180@15' })}`);
+    const open = (name) => chrome.page(`${appliance.url}${meeting.path}?${new URLSearchParams({ name, autojoin: '1', capture: '320x180@15' })}`, [noiseDevices({ width: 320, height: 180 })]);
     const pages = [await open('Aoi'), await open('Botan')];
     for (const page of pages) await receivesFrom(page, 1);
     for (let round = 1; round <= ROUNDS; round++) {

@@ -1,8 +1,8 @@
 // A camera and a microphone worth sending: the browsers' own fake camera compresses to nothing.
 //
 // Init script: `getUserMedia` answers a canvas of coloured cells that change all the time, which fills the bit rate the encoder
-// is given, and a steady voice-like tone, which leaves no silence to hide a lost packet in.
-
+// is given, and a steady voice-like tone, which leaves no silence to hide a lost packet in. Each page has its own, where Chromium's
+// fake camera is one for all pages: when two of them open it anew at the same moment, it sometimes delivers no frame from then on.
 // `window.devices` makes further ones.
 
 export function noiseDevices({ width = 640, height = 360, fps = 15 } = {}) {
