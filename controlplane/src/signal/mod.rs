@@ -9,6 +9,7 @@
 
 mod actor;
 pub mod allowed;
+mod arrivals;
 mod door;
 pub mod dynacast;
 mod floor;
@@ -33,8 +34,10 @@ mod whip;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use dataplane::base::ids::MeetingId;
+use dataplane::base::time::Micros;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -44,6 +47,7 @@ use crate::ids::UserId;
 use crate::metrics::Metrics;
 use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
 use actor::{Input, RoomActor};
+use arrivals::Arrivals;
 use grant::{Grant, GrantChange};
 use room::ConnectionId;
 use room::media::MediaView;
@@ -71,6 +75,9 @@ struct Inner {
     dispatch: Dispatch,
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<MeetingId, mpsc::Sender<Input>>>,
+    began: Instant,
+    /// Sessions over HTTP that may begin.
+    arrivals: Mutex<Arrivals>,
     next_connection: AtomicU64,
     followers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -93,6 +100,8 @@ impl Signal {
             dispatch,
             metrics,
             rooms: Mutex::default(),
+            began: Instant::now(),
+            arrivals: Mutex::default(),
             next_connection: AtomicU64::new(0),
             followers: Mutex::default(),
         }));
@@ -142,6 +151,12 @@ impl Signal {
             Err(RoomRefusal::NoRoom) => Ok(None),
             Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
         }
+    }
+
+    /// Whether one more session over HTTP may begin in a meeting now.
+    fn lets_arrive(&self, meeting: MeetingId) -> bool {
+        let now = Micros(u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        lock(&self.0.arrivals).take(now, meeting)
     }
 
     fn connection(&self) -> ConnectionId {

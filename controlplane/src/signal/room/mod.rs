@@ -34,7 +34,6 @@ use std::time::Duration;
 
 use dataplane::base::handoff::{DtlsVersion, Fingerprint, SrtpProfile};
 use dataplane::base::ids::{CoreId, MeetingId, PeerId, StreamId, TrackId};
-use dataplane::base::rate::RateLimit;
 use dataplane::command::{Command, Report};
 use livekit_protocol as proto;
 use proto::signal_request::Message;
@@ -156,8 +155,6 @@ pub struct Room {
     token_at: u64,
     /// Whom players are shown.
     floor: Floor,
-    /// Sessions over HTTP that may begin.
-    arrivals: RateLimit,
     effects: Vec<Effect>,
 }
 
@@ -185,7 +182,6 @@ impl Room {
             quality_at: QUALITY_MS,
             token_at: TOKEN_MS,
             floor: Floor::default(),
-            arrivals: sessions::arrivals(),
             effects: Vec::new(),
         }
     }

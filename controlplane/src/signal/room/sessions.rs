@@ -4,7 +4,7 @@
 //! Place: `signal::whip` brings requests here through the actor, which answers them after the effects are carried out.
 //! Promises: a refused offer or fragment changes nothing; a session ends with its deletion, its transport, its person's removal,
 //! the same person's next session, and its meeting; what it may ask for is bounded in number.
-//! Not here: whom a player is shown (`players`), HTTP and tokens (`signal::whip`).
+//! Not here: how many may begin (`signal::arrivals`), whom a player is shown (`players`), HTTP and tokens (`signal::whip`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +33,6 @@ use crate::signal::track::Track;
 
 /// Audio sections a player is sent in: as many voices as a meeting ever forwards to one receiver.
 const AUDIO_SECTIONS_MAX: usize = 8;
-/// Sessions that may begin in one room, per second and at once: a hundred cameras that come back after a power cut.
-const ARRIVALS: (u32, u32) = (10, 100);
 /// Requests about one session, per second and at once: a candidate each, from every interface.
 const PATCHES: (u32, u32) = (10, 50);
 
@@ -159,11 +157,6 @@ pub enum SessionError {
     TooMany,
 }
 
-/// What a new room allows.
-pub(super) const fn arrivals() -> RateLimit {
-    RateLimit::new(ARRIVALS.0, ARRIVALS.1)
-}
-
 const fn micros(now_ms: u64) -> Micros {
     Micros(now_ms * 1_000)
 }
@@ -212,9 +205,6 @@ impl Room {
     /// Why not; then nothing has changed.
     pub fn enter(&mut self, now_ms: u64, entering: Entering) -> Result<Opened, SessionError> {
         let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
-        if !self.arrivals.take(micros(now_ms)) {
-            return Err(SessionError::TooMany);
-        }
         let offer = checked(protocol, offer)?;
         let grant = self.grant_of(admission.user);
         let is_allowed = if protocol == Protocol::Whip { grant.publish } else { grant.subscribe };

@@ -181,8 +181,6 @@ fn refused_offers_say_why_and_change_nothing() {
         assert_eq!(stage.enter(2, protocol, &offer), Err(error), "{error}");
         assert!(stage.commands.is_empty() && stage.room.is_empty(), "{error}");
     }
-    let refused = (0..200).filter(|_| stage.enter(2, Protocol::Whip, AIORTC) == Err(SessionError::TooMany));
-    assert!((90..=120).contains(&refused.count()), "a flood is bounded");
 }
 
 #[test]
