@@ -229,7 +229,10 @@ impl Room {
                         _ => {}
                     }
                 }
-                self.data.history.push(now_ms, sender, sequence, audience, bytes.clone());
+                let Some(sid) = self.members.get(&sender).map(|m| m.sid.as_str()) else {
+                    return Err(Refusal::Channel);
+                };
+                self.data.history.push(now_ms, (sender, sid), sequence, audience, bytes.clone());
                 for key in late {
                     self.catch_up(now_ms, key);
                 }
@@ -305,13 +308,12 @@ impl Room {
         key: MemberKey,
         states: &[proto::DataChannelReceiveState],
     ) {
+        // Of senders who have left it may have as much as of those who are here.
+        let senders = self.data.history.senders();
         let last: HashMap<MemberKey, u32> = states
             .iter()
             .take(packet::DESTINATIONS_MAX)
-            .filter_map(|state| {
-                let sender = self.members.iter().find(|(_, member)| member.sid == state.publisher_sid)?;
-                Some((*sender.0, state.last_seq))
-            })
+            .filter_map(|state| Some((*senders.get(state.publisher_sid.as_str())?, state.last_seq)))
             .collect();
         let Some(member) = self.members.get_mut(&key) else { return };
         let data = &mut member.data;
