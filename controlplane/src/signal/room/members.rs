@@ -132,9 +132,16 @@ impl Room {
         }
     }
 
-    /// Takes a member out, with everything it published and received, and tells the others.
+    /// Takes a member out, with everything it published and received, tells the others, and has it counted out.
     pub(super) fn remove(&mut self, key: MemberKey, farewell: Option<Farewell>) {
-        let Some(mut member) = self.members.remove(&key) else { return };
+        if let Some(admission) = self.take_out(key, farewell) {
+            self.effects.push(Effect::Left(admission));
+        }
+    }
+
+    /// The same for one whom somebody else counts out.
+    pub(super) fn take_out(&mut self, key: MemberKey, farewell: Option<Farewell>) -> Option<Arc<Admission>> {
+        let mut member = self.members.remove(&key)?;
         for track in std::mem::take(&mut member.tracks) {
             self.retire(&track);
         }
@@ -173,7 +180,7 @@ impl Room {
         }
         .into();
         self.broadcast(None, &messages::update(vec![info]));
-        self.effects.push(Effect::Left(member.admission.clone()));
+        Some(member.admission)
     }
 
     /// Removes who has been away too long or lost a media path.

@@ -202,16 +202,26 @@ impl Room {
     /// Lets somebody in who offers. Another session of the same person ends.
     ///
     /// # Errors
-    /// Why not; then nothing has changed.
+    /// Why not; then nothing has changed, and whoever counted it in counts it out.
     pub fn enter(&mut self, now_ms: u64, entering: Entering) -> Result<Opened, SessionError> {
-        let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
-        let offer = checked(protocol, offer)?;
+        let Entering { protocol, admission, offer, .. } = &entering;
+        let offer = checked(*protocol, offer.clone())?;
         let grant = self.grant_of(admission.user);
-        let is_allowed = if protocol == Protocol::Whip { grant.publish } else { grant.subscribe };
+        let is_allowed = if *protocol == Protocol::Whip { grant.publish } else { grant.subscribe };
         if !is_allowed {
-            return Err(SessionError::NotAllowed(protocol));
+            return Err(SessionError::NotAllowed(*protocol));
         }
+        self.open_session(now_ms, Entering { offer, ..entering })
+    }
+
+    /// Begins the session of somebody who may, with an offer that was checked.
+    ///
+    /// # Errors
+    /// For an offer that should not have passed the check: then only an earlier session has ended.
+    pub(super) fn open_session(&mut self, now_ms: u64, entering: Entering) -> Result<Opened, SessionError> {
+        let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
         self.end_earlier(&admission);
+        let grant = self.grant_of(admission.user);
         let key = MemberKey(self.next_member);
         self.next_member += 1;
         let peer = match protocol {
@@ -237,7 +247,8 @@ impl Room {
             Ok(Opened { resource, tag: peer.ice.ufrag.clone(), answer })
         });
         if opened.is_err() {
-            self.remove(key, None);
+            // Whoever brought it counts it out.
+            self.take_out(key, None);
         }
         self.handle_time(now_ms);
         opened
