@@ -20,6 +20,7 @@ mod media;
 pub mod messages;
 pub mod negotiation;
 pub mod packet;
+mod parts;
 mod permissions;
 mod reduced;
 pub mod room;
