@@ -35,8 +35,13 @@ fn who_lets_the_room_end_again_and_again_gets_no_fresh_allowance() {
     let begun = Instant::now();
     let (mut sessions, mut refused) = (0, 0);
     for _ in 0..300 {
-        let answer =
-            daemon.send("POST", &path, Some(&token), &[("content-type", "application/sdp")], OFFER.as_bytes());
+        let answer = daemon.send(
+            "POST",
+            &path,
+            Some(&token),
+            &[("content-type", "application/sdp")],
+            OFFER.as_bytes(),
+        );
         match answer.status {
             201 => {
                 sessions += 1;
