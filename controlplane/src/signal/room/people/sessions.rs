@@ -4,7 +4,7 @@
 //! Place: `signal::whip` brings requests here through the actor, which answers them after the effects are carried out.
 //! Promises: a refused offer or fragment changes nothing; a session ends with its deletion, its transport, its person's removal,
 //! the same person's next session, and its meeting; what it may ask for is bounded in number.
-//! Not here: how many may begin (`signal::arrivals`), whom a player is shown (`players`), HTTP and tokens (`signal::whip`).
+//! Not here: how many may begin (`signal::arrivals`), whom a player is shown (`streams::players`), HTTP and tokens (`signal::whip`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,6 @@ use dataplane::base::time::Micros;
 use dataplane::command::{Command, OpenStream, RemotePeer};
 use livekit_protocol as proto;
 
-use super::member::{Client, Member, MemberKey, Peer, Remote, Side};
-use super::players::Player;
-use super::{Effect, Room};
 use crate::ids::UserId;
 use crate::sdp::SdpError;
 use crate::sdp::attributes::Setup;
@@ -29,6 +26,9 @@ use crate::sdp::{play, table};
 use crate::service::Admission;
 use crate::signal::ids;
 use crate::signal::messages;
+use crate::signal::room::peer::{Peer, Remote, Side};
+use crate::signal::room::streams::Player;
+use crate::signal::room::{Client, Effect, Member, MemberKey, Room};
 use crate::signal::track::Track;
 
 /// Audio sections a player is sent in: as many voices as a meeting ever forwards to one receiver.
@@ -52,7 +52,7 @@ pub struct HttpSession {
     resource: String,
     patches: RateLimit,
     /// What it is shown, if it plays.
-    pub(super) player: Option<Player>,
+    pub(in crate::signal::room) player: Option<Player>,
 }
 
 impl HttpSession {
@@ -218,7 +218,11 @@ impl Room {
     ///
     /// # Errors
     /// For an offer that should not have passed the check: then only an earlier session has ended.
-    pub(super) fn open_session(&mut self, now_ms: u64, entering: Entering) -> Result<Opened, SessionError> {
+    pub(in crate::signal::room) fn open_session(
+        &mut self,
+        now_ms: u64,
+        entering: Entering,
+    ) -> Result<Opened, SessionError> {
         let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
         self.end_earlier(&admission);
         let grant = self.grant_of(admission.user);

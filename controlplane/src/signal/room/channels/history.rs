@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::MemberKey;
+use crate::signal::room::{GRACE_MS, MemberKey};
 
 /// Kept of one sender, bytes.
 pub const SENDER_BYTES_MAX: usize = 256 * 1024;
@@ -16,7 +16,7 @@ pub const ROOM_BYTES_MAX: usize = 1024 * 1024;
 /// What a message costs beyond its bytes.
 const MESSAGE_BYTES: usize = 256;
 /// Kept for so long, milliseconds: a client that is away longer than the grace of its session joins anew.
-pub const AGE_MS_MAX: u64 = super::GRACE_MS + 10_000;
+pub const AGE_MS_MAX: u64 = GRACE_MS + 10_000;
 
 /// Who is to receive a message, of those who were there.
 #[derive(Clone, PartialEq, Eq, Debug)]
