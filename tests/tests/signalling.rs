@@ -414,6 +414,34 @@ async fn the_end_of_the_meeting_and_a_removal_reach_the_people() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_an_end_and_many_joins_at_once_nobody_stays_in_the_meeting() {
+    let meeting = Meeting::new("end-and-joins");
+    let address = meeting.daemon.address;
+    for round in 0..20 {
+        let (id, host) = meeting.daemon.create_hosted_meeting();
+        let mut people = Vec::new();
+        for person in 0..8 {
+            let token = meeting.daemon.session_token(&id, &format!("Person {person}"));
+            people.push(tokio::spawn(async move {
+                // Some come a little later than the end is asked for.
+                tokio::time::sleep(Duration::from_micros(300 * person)).await;
+                if let Ok(mut socket) = Signalling::open(address, &token, "").await {
+                    let leave = socket.until(leave_reason).await;
+                    assert_eq!(leave.reason(), proto::DisconnectReason::RoomDeleted);
+                    socket.closed().await;
+                }
+            }));
+        }
+        let path = format!("/api/v1/meetings/{id}/end");
+        assert_eq!(meeting.daemon.call("POST", &path, Some(&host)).status, 200);
+        for person in people {
+            let told = tokio::time::timeout(tests::daemon::PATIENCE, person).await;
+            told.unwrap_or_else(|_| panic!("round {round}: somebody stays")).expect("no panic");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_publication_is_answered_and_told_to_the_others() {
     let meeting = Meeting::new("publish");
     let mut ada = meeting.open(&meeting.token("Ada")).await;
