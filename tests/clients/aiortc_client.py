@@ -156,14 +156,5 @@ class Engine:
         await self.subscriber.close()
 
 
-async def main():
-    options = signalling.arguments(__doc__)
-    engine = Engine(options)
-    try:
-        await signalling.Session(options, engine).run()
-    finally:
-        await engine.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(signalling.attend(Engine, __doc__))

@@ -186,14 +186,5 @@ class Engine:
         self.pipeline.set_state(Gst.State.NULL)
 
 
-async def main():
-    options = signalling.arguments(__doc__)
-    engine = Engine(options)
-    try:
-        await signalling.Session(options, engine).run()
-    finally:
-        await engine.close()
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(signalling.attend(Engine, __doc__))

@@ -148,6 +148,16 @@ class Session:
             await self.send(ping_req=rtc.Ping(timestamp=int(time.time() * 1000)))
 
 
+async def attend(engine_of, description):
+    """Runs a participant on an engine, as the command line says, until whoever started it closes our standard input."""
+    options = arguments(description)
+    engine = engine_of(options)
+    try:
+        await Session(options, engine).run()
+    finally:
+        await engine.close()
+
+
 async def end_of_input():
     """Waits until whoever started this closes our standard input, or is gone."""
     reader = asyncio.StreamReader()

@@ -93,6 +93,20 @@ pub fn run(arguments: &[&str]) -> Output {
     command(arguments).stdin(Stdio::null()).output().expect("the program runs")
 }
 
+/// Asserts that the last line of what a command complained is the daemon's own and holds all of `words`; lines before it are its log's.
+///
+/// # Panics
+/// When it is not so.
+pub fn assert_one_line(stderr: &[u8], words: &[&str]) {
+    let text = String::from_utf8_lossy(stderr);
+    let own: Vec<&str> = text.lines().filter(|line| line.starts_with("kaigid: ")).collect();
+    assert_eq!(own.len(), 1, "{text}");
+    assert_eq!(text.lines().last(), Some(own[0]), "{text}");
+    for word in words {
+        assert!(own[0].contains(word), "{word:?} is not in {text}");
+    }
+}
+
 /// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
@@ -202,10 +216,20 @@ impl Daemon {
     /// When it is refused.
     #[must_use]
     pub fn create_meeting(&self) -> String {
+        self.create_hosted_meeting().0
+    }
+
+    /// The same, with the token of its host.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn create_hosted_meeting(&self) -> (String, String) {
         let body = serde_json::json!({
             "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
         });
-        self.call_json("POST", "/api/v1/meetings", None, &body).field("id")
+        let created = self.call_json("POST", "/api/v1/meetings", None, &body);
+        (created.field("id"), created.field("host_token"))
     }
 
     /// Joins a meeting as a guest; the session token for its media doors.

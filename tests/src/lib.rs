@@ -6,6 +6,7 @@
 
 pub mod daemon;
 pub mod fuzzing;
+pub mod home;
 pub mod http;
 pub mod livekit;
 pub mod python;

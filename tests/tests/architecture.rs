@@ -67,6 +67,13 @@ const MODULES: &[(&str, &[Edges])] = &[
     ),
 ];
 
+/// Folders inside a module whose parts import from each other one way only; files beside the parts may import from all.
+const PARTS: &[(&str, &str, &[Edges])] = &[(
+    "controlplane",
+    "signal/room",
+    &[("streams", &[]), ("channels", &[]), ("tracks", &["streams"]), ("people", &["streams"])],
+)];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository root").to_path_buf()
 }
@@ -100,17 +107,22 @@ fn module_of(source: &Path, file: &Path) -> Option<String> {
 
 /// Top-level modules of the same crate that a piece of source names: `crate::x`, also inside `crate::{x, y::z}`.
 fn imports(text: &str) -> BTreeSet<String> {
+    imports_below("crate::", text)
+}
+
+/// The same for what lies below a path.
+fn imports_below(prefix: &str, text: &str) -> BTreeSet<String> {
     let code: String = text
         .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
         .flat_map(|line| line.chars().chain(std::iter::once('\n')))
         .collect();
     let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
+    for (at, _) in code.match_indices(prefix) {
         if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
             continue;
         }
-        let rest = &code[at + "crate::".len()..];
+        let rest = &code[at + prefix.len()..];
         if let Some(group) = rest.strip_prefix('{') {
             let mut depth = 0;
             let mut word = String::new();
@@ -190,6 +202,34 @@ fn modules_import_only_downwards() {
         for (module, _) in *table {
             if !seen.contains(*module) {
                 wrong.push(format!("{name}: the table names module {module}, which does not exist"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn parts_of_a_module_import_one_way() {
+    let mut wrong = Vec::new();
+    for (name, folder, table) in PARTS {
+        let source = root().join(name).join("src");
+        let path = format!("crate::{}::", folder.replace('/', "::"));
+        for (part, allowed) in *table {
+            let files = rust_files(&source.join(folder).join(part));
+            assert!(!files.is_empty(), "{name}: the table names {folder}/{part}, which does not exist");
+            for file in files {
+                let shown = file.strip_prefix(root()).expect("below the root").display().to_string();
+                let text = fs::read_to_string(&file).expect("a readable source file");
+                let up = if file.ends_with("mod.rs") { "super::" } else { "super::super::" };
+                if text.contains(up) {
+                    wrong.push(format!("{shown}: names what is outside by {up}, not by {path}"));
+                }
+                for import in imports_below(&path, &text) {
+                    let is_part = table.iter().any(|(known, _)| *known == import);
+                    if is_part && import != *part && !allowed.contains(&import.as_str()) {
+                        wrong.push(format!("{shown}: {part} imports {import}"));
+                    }
+                }
             }
         }
     }

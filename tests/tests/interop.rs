@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use livekit_protocol as proto;
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Reply;
-use serde_json::json;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::config::DtlsVersion;
 use str0m::format::Codec;
@@ -353,16 +352,12 @@ impl Meeting {
         let mut all = vec!["--demo", "--node-ip", "127.0.0.1", "--log-level", "debug"];
         all.extend_from_slice(flags);
         let daemon = Daemon::start(&scratch.join("data"), &all);
-        let body = json!({
-            "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
-        });
-        let id = daemon.call_json("POST", "/api/v1/meetings", None, &body).field("id");
+        let id = daemon.create_meeting();
         Self { daemon, id, _scratch: scratch }
     }
 
     fn token(&self, name: &str) -> String {
-        let path = format!("/api/v1/meetings/{}/join", self.id);
-        self.daemon.call_json("POST", &path, None, &json!({ "name": name })).field("session_token")
+        self.daemon.session_token(&self.id, name)
     }
 }
 
@@ -421,10 +416,7 @@ async fn somebody_alone_without_media_gets_a_connection_and_its_channels() {
 #[tokio::test(flavor = "multi_thread")]
 async fn meetings_side_by_side_hear_nothing_of_each_other() {
     let meeting = Meeting::new("interop-two", &[]);
-    let body = json!({
-        "topic": "Other", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
-    });
-    let other = meeting.daemon.call_json("POST", "/api/v1/meetings", None, &body).field("id");
+    let other = meeting.daemon.create_meeting();
     let mut people = Vec::new();
     for name in ["Ada", "Bob"] {
         people.push(Participant::join(&meeting, name, true, DtlsVersion::Dtls12).await);

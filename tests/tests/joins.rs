@@ -4,23 +4,20 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use dataplane::base::handoff::{DtlsVersion, MasterKey, SrtpKeys, SrtpProfile};
-use dataplane::base::ids::{CoreId, PeerId, local_ufrag};
 use dataplane::base::media::MediaKind;
-use dataplane::base::net::Path;
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
 use dataplane::boot::{CoreEnd, Plane, PlaneConfig, start};
-use dataplane::command::{Command, IceCredentials, Report};
+use dataplane::command::{Command, Report};
 use dataplane::engine::EngineSizes;
 use dataplane::io::IoChoice;
 use dataplane::io::sim::LinkConfig;
-use kernels::Suite;
+use tests::world::dtls::Host;
 use tests::world::{Camera, Guest, Terms, World, commands, stream_number};
 use tools::client::codec::VideoCodec;
 use tools::client::codec::scalability::Scalability;
 use tools::client::dtls::Identity;
-use tools::client::{Client, ClientConfig, ClientState, Feedback, Remote, Security, TRANSMIT_BYTES_MIN};
+use tools::client::{ClientState, Feedback, TRANSMIT_BYTES_MIN};
 
 const MEETING: u64 = 1;
 const PUBLISHER: u32 = 1;
@@ -185,39 +182,13 @@ impl Loopback {
 
     fn join(&mut self, peer: u32, camera: Option<Camera>) {
         let now = self.now();
-        let server_ice = IceCredentials {
-            ufrag: local_ufrag(CoreId(0), PeerId(peer), 7),
-            pwd: format!("password of peer {peer:08}"),
-        };
-        let client_ice =
-            IceCredentials { ufrag: format!("guest{peer}"), pwd: "a password of the client".to_owned() };
-        let mut client = Client::new(ClientConfig {
-            room: MEETING,
-            publisher: peer,
-            ice: client_ice.clone(),
-            security: Security::Dtls {
-                identity: self.identity.clone(),
-                version: DtlsVersion::V12,
-                profile: None,
-            },
-            suite: Suite::detect(),
-            seed: u64::from(peer),
-        });
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         let server: SocketAddr = ([127, 0, 0, 1], self.core().udp_port).into();
         socket.connect(server).expect("loopback is there");
         socket.set_nonblocking(true).expect("it can be set");
-        self.send(commands::open(peer, MEETING, &server_ice));
-        self.send(commands::remote(peer, &client_ice, self.identity.fingerprint()));
-        client.set_remote(now, &Remote { ice: server_ice, fingerprint: Some(self.plane.fingerprint()) });
-        let path = Path { local: server, remote: socket.local_addr().expect("it is bound") };
-        let none = || MasterKey { key: [0; 32], salt: [0; 14] };
-        let keys = SrtpKeys { profile: SrtpProfile::AeadAes256Gcm, remote: none(), local: none() };
-        let mut guest = Guest::new(client, path, MEETING, keys, terms(camera));
-        for kind in guest.kinds() {
-            guest.publish(now, peer, kind, &mut Rng::new(1));
-            self.send(commands::publish(peer, kind, &guest));
-        }
+        let remote = socket.local_addr().expect("it is bound");
+        let host = Host { plane: &self.plane, identity: &self.identity, meeting: MEETING };
+        let guest = host.join(now, 0, peer, remote, terms(camera));
         self.seats.push(Seat { guest, socket, joined: now });
     }
 

@@ -30,20 +30,12 @@ impl Meeting {
     fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let daemon = Daemon::start(&scratch.join("data"), &["--demo", "--cores", "0"]);
-        let body = json!({
-            "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
-        });
-        let created = daemon.call_json("POST", "/api/v1/meetings", None, &body);
-        assert_eq!(created.status, 200, "{}", created.text());
-        let (id, host_token) = (created.field("id"), created.field("host_token"));
+        let (id, host_token) = daemon.create_hosted_meeting();
         Self { daemon, id, host_token, _scratch: scratch }
     }
 
     async fn enter(&self, name: &str) -> Person {
-        let path = format!("/api/v1/meetings/{}/join", self.id);
-        let joined = self.daemon.call_json("POST", &path, None, &json!({ "name": name }));
-        assert_eq!(joined.status, 200, "{}", joined.text());
-        let token = joined.field("session_token");
+        let token = self.daemon.session_token(&self.id, name);
         let mut signalling = Signalling::open(self.daemon.address, &token, "").await.expect("let in");
         let join = signalling.join().await;
         let id = join.participant.expect("oneself").identity;

@@ -23,20 +23,12 @@ impl Meeting {
     fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let daemon = Daemon::start(&scratch.join("data"), &["--demo", "--cores", "0"]);
-        let body = json!({
-            "topic": "Test", "start_time": "2030-01-01T00:00:00Z", "duration": 30, "recording_enabled": false
-        });
-        let created = daemon.call_json("POST", "/api/v1/meetings", None, &body);
-        assert_eq!(created.status, 200, "{}", created.text());
-        let (id, host_token) = (created.field("id"), created.field("host_token"));
+        let (id, host_token) = daemon.create_hosted_meeting();
         Self { daemon, id, host_token, _scratch: scratch }
     }
 
     fn token(&self, name: &str) -> String {
-        let path = format!("/api/v1/meetings/{}/join", self.id);
-        let joined = self.daemon.call_json("POST", &path, None, &json!({ "name": name }));
-        assert_eq!(joined.status, 200, "{}", joined.text());
-        joined.field("session_token")
+        self.daemon.session_token(&self.id, name)
     }
 
     async fn open(&self, token: &str) -> Signalling {
@@ -419,6 +411,34 @@ async fn the_end_of_the_meeting_and_a_removal_reach_the_people() {
     let leave = ada.until(leave_reason).await;
     assert_eq!(leave.reason, i32::from(proto::DisconnectReason::RoomDeleted));
     ada.closed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_end_and_many_joins_at_once_nobody_stays_in_the_meeting() {
+    let meeting = Meeting::new("end-and-joins");
+    let address = meeting.daemon.address;
+    for round in 0..20 {
+        let (id, host) = meeting.daemon.create_hosted_meeting();
+        let mut people = Vec::new();
+        for person in 0..8 {
+            let token = meeting.daemon.session_token(&id, &format!("Person {person}"));
+            people.push(tokio::spawn(async move {
+                // Some come a little later than the end is asked for.
+                tokio::time::sleep(Duration::from_micros(300 * person)).await;
+                if let Ok(mut socket) = Signalling::open(address, &token, "").await {
+                    let leave = socket.until(leave_reason).await;
+                    assert_eq!(leave.reason(), proto::DisconnectReason::RoomDeleted);
+                    socket.closed().await;
+                }
+            }));
+        }
+        let path = format!("/api/v1/meetings/{id}/end");
+        assert_eq!(meeting.daemon.call("POST", &path, Some(&host)).status, 200);
+        for person in people {
+            let told = tokio::time::timeout(tests::daemon::PATIENCE, person).await;
+            told.unwrap_or_else(|_| panic!("round {round}: somebody stays")).expect("no panic");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

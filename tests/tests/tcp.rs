@@ -6,25 +6,22 @@ use std::time::{Duration, Instant};
 
 use dataplane::base::counters::Counters;
 use dataplane::base::drops::DropReason;
-use dataplane::base::handoff::{DtlsVersion, MasterKey, SrtpKeys, SrtpProfile};
 use dataplane::base::ids::{CoreId, PeerId, Ssrc, local_ufrag};
 use dataplane::base::media::MediaKind;
-use dataplane::base::net::Path;
-use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
 use dataplane::boot::{CoreEnd, Plane, PlaneConfig, start};
-use dataplane::command::{Command, IceCredentials, PeerEnd, Report};
+use dataplane::command::{PeerEnd, Report};
 use dataplane::engine::Rules;
 use dataplane::io::IoChoice;
 use dataplane::io::tcp::TcpEnd;
 use dataplane::io::tcp::frame::{Reassembly, length_field};
 use dataplane::io::uring;
-use kernels::Suite;
+use tests::world::dtls::Host;
 use tests::world::{Camera, Guest, Microphone, Terms, commands, stream_number};
 use tools::client::codec::VideoCodec;
 use tools::client::codec::scalability::Scalability;
 use tools::client::dtls::Identity;
-use tools::client::{Client, ClientConfig, Feedback, Remote, Security, TRANSMIT_BYTES_MIN};
+use tools::client::{Feedback, TRANSMIT_BYTES_MIN};
 
 /// Long enough for a busy machine; nothing here waits for it when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,13 +151,6 @@ fn backends() -> Vec<IoChoice> {
     uring.into_iter().chain([IoChoice::Epoll]).collect()
 }
 
-fn server_ice(core: u8, peer: u32) -> IceCredentials {
-    IceCredentials {
-        ufrag: local_ufrag(CoreId(core), PeerId(peer), 7),
-        pwd: format!("password of peer {peer:08}"),
-    }
-}
-
 impl House {
     fn new(io: IoChoice, cores: usize) -> Self {
         Self::with(io, cores, Rules::default())
@@ -208,35 +198,8 @@ impl House {
     }
 
     fn join(&mut self, core: u8, peer: u32, way: Way, terms: Terms) {
-        let now = self.now();
-        let ice = server_ice(core, peer);
-        let client_ice =
-            IceCredentials { ufrag: format!("guest{peer}"), pwd: "a password of the client".to_owned() };
-        let mut client = Client::new(ClientConfig {
-            room: MEETING,
-            publisher: peer,
-            ice: client_ice.clone(),
-            security: Security::Dtls {
-                identity: self.identity.clone(),
-                version: DtlsVersion::V12,
-                profile: None,
-            },
-            suite: Suite::detect(),
-            seed: u64::from(peer),
-        });
-        let lane = &self.core(core).lane;
-        let send = |command: Command| assert!(lane.send(command).is_ok(), "the lane has room");
-        send(commands::open(peer, MEETING, &ice));
-        send(commands::remote(peer, &client_ice, self.identity.fingerprint()));
-        client.set_remote(now, &Remote { ice, fingerprint: Some(self.plane.fingerprint()) });
-        let path = Path { local: ([127, 0, 0, 1], 1).into(), remote: way.local() };
-        let none = || MasterKey { key: [0; 32], salt: [0; 14] };
-        let keys = SrtpKeys { profile: SrtpProfile::AeadAes256Gcm, remote: none(), local: none() };
-        let mut guest = Guest::new(client, path, MEETING, keys, terms);
-        for kind in guest.kinds() {
-            guest.publish(now, peer, kind, &mut Rng::new(1));
-            send(commands::publish(peer, kind, &guest));
-        }
+        let host = Host { plane: &self.plane, identity: &self.identity, meeting: MEETING };
+        let guest = host.join(self.now(), core, peer, way.local(), terms);
         self.seats.push(Seat { peer, guest, way });
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::daemon::{Daemon, PATIENCE, Scratch};
 use tests::http::{self, Answer};
 
@@ -22,12 +22,12 @@ impl House {
     fn new(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let daemon = Daemon::start(&scratch.join("data"), &["--demo"]);
-        let (meeting, host) = create(&daemon);
+        let (meeting, host) = daemon.create_hosted_meeting();
         Self { daemon, meeting, host, _scratch: scratch }
     }
 
     fn token(&self) -> String {
-        join(&self.daemon, &self.meeting)
+        self.daemon.session_token(&self.meeting, "Encoder")
     }
 
     fn post(&self, door: &str, token: &str, offer: &str) -> Answer {
@@ -53,22 +53,6 @@ impl House {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-fn create(daemon: &Daemon) -> (String, String) {
-    let body = json!({"topic": "Doors", "start_time": "2030-01-01T00:00:00Z", "duration": 60, "recording_enabled": false});
-    let made = daemon.call_json("POST", "/api/v1/meetings", None, &body);
-    (made.field("id"), made.field("host_token"))
-}
-
-fn join(daemon: &Daemon, meeting: &str) -> String {
-    let joined = daemon.call_json(
-        "POST",
-        &format!("/api/v1/meetings/{meeting}/join"),
-        None,
-        &json!({"name": "Encoder"}),
-    );
-    joined.field("session_token")
 }
 
 fn offer(door: &str) -> String {
@@ -160,7 +144,7 @@ fn a_session_begins_is_patched_and_ends() {
 fn refusals_say_precisely_why() {
     let house = House::new("whip-refusals");
     let daemon = &house.daemon;
-    let (other, _) = create(daemon);
+    let other = daemon.create_meeting();
     for door in DOORS {
         let token = house.token();
         let path = format!("/{door}/{}", house.meeting);
@@ -272,8 +256,8 @@ fn sessions_follow_their_meeting_and_the_server() {
     assert_problem(&house.daemon.call("DELETE", &session(&played), Some(&player)), 410, "meeting-ended");
 
     // A server that goes away says so for as long as it answers.
-    let (meeting, _) = create(&house.daemon);
-    let token = join(&house.daemon, &meeting);
+    let meeting = house.daemon.create_meeting();
+    let token = house.daemon.session_token(&meeting, "Encoder");
     let (address, path) = (house.daemon.address, format!("/whip/{meeting}"));
     house.daemon.signal("TERM");
     let begun = Instant::now();

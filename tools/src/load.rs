@@ -52,6 +52,9 @@ pub struct Options {
     /// Publish no video
     #[arg(long)]
     pub audio_only: bool,
+    /// Join with one connection for both directions (protocol v1)
+    #[arg(long)]
+    pub v1: bool,
     /// Video frames per second
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=120))]
     pub fps: u32,
@@ -168,6 +171,7 @@ pub async fn run(options: &Options) -> Result<Report> {
                 number,
                 audio: publishes,
                 video: video.filter(|_| publishes),
+                single: options.v1,
                 identity: identity.clone(),
                 seed: mix(room, u64::from(number)),
             };
@@ -221,6 +225,7 @@ async fn attend(shared: Arc<Shared>, meeting: String, config: ParticipantConfig)
     let mut experience = Experience::default();
     let number = config.number;
     let publishes = config.audio || config.video.is_some();
+    let single = config.single;
     let permit = shared.joins.acquire().await;
     let began = Instant::now();
     let opened = async {
@@ -228,7 +233,7 @@ async fn attend(shared: Arc<Shared>, meeting: String, config: ParticipantConfig)
         let body = json!({ "name": format!("load {number}") });
         let joined = shared.api.call(Method::POST, &path, Some(&body)).await.map_err(|e| e.to_string())?;
         let text = |key: &str| joined[key].as_str().unwrap_or_default().to_owned();
-        Socket::connect(&text("media_server_url"), &text("session_token")).await
+        Socket::connect(&text("media_server_url"), &text("session_token"), single).await
     };
     let socket = match opened.await {
         Ok(socket) => socket,

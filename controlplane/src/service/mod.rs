@@ -87,6 +87,13 @@ struct Inner {
 }
 
 impl Service {
+    /// Rules over a store that is gone with them, for tests.
+    #[cfg(test)]
+    pub fn in_memory(demo: bool) -> Self {
+        let key = crate::auth::SigningKey::generate().expect("randomness");
+        Self::new(Arc::new(crate::store::MemoryStore::new()), Tokens::new(key), demo)
+    }
+
     /// The service over `store`; `demo` lets guests create meetings.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, tokens: Tokens, demo: bool) -> Self {

@@ -1,7 +1,7 @@
 //! Which of a codec's qualities its publisher is told to send: what somebody wants, and no more once that has settled.
 //!
 //! More is told at once; less only after [`SETTLE_MS`], so that a layout that changes twice switches no encoder off and on.
-//! Sans-IO: time is an argument. Not here: who wants what (`room::dynacast`).
+//! Sans-IO: time is an argument. Not here: who wants what (`room::tracks`).
 
 /// How long less must be wanted before the publisher is told, milliseconds.
 pub const SETTLE_MS: u64 = 2_500;

@@ -1,7 +1,8 @@
 //! The join request of protocol v1: the query parameter `join_request` of `/rtc/v1`.
 //!
 //! base64 (either alphabet) of a `WrappedJoinRequest`, whose content may be gzip'd. Promises: any text gives a request or a typed
-//! error; what is inflated is bounded, and a bomb costs no more than a request of that size.
+//! error; what is inflated and what is decoded is bounded, and a bomb costs no
+//! more than a request of that size.
 
 use std::io::Read as _;
 
@@ -13,6 +14,7 @@ use prost::Message as _;
 use proto::signal_request::Message;
 use proto::wrapped_join_request::Compression;
 
+use super::parts;
 use super::room::Client;
 use crate::sdp::SDP_BYTES_MAX;
 
@@ -50,6 +52,9 @@ pub enum JoinRequestError {
     /// More than [`JOIN_REQUEST_BYTES_MAX`].
     #[error("join_request is too long")]
     TooLong,
+    /// Of more parts than [`parts::PARTS_MAX`].
+    #[error("join_request has too many parts")]
+    TooManyParts,
     /// Not a `JoinRequest`.
     #[error("join_request is not a JoinRequest")]
     Malformed,
@@ -97,6 +102,9 @@ fn decode(text: &str) -> Result<proto::JoinRequest, JoinRequestError> {
         Ok(Compression::Gzip) => inflate(&wrapped.join_request)?,
         Err(_) => return Err(JoinRequestError::Compression),
     };
+    if !parts::are_few(&request) {
+        return Err(JoinRequestError::TooManyParts);
+    }
     proto::JoinRequest::decode(&*request).map_err(|_| JoinRequestError::Malformed)
 }
 
@@ -202,6 +210,17 @@ mod tests {
         assert_eq!(read(&URL_SAFE.encode(wrap(1, bomb))), Err(JoinRequestError::TooLong));
         let plain = vec![0; JOIN_REQUEST_BYTES_MAX + 1];
         assert_eq!(read(&URL_SAFE.encode(wrap(0, plain))), Err(JoinRequestError::TooLong));
+    }
+
+    #[test]
+    fn a_request_of_countless_parts_is_refused_before_it_is_decoded() {
+        // Two kilobytes in a URL that would be half a gigabyte in memory.
+        let tracks = vec![proto::TrackPublishedResponse::default(); 900_000];
+        let state = proto::SyncState { publish_tracks: tracks, ..Default::default() };
+        let request = proto::JoinRequest { sync_state: Some(state), ..Default::default() };
+        let bytes = gzip(&request.encode_to_vec());
+        assert!(bytes.len() < 10_000, "{}", bytes.len());
+        assert_eq!(read(&URL_SAFE.encode(wrap(1, bytes))), Err(JoinRequestError::TooManyParts));
     }
 
     #[test]

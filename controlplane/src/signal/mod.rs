@@ -9,6 +9,7 @@
 
 mod actor;
 pub mod allowed;
+mod arrivals;
 mod door;
 pub mod dynacast;
 mod floor;
@@ -19,6 +20,7 @@ mod media;
 pub mod messages;
 pub mod negotiation;
 pub mod packet;
+mod parts;
 mod permissions;
 mod reduced;
 pub mod room;
@@ -33,8 +35,10 @@ mod whip;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use dataplane::base::ids::MeetingId;
+use dataplane::base::time::Micros;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -44,6 +48,7 @@ use crate::ids::UserId;
 use crate::metrics::Metrics;
 use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
 use actor::{Input, RoomActor};
+use arrivals::Arrivals;
 use grant::{Grant, GrantChange};
 use room::ConnectionId;
 use room::media::MediaView;
@@ -71,6 +76,9 @@ struct Inner {
     dispatch: Dispatch,
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<MeetingId, mpsc::Sender<Input>>>,
+    began: Instant,
+    /// Sessions over HTTP that may begin.
+    arrivals: Mutex<Arrivals>,
     next_connection: AtomicU64,
     followers: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -93,6 +101,8 @@ impl Signal {
             dispatch,
             metrics,
             rooms: Mutex::default(),
+            began: Instant::now(),
+            arrivals: Mutex::default(),
             next_connection: AtomicU64::new(0),
             followers: Mutex::default(),
         }));
@@ -144,6 +154,12 @@ impl Signal {
         }
     }
 
+    /// Whether one more session over HTTP may begin in a meeting now.
+    fn lets_arrive(&self, meeting: MeetingId) -> bool {
+        let now = Micros(u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        lock(&self.0.arrivals).take(now, meeting)
+    }
+
     fn connection(&self) -> ConnectionId {
         ConnectionId(self.0.next_connection.fetch_add(1, Ordering::Relaxed))
     }
@@ -157,8 +173,24 @@ impl Signal {
         Ok(inbox.clone())
     }
 
-    /// Hands an input to the meeting's room, which begins if there is none.
+    /// Lets somebody into the meeting's room, which begins if there is none.
     fn tell_or_begin(&self, admission: &Admission, input: Input) -> Result<mpsc::Sender<Input>, RoomRefusal> {
+        let inbox = self.hand_over(admission, input)?;
+        // The meeting may have ended since it let this one in, and its end been told before this was in the queue.
+        if self.has_ended(admission.meeting) {
+            let inbox = inbox.clone();
+            tokio::spawn(async move {
+                let _ = inbox.send(Input::End).await;
+            });
+        }
+        Ok(inbox)
+    }
+
+    fn has_ended(&self, meeting: MeetingId) -> bool {
+        !self.0.service.meeting(meeting).is_ok_and(|m| m.status != MeetingStatus::Ended)
+    }
+
+    fn hand_over(&self, admission: &Admission, input: Input) -> Result<mpsc::Sender<Input>, RoomRefusal> {
         let mut rooms = self.rooms();
         if rooms.get(&admission.meeting).is_some_and(mpsc::Sender::is_closed) {
             tracing::error!(meeting = %admission.meeting, "a room ended in a panic; this is a bug");
@@ -209,9 +241,7 @@ async fn follow_meetings(signal: Signal, mut events: broadcast::Receiver<Meeting
             Ok(MeetingEvent::Removed(meeting, user)) => (meeting, Input::Remove(user)),
             Err(broadcast::error::RecvError::Lagged(_)) => {
                 for (meeting, inbox) in signal.all_rooms() {
-                    let runs =
-                        signal.0.service.meeting(meeting).is_ok_and(|m| m.status != MeetingStatus::Ended);
-                    if !runs {
+                    if signal.has_ended(meeting) {
                         let _ = inbox.send(Input::End).await;
                     }
                 }
@@ -233,5 +263,81 @@ async fn follow_drain(signal: Signal) {
         for (_, inbox) in signal.all_rooms() {
             let _ = inbox.send(Input::Drain).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use dataplane::base::handoff::DtlsVersion;
+    use dataplane::boot::{self, PlaneConfig};
+    use dataplane::engine::Rules;
+    use dataplane::io::IoChoice;
+    use livekit_protocol as proto;
+    use prost::Message as _;
+    use proto::signal_response::Message;
+
+    use super::actor::Outgoing;
+    use super::room::Client;
+    use super::*;
+    use crate::service::{Caller, JoinRequest, NewMeeting};
+
+    fn signal(service: &Service) -> Signal {
+        let config = PlaneConfig {
+            cpus: vec![0],
+            udp_port: 0,
+            tcp_port: None,
+            io: IoChoice::Epoll,
+            suite: None,
+            assist_threads: 1,
+            seed: 1,
+            rules: Rules::default(),
+            bind: None,
+        };
+        let plane = boot::start(&config).expect("this host can start a core on its first CPU");
+        let addresses = vec![[127, 0, 0, 1].into()];
+        let dispatch = Dispatch::start(Arc::new(plane), addresses, DtlsVersion::V12).expect("it starts");
+        Signal::start(service.clone(), dispatch, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn whom_the_end_of_the_meeting_overtakes_is_told_of_it() {
+        let service = Service::in_memory(true);
+        let signal = signal(&service);
+        let meeting = NewMeeting { topic: "Test".into(), ..NewMeeting::default() };
+        let created = service.create_meeting(Caller::Nobody, meeting).await.expect("demo");
+        let id = created.meeting.meeting_id.id();
+        let host = service.authenticate(&created.host_token.expect("demo gives one")).expect("fresh");
+        let joined = service.join(Caller::Nobody, id, JoinRequest::default()).await.expect("it is open");
+        let admission = Arc::new(service.admit(&joined.session_token).expect("fresh"));
+        service.participant_joined(&admission).await.expect("it runs");
+        service.end_meeting(host, id).await.expect("its host may");
+        // There is no room yet that could be told.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let (outbox, mut outgoing) = mpsc::channel(64);
+        let join = Input::Join {
+            connection: signal.connection(),
+            admission: admission.clone(),
+            client: Client { auto_subscribe: true, client_protocol: 0, single: false },
+            messages: Vec::new(),
+            accepted: Instant::now(),
+            outbox,
+        };
+        signal.tell_or_begin(&admission, join).expect("there is a core");
+        let leave = async {
+            loop {
+                let Some(Outgoing::Frame(bytes)) = outgoing.recv().await else { return None };
+                let reply = proto::SignalResponse::decode(bytes).ok().and_then(|reply| reply.message);
+                if let Some(Message::Leave(leave)) = reply {
+                    return Some(leave.reason());
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(30), leave).await;
+        assert_eq!(told, Ok(Some(proto::DisconnectReason::RoomDeleted)));
+        signal.stop();
     }
 }

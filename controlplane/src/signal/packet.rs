@@ -2,7 +2,7 @@
 //!
 //! Promises: pure functions. Who sent a packet is what we know, whatever it says; the deprecated fields of user packets say the same as
 //! the ones that replaced them; what cannot be read, or is not a participant's to say, is refused with a reason.
-//! Not here: who the receivers are (`room::data`).
+//! Not here: who the receivers are (`room::channels`).
 
 use bytes::Bytes;
 use dataplane::base::limits::CHANNEL_SEND_BYTES_MAX;

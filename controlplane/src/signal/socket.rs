@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::actor::{Input, Outgoing};
 use super::join_request::Opening;
 use super::messages::{self, Farewell, PING_TIMEOUT_S};
+use super::parts;
 use super::room::{ConnectionId, Hangup};
 use super::{RoomRefusal, Signal};
 use crate::metrics::Fault;
@@ -61,6 +62,8 @@ enum End {
     Text,
     /// A message longer than [`MESSAGE_BYTES_MAX`].
     TooLong,
+    /// A message of more parts than [`parts::PARTS_MAX`].
+    TooManyParts,
     /// Not a message of the protocol.
     Malformed,
     /// Too many messages.
@@ -78,6 +81,7 @@ impl End {
             Self::SlowReader => (close_code::AGAIN, "messages were not read in time".into()),
             Self::Text => (close_code::UNSUPPORTED, "only binary protobuf is spoken here".into()),
             Self::TooLong => (close_code::SIZE, "the message is too long".into()),
+            Self::TooManyParts => (close_code::SIZE, "the message has too many parts".into()),
             Self::Malformed => (close_code::INVALID, "not a SignalRequest".into()),
             Self::TooFast => (close_code::POLICY, "too many messages".into()),
             Self::Silent => (close_code::AWAY, "nothing was heard for too long".into()),
@@ -92,7 +96,7 @@ impl End {
             Self::Room(Hangup::BadDescription(_)) => Some(Fault::Description),
             Self::SlowReader => Some(Fault::SlowReader),
             Self::Text => Some(Fault::Text),
-            Self::TooLong => Some(Fault::TooLong),
+            Self::TooLong | Self::TooManyParts => Some(Fault::TooLong),
             Self::Malformed => Some(Fault::Malformed),
             Self::TooFast => Some(Fault::TooFast),
             Self::Silent => Some(Fault::Silent),
@@ -198,6 +202,9 @@ async fn talk(
                 };
                 if !allowance.take(now) {
                     return End::TooFast;
+                }
+                if !parts::are_few(&bytes) {
+                    return End::TooManyParts;
                 }
                 let Ok(request) = proto::SignalRequest::decode(bytes) else { return End::Malformed };
                 let Some(message) = request.message else { continue };

@@ -55,6 +55,7 @@ impl Track {
         if ![&request.cid, &request.name, &request.stream].into_iter().all(|text| is_short(text)) {
             return None;
         }
+        let announced = bounded(request.layers);
         let mut cids = vec![request.cid.clone()];
         let mut codecs: Vec<&'static str> = Vec::new();
         let mut infos = Vec::new();
@@ -68,11 +69,11 @@ impl Track {
             if codecs.is_empty() && !wanted.cid.is_empty() && !cids.contains(&wanted.cid) {
                 cids.push(wanted.cid.clone());
             }
-            let layers = if wanted.layers.is_empty() { request.layers.clone() } else { wanted.layers };
+            let own = bounded(wanted.layers);
             infos.push(proto::SimulcastCodecInfo {
                 mime_type: mime(kind, name),
                 cid: wanted.cid,
-                layers: layers.into_iter().take(LIST_MAX).collect(),
+                layers: if own.is_empty() { announced.clone() } else { own },
                 video_layer_mode: wanted.video_layer_mode,
                 ..Default::default()
             });
@@ -101,7 +102,7 @@ impl Track {
             audio_features: request.audio_features.into_iter().take(LIST_MAX).collect(),
             backup_codec_policy: request.backup_codec_policy,
             packet_trailer_features: request.packet_trailer_features.into_iter().take(LIST_MAX).collect(),
-            layers: request.layers.into_iter().take(LIST_MAX).collect(),
+            layers: announced,
             ..Default::default()
         };
         let others = if kind == MediaKind::Video { codecs.get(1..).unwrap_or_default() } else { &[] };
@@ -174,7 +175,7 @@ impl Track {
             info.cid.clone_from(&request.cid);
             let layers = if codec.layers.is_empty() { &request.layers } else { &codec.layers };
             if !layers.is_empty() {
-                info.layers = layers.iter().take(LIST_MAX).cloned().collect();
+                info.layers = bounded(layers.iter().take(LIST_MAX).cloned().collect());
             }
         }
         Some(id)
@@ -288,6 +289,13 @@ impl Track {
     }
 }
 
+/// Layers as others are told of them; the name of a layer's stream is ours to say.
+fn bounded(mut layers: Vec<proto::VideoLayer>) -> Vec<proto::VideoLayer> {
+    layers.truncate(LIST_MAX);
+    layers.iter_mut().filter(|layer| !is_short(&layer.rid)).for_each(|layer| layer.rid.clear());
+    layers
+}
+
 /// Says of each announced layer which it is: its place from the smallest, and its stream when each has one of its own.
 fn place_layers(layers: &mut [proto::VideoLayer], rids: &[Rid]) {
     let area = |layer: &proto::VideoLayer| u64::from(layer.width) * u64::from(layer.height);
@@ -385,6 +393,30 @@ mod tests {
         assert_eq!(track.backup_announced(&unannounced), None);
         let nameless = proto::AddTrackRequest { simulcast_codecs: Vec::new(), ..second };
         assert_eq!(track.backup_announced(&nameless), None);
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "older clients read the deprecated field")]
+    fn what_others_are_told_of_layers_is_bounded() {
+        let endless = proto::VideoLayer { rid: "x".repeat(1_000_000), width: 9, ..Default::default() };
+        let mut many = request(proto::TrackType::Video);
+        many.layers = vec![endless.clone(); 100];
+        many.simulcast_codecs = vec![codec("vp9", "camera-1"), codec("vp8", "")];
+        many.simulcast_codecs[0].layers = vec![endless.clone(); 100];
+        let mut track = Track::announced(numbers(), many).expect("a video track");
+        let mut second = codec("vp8", "clone-1");
+        second.layers = vec![endless; 100];
+        let second = proto::AddTrackRequest {
+            cid: "clone-1".into(),
+            simulcast_codecs: vec![second],
+            ..Default::default()
+        };
+        assert!(track.backup_announced(&second).is_some());
+        let lists = track.info.codecs.iter().map(|info| &info.layers).chain([&track.info.layers]);
+        for layers in lists {
+            assert_eq!((layers.len(), layers[0].width), (LIST_MAX, 9));
+            assert!(layers.iter().all(|layer| layer.rid.is_empty()));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One codec of a publication: a track of its own on the packet plane, with its own media section of the publisher.
 //!
 //! A publication has one from the start (its primary) and may announce others, its backups, which the publisher begins to send
-//! only when it is asked to (`room::dynacast`).
+//! only when it is asked to (`room::tracks`).
 
 use dataplane::base::ids::{PeerId, Rid, TrackId};
 use dataplane::base::media::{Content, Format, MediaKind};

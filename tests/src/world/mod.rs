@@ -4,6 +4,7 @@
 //! the server puts into them is recorded. Not here: what a run is judged by (each test's own).
 
 pub mod commands;
+pub mod dtls;
 mod guest;
 mod meter;
 

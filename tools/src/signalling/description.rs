@@ -46,13 +46,14 @@ pub struct Offered<'a> {
     pub rtx: Option<u32>,
 }
 
-/// Writes an offer of one section per track; the mid is the track's index.
+/// Writes an offer of one section per track, and one for each kind to receive; the mid is the section's index.
 #[must_use]
-pub fn offer(local: &Local<'_>, tracks: &[Offered<'_>]) -> String {
-    let mids: Vec<String> = (0..tracks.len()).map(|index| index.to_string()).collect();
+pub fn offer(local: &Local<'_>, tracks: &[Offered<'_>], receiving: &[MediaKind]) -> String {
+    let mids: Vec<String> = (0..tracks.len() + receiving.len()).map(|index| index.to_string()).collect();
     let mut text = head(local, &mids);
-    for (track, mid) in tracks.iter().zip(&mids) {
-        let (media, formats) = match track.kind {
+    let tracks = tracks.iter().map(|track| (track.kind, Some(track)));
+    for ((kind, track), mid) in tracks.chain(receiving.iter().map(|kind| (*kind, None))).zip(&mids) {
+        let (media, formats) = match kind {
             MediaKind::Audio => ("audio", "111"),
             MediaKind::Video => ("video", "96 97"),
         };
@@ -60,15 +61,14 @@ pub fn offer(local: &Local<'_>, tracks: &[Offered<'_>]) -> String {
         transport(&mut text, local, "actpass");
         line(&mut text, format_args!("a=mid:{mid}"));
         for (id, extension) in EXTENSIONS {
-            if track.kind == MediaKind::Audio || extension != Extension::AudioLevel {
+            if kind == MediaKind::Audio || extension != Extension::AudioLevel {
                 line(&mut text, format_args!("a=extmap:{id} {}", uri(extension)));
             }
         }
-        line(&mut text, format_args!("a=sendonly"));
-        line(&mut text, format_args!("a=msid:- {}", track.cid));
+        line(&mut text, format_args!("a={}", if track.is_some() { "sendonly" } else { "recvonly" }));
         line(&mut text, format_args!("a=rtcp-mux"));
         line(&mut text, format_args!("a=rtcp-rsize"));
-        match track.kind {
+        match kind {
             MediaKind::Audio => {
                 line(&mut text, format_args!("a=rtpmap:111 opus/48000/2"));
                 line(&mut text, format_args!("a=rtcp-fb:111 transport-cc"));
@@ -83,6 +83,8 @@ pub fn offer(local: &Local<'_>, tracks: &[Offered<'_>]) -> String {
                 line(&mut text, format_args!("a=fmtp:97 apt=96"));
             }
         }
+        let Some(track) = track else { continue };
+        line(&mut text, format_args!("a=msid:- {}", track.cid));
         let ssrc = track.ssrc;
         if let Some(rtx) = track.rtx {
             line(&mut text, format_args!("a=ssrc-group:FID {ssrc} {rtx}"));
@@ -270,9 +272,11 @@ mod tests {
             Offered { kind: MediaKind::Audio, cid: "mic", ssrc: 11, rtx: None },
             Offered { kind: MediaKind::Video, cid: "cam", ssrc: 21, rtx: Some(22) },
         ];
-        let read = Description::parse(&offer(&local(&ice), &tracks)).expect("a valid offer");
+        let read =
+            Description::parse(&offer(&local(&ice), &tracks, &[MediaKind::Video])).expect("a valid offer");
         assert_eq!((read.transport.ufrag.as_str(), read.transport.setup), ("abcd1234", Setup::ActPass));
-        let [audio, video] = &read.sections[..] else { panic!("two sections") };
+        let [audio, video, free] = &read.sections[..] else { panic!("three sections") };
+        assert_eq!((free.direction, free.track.as_deref(), free.ssrcs.len()), (Direction::RecvOnly, None, 0));
         assert_eq!((audio.track.as_deref(), video.track.as_deref()), (Some("mic"), Some("cam")));
         assert_eq!(video.ssrcs[0].ssrc, Ssrc(21));
         assert_eq!(video.ssrcs[0].rtx, Some(Ssrc(22)));

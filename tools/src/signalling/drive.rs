@@ -25,6 +25,9 @@ const DATAGRAM_BYTES_MAX: usize = 2_048;
 /// Datagrams read from one socket before the other things get their turn.
 const READS_PER_TURN: usize = 64;
 
+/// A join request that wants every track and says nothing else.
+const JOIN_REQUEST: &str = "EgQSAggB";
+
 /// Why a session is over.
 #[derive(Debug)]
 pub enum SessionEnd {
@@ -45,19 +48,23 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects to `media_server_url` with `session_token`, as a client SDK would.
+    /// Connects to `media_server_url` with `session_token`, as a client SDK would; with `single` by protocol v1.
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub async fn connect(media_server_url: &str, session_token: &str) -> Result<Self, String> {
+    pub async fn connect(media_server_url: &str, session_token: &str, single: bool) -> Result<Self, String> {
         let mut url = Url::parse(media_server_url).map_err(|error| format!("{media_server_url}: {error}"))?;
-        let path = format!("{}/rtc", url.path().trim_end_matches('/'));
+        let path = format!("{}/{}", url.path().trim_end_matches('/'), if single { "rtc/v1" } else { "rtc" });
         url.set_path(&path);
-        url.query_pairs_mut()
-            .append_pair("access_token", session_token)
-            .append_pair("auto_subscribe", "1")
-            .append_pair("protocol", "15")
-            .append_pair("sdk", "kaigi-synthetic");
+        url.query_pairs_mut().append_pair("access_token", session_token);
+        if single {
+            url.query_pairs_mut().append_pair("join_request", JOIN_REQUEST);
+        } else {
+            url.query_pairs_mut()
+                .append_pair("auto_subscribe", "1")
+                .append_pair("protocol", "15")
+                .append_pair("sdk", "kaigi-synthetic");
+        }
         let host = match url.host() {
             Some(url::Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(url::Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
@@ -68,8 +75,8 @@ impl Socket {
         let connected = tokio::time::timeout(Duration::from_secs(15), connect_async(url.as_str())).await;
         match connected {
             Ok(Ok((stream, _))) => Ok(Self { stream, host }),
-            Ok(Err(error)) => Err(format!("{media_server_url}/rtc: {error}")),
-            Err(_) => Err(format!("{media_server_url}/rtc: no answer within 15 s")),
+            Ok(Err(error)) => Err(format!("{media_server_url}{path}: {error}")),
+            Err(_) => Err(format!("{media_server_url}{path}: no answer within 15 s")),
         }
     }
 }
@@ -247,13 +254,22 @@ mod tests {
         assert_eq!(choose(&[], None), None);
     }
 
+    #[test]
+    fn the_join_request_is_one_that_a_server_reads() {
+        let opening = controlplane::signal::join_request::read(JOIN_REQUEST).expect("a join request");
+        assert!(opening.client.auto_subscribe && opening.client.single);
+        assert_eq!((opening.resume, opening.messages.len()), (None, 0));
+    }
+
     #[tokio::test]
     async fn a_refused_connection_does_not_show_the_token() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
         let address = listener.local_addr().expect("it is bound");
         drop(listener);
-        let error =
-            Socket::connect(&format!("ws://{address}"), "secret-token").await.err().unwrap_or_default();
+        let error = Socket::connect(&format!("ws://{address}"), "secret-token", false)
+            .await
+            .err()
+            .unwrap_or_default();
         assert!(error.contains(&address.to_string()) && !error.contains("secret"), "{error}");
     }
 }

@@ -1,10 +1,10 @@
-//! One synthetic participant: the LiveKit protocol v0 with its two associations, sans-IO.
+//! One synthetic participant: the LiveKit protocol v0 with its two associations, or v1 with one, sans-IO.
 //!
 //! Path: `drive` hands in signalling messages and datagrams and sends what comes out. Promises: what the server announces is
 //! answered at once and in order; a stream is expected before its first packet can come. Not here: reconnecting (a load
 //! generator wants to see a lost connection as one).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use controlplane::sdp::description::Description;
@@ -20,6 +20,7 @@ use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 
 use super::description::{self, Local, Offered};
+use super::single::Single;
 use crate::client::codec::VideoCodec;
 use crate::client::codec::scalability::Scalability;
 use crate::client::dtls::Identity;
@@ -53,7 +54,9 @@ pub struct ParticipantConfig {
     pub audio: bool,
     /// Publishes video.
     pub video: Option<Video>,
-    /// Certificate of both associations.
+    /// One association for both directions (protocol v1).
+    pub single: bool,
+    /// Certificate of its associations.
     pub identity: Identity,
     /// Seed of everything random that is no secret.
     pub seed: u64,
@@ -99,7 +102,13 @@ pub struct Participant {
     requests: VecDeque<Request>,
     /// Publications the server has yet to confirm.
     unconfirmed: usize,
-    /// SSRCs of the subscriber's streams.
+    /// What it offers to receive in, with protocol v1.
+    single: Option<Single>,
+    /// Its participant id, once it has joined.
+    sid: String,
+    /// Who else is there as last told, by participant id.
+    others: BTreeMap<String, proto::ParticipantInfo>,
+    /// SSRCs of the streams it receives.
     streams: Vec<Ssrc>,
     next_ping: Micros,
     ping_interval_us: u64,
@@ -116,12 +125,16 @@ impl Participant {
         let ssrcs = [rng.next_u64() as u32 | 1, rng.next_u64() as u32 | 1, rng.next_u64() as u32 | 1];
         let publisher = Leg::new(&config, &mut rng);
         let subscriber = Leg::new(&config, &mut rng);
+        let single = config.single.then(Single::default);
         Self {
             config,
             publisher,
             subscriber,
             requests: VecDeque::new(),
             unconfirmed: 0,
+            single,
+            sid: String::new(),
+            others: BTreeMap::new(),
             streams: Vec::new(),
             next_ping: Micros::NEVER,
             ping_interval_us: PING_INTERVAL_US,
@@ -149,13 +162,24 @@ impl Participant {
         &self.publisher
     }
 
-    /// The association it receives with.
+    /// The association it receives with; with protocol v1 the one it sends with.
     #[must_use]
     pub const fn subscriber(&self) -> &Leg {
-        &self.subscriber
+        if self.config.single { &self.publisher } else { &self.subscriber }
     }
 
-    /// Both associations, the publisher first.
+    /// Its participant id; empty before it has joined.
+    #[must_use]
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// Who else is there, as last told.
+    pub fn others(&self) -> impl Iterator<Item = &proto::ParticipantInfo> {
+        self.others.values()
+    }
+
+    /// Both associations, the publisher first; the second is not used with protocol v1.
     pub const fn legs_mut(&mut self) -> [&mut Leg; 2] {
         [&mut self.publisher, &mut self.subscriber]
     }
@@ -176,13 +200,13 @@ impl Participant {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let ready = |leg: &Leg| leg.client.state() == ClientState::Ready;
-        ready(&self.subscriber) && (!self.publishes() || ready(&self.publisher))
+        ready(self.subscriber()) && (!self.publishes() || ready(&self.publisher))
     }
 
     /// When media could flow both ways.
     #[must_use]
     pub fn ready_at(&self) -> Option<Micros> {
-        let subscriber = self.subscriber.client.statistics().ready?;
+        let subscriber = self.subscriber().client.statistics().ready?;
         if !self.publishes() {
             return Some(subscriber);
         }
@@ -229,8 +253,15 @@ impl Participant {
                     self.ping_interval_us = u64::from(join.ping_interval.unsigned_abs()) * 1_000_000;
                 }
                 self.next_ping = now.after_us(self.ping_interval_us);
+                self.sid = join.participant.map(|participant| participant.sid).unwrap_or_default();
+                self.hear_of(join.other_participants);
                 self.announce();
+                if self.single.is_some() && self.unconfirmed == 0 {
+                    self.offer();
+                }
             }
+            Response::Update(update) => self.hear_of(update.participants),
+            Response::MediaSectionsRequirement(more) => self.extend(&more),
             Response::TrackPublished(_) => {
                 self.unconfirmed = self.unconfirmed.saturating_sub(1);
                 if self.unconfirmed == 0 {
@@ -257,6 +288,24 @@ impl Participant {
             Response::SpeakersChanged(_) => self.statistics.speaker_updates += 1,
             Response::Leave(leave) => self.end = Some(ParticipantEnd::Left(leave.reason)),
             _ => {}
+        }
+    }
+
+    /// Offers the sections that the server asks for, when it may.
+    fn extend(&mut self, more: &proto::MediaSectionsRequirement) {
+        if self.single.as_mut().is_some_and(|single| single.must_offer(more)) {
+            self.offer();
+        }
+    }
+
+    /// Takes what is told of participants.
+    fn hear_of(&mut self, participants: Vec<proto::ParticipantInfo>) {
+        for info in participants.into_iter().filter(|info| info.sid != self.sid) {
+            if info.state == i32::from(proto::participant_info::State::Disconnected) {
+                self.others.remove(&info.sid);
+            } else {
+                self.others.insert(info.sid.clone(), info);
+            }
         }
     }
 
@@ -291,7 +340,7 @@ impl Participant {
         }
     }
 
-    /// Offers the announced tracks: audio first.
+    /// Offers the announced tracks, audio first, then what it receives in.
     fn offer(&mut self) {
         let [audio, video, rtx] = self.ssrcs;
         let cids = [cid(MediaKind::Audio, self.config.number), cid(MediaKind::Video, self.config.number)];
@@ -303,7 +352,8 @@ impl Participant {
             tracks.push(Offered { kind: MediaKind::Video, cid: &cids[1], ssrc: video, rtx: Some(rtx) });
         }
         let fingerprint = self.config.identity.fingerprint();
-        let sdp = self.publisher.describe(fingerprint, |local| description::offer(local, &tracks));
+        let receiving = self.single.as_mut().map_or(&[][..], Single::offered);
+        let sdp = self.publisher.describe(fingerprint, |local| description::offer(local, &tracks, receiving));
         let id = self.publisher.version as u32;
         self.requests.push_back(Request::Offer(proto::SessionDescription {
             r#type: "offer".to_owned(),
@@ -315,6 +365,22 @@ impl Participant {
 
     fn take_answer(&mut self, now: Micros, sdp: &str) -> Result<(), ParticipantEnd> {
         let answer = Description::parse(sdp).map_err(|_| ParticipantEnd::Description)?;
+        if self.publisher.client.state() == ClientState::New {
+            self.begin_sources(now, &answer)?;
+        }
+        self.publisher.connect(now, sdp, &answer);
+        if let Some(single) = &mut self.single {
+            let again = single.answered();
+            self.receive(&answer);
+            if again {
+                self.offer();
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to send what the first answer takes.
+    fn begin_sources(&mut self, now: Micros, answer: &Description) -> Result<(), ParticipantEnd> {
         let mut sections = answer.sections.iter();
         if self.config.audio {
             let section = sections.next().ok_or(ParticipantEnd::Rejected)?;
@@ -371,14 +437,23 @@ impl Participant {
                 },
             );
         }
-        self.publisher.connect(now, sdp, &answer);
         Ok(())
     }
 
     fn take_offer(&mut self, now: Micros, sdp: &str) -> Result<String, ParticipantEnd> {
         let offer = Description::parse(sdp).map_err(|_| ParticipantEnd::Description)?;
-        let wanted: Vec<_> = offer.sections.iter().filter_map(description::receive).collect();
-        let client = &mut self.subscriber.client;
+        self.receive(&offer);
+        let fingerprint = self.config.identity.fingerprint();
+        let answer = self.subscriber.describe(fingerprint, |local| description::answer(local, &offer));
+        self.subscriber.connect(now, sdp, &offer);
+        Ok(answer)
+    }
+
+    /// Expects the streams that a description of the server names, and no others.
+    fn receive(&mut self, told: &Description) {
+        let wanted: Vec<_> = told.sections.iter().filter_map(description::receive).collect();
+        let leg = if self.config.single { &mut self.publisher } else { &mut self.subscriber };
+        let client = &mut leg.client;
         self.streams.retain(|ssrc| {
             let stays = wanted.iter().any(|stream| stream.ssrc == *ssrc);
             if !stays {
@@ -392,10 +467,6 @@ impl Participant {
                 client.receive(stream);
             }
         }
-        let fingerprint = self.config.identity.fingerprint();
-        let answer = self.subscriber.describe(fingerprint, |local| description::answer(local, &offer));
-        self.subscriber.connect(now, sdp, &offer);
-        Ok(answer)
     }
 
     /// Participants do not capture in step.
@@ -459,7 +530,16 @@ mod tests {
 
     fn participant(audio: bool) -> Participant {
         let identity = Identity::generate().expect("the library makes certificates");
-        Participant::new(ParticipantConfig { room: 1, number: 3, audio, video: None, identity, seed: 5 })
+        let (room, number) = (1, 3);
+        Participant::new(ParticipantConfig {
+            room,
+            number,
+            audio,
+            video: None,
+            single: false,
+            identity,
+            seed: 5,
+        })
     }
 
     fn response(message: Response) -> proto::SignalResponse {

@@ -6,8 +6,8 @@ use dataplane::base::reason::Reason;
 use dataplane::command::{Delivery, Wanted};
 use livekit_protocol as proto;
 
-use super::Room;
-use super::member::{Latest, Member, Stream, Supply};
+use super::streams::{Stream, Supply};
+use super::{Latest, Member, Room};
 use crate::ids::UserId;
 use crate::signal::dynacast::Quality;
 use crate::signal::settings::Settings;

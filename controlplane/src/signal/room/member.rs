@@ -1,60 +1,23 @@
-//! One participant of a room and its two connections to the packet plane.
+//! One participant of a room: who it is, its connections, and what belongs to it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use dataplane::base::handoff::Fingerprint;
-use dataplane::base::ids::{Mid, ParticipantId, PeerId, Ssrc, StreamId, TrackId};
-use dataplane::base::media::{ExtensionMap, Format};
-use dataplane::base::reason::Reason;
-use dataplane::command::{Delivery, IceCredentials, Wanted};
 use livekit_protocol as proto;
 use proto::participant_info::State;
 
-use super::data::MemberData;
-use super::sessions::HttpSession;
+use super::channels::MemberData;
+use super::peer::Peer;
+use super::people::sessions::HttpSession;
+use super::streams::Subscriber;
 use super::{ConnectionId, FAREWELL_MS, GRACE_MS};
 use crate::sdp::answer::Accepted;
 use crate::sdp::description::Section;
-use crate::sdp::offer::OfferSection;
 use crate::service::Admission;
 use crate::signal::allowed::Allowed;
 use crate::signal::grant::Grant;
 use crate::signal::ids;
-use crate::signal::negotiation::{Negotiation, Next};
-use crate::signal::sections::Sections;
-use crate::signal::settings::Settings;
-use crate::signal::slots::Slots;
 use crate::signal::track::Track;
-
-/// A participant in one room; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct MemberKey(pub(super) u64);
-
-impl MemberKey {
-    /// A key for tests of what is told apart by it.
-    #[cfg(test)]
-    pub(in crate::signal) const fn numbered(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// Its number on the packet plane, within the meeting.
-    #[must_use]
-    pub const fn participant(self) -> ParticipantId {
-        ParticipantId(self.0 as u32)
-    }
-}
-
-/// Which of the two connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// Media from the client; the client offers.
-    Publisher,
-    /// Media to the client; we offer.
-    Subscriber,
-    /// Both directions on one connection (protocol v1); the client offers.
-    Both,
-}
 
 /// What a client said about itself when it connected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,130 +28,6 @@ pub struct Client {
     pub client_protocol: i32,
     /// Whether it has one connection for both directions (protocol v1).
     pub single: bool,
-}
-
-/// The client's side of one connection as last described.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Remote {
-    /// Its ICE username fragment.
-    pub ufrag: String,
-    /// Its certificate.
-    pub fingerprint: Fingerprint,
-}
-
-/// Our end of one connection.
-pub struct Peer {
-    /// Its number on the packet plane.
-    pub id: PeerId,
-    /// Our ICE credentials.
-    pub ice: IceCredentials,
-    /// Number of the session in descriptions.
-    pub session: u64,
-    /// Number of the last description.
-    pub version: u64,
-    /// The client's side, once described.
-    pub remote: Option<Remote>,
-    /// Whether media can flow.
-    pub ready: bool,
-}
-
-/// What feeds a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Supply {
-    /// The client has not answered yet.
-    Offered,
-    /// The client decodes only a backup codec, which the publisher was asked for and does not send yet.
-    Waiting(TrackId),
-    /// This codec of the track.
-    Sent(TrackId),
-}
-
-/// What an answer took of a stream's media section.
-pub struct Taken {
-    /// The section.
-    pub mid: Mid,
-    /// Formats, ours.
-    pub formats: Vec<Format>,
-    /// Extension identifiers.
-    pub extensions: ExtensionMap,
-}
-
-/// A track on its way to a subscriber.
-pub struct Stream {
-    /// Its number on the packet plane.
-    pub id: StreamId,
-    /// The track, by its primary's number.
-    pub track: TrackId,
-    /// The SSRC the client sees.
-    pub ssrc: Ssrc,
-    /// The SSRC of retransmissions, for video.
-    pub rtx: Option<Ssrc>,
-    /// Its place among the sections.
-    pub place: usize,
-    /// What feeds it.
-    pub supply: Supply,
-    /// What the client's answer took.
-    pub taken: Option<Taken>,
-    /// What the packet plane was told that is wanted.
-    pub wanted: Wanted,
-    /// What the packet plane said that is sent.
-    pub delivery: Option<Delivery>,
-}
-
-impl Stream {
-    /// The codec of the track that is sent, if one is.
-    #[must_use]
-    pub const fn sent(&self) -> Option<TrackId> {
-        match self.supply {
-            Supply::Sent(id) => Some(id),
-            Supply::Offered | Supply::Waiting(_) => None,
-        }
-    }
-
-    /// Why it is less than there could be.
-    #[must_use]
-    pub fn reason(&self) -> Option<Reason> {
-        match self.supply {
-            Supply::Offered => None,
-            Supply::Waiting(_) => Some(Reason::CodecMissing),
-            Supply::Sent(_) => self.delivery.and_then(|delivery| delivery.reason),
-        }
-    }
-}
-
-/// The subscriber connection; with one connection for both directions, that one.
-pub struct Subscriber {
-    /// Our end.
-    pub peer: Peer,
-    /// Sections of the client's offers, if it is the one who offers.
-    pub slots: Option<Slots>,
-    /// When to offer.
-    pub negotiation: Negotiation,
-    /// Its media sections.
-    pub sections: Sections,
-    /// The sections of the last offer.
-    pub offered: Vec<OfferSection>,
-    /// Streams by track id of the protocol.
-    pub streams: BTreeMap<String, Stream>,
-    /// Explicit wishes by track id: true to receive.
-    pub wishes: HashMap<String, bool>,
-    /// Tracks of which it decodes no codec.
-    pub undecodable: BTreeSet<String>,
-    /// Tracks it was told that it may not have.
-    pub denied: BTreeSet<String>,
-    /// What the client last said about a track, by track id.
-    pub settings: HashMap<String, Settings>,
-}
-
-impl Subscriber {
-    /// What its negotiation has to do; nothing before the first offer of a client that offers itself.
-    #[must_use]
-    pub fn next(&self, now_ms: u64) -> Next {
-        if self.slots.is_some() && self.peer.remote.is_none() {
-            return Next::Idle;
-        }
-        self.negotiation.next(now_ms)
-    }
 }
 
 /// How good a link was over the last interval.
@@ -300,18 +139,7 @@ impl Member {
             metadata: String::new(),
             attributes: HashMap::new(),
             publisher: None,
-            subscriber: Subscriber {
-                peer,
-                slots: client.single.then(Slots::default),
-                negotiation: Negotiation::default(),
-                sections: Sections::default(),
-                offered: Vec::new(),
-                streams: BTreeMap::new(),
-                wishes: HashMap::new(),
-                undecodable: BTreeSet::new(),
-                denied: BTreeSet::new(),
-                settings: HashMap::new(),
-            },
+            subscriber: Subscriber::new(peer, client.single),
             tracks: Vec::new(),
             unclaimed: Vec::new(),
             media: (false, false),

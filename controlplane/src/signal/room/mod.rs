@@ -4,28 +4,19 @@
 //! and come back ([`GRACE_MS`]) while their media goes on.
 //! Promises: no socket, task or clock in here; time is an argument in milliseconds; effects come out in an order that clients
 //! need (an update before the offer that carries its tracks, a command before the message that relies on it).
-//! Split by topic: `members` (coming, going, resuming), `publishing` and `matching`, `subscribing` and `codecs`, `dynacast` (what
-//! publishers are asked to send), `single` (clients that offer both directions at once), `sessions` and `players` (who came by WHIP
-//! and WHEP), `data` and `history` (messages of data channels), `permissions` (who may publish and receive), `watching` and
-//! `deliveries` (reports), `media` (what all of it looks like from outside).
+//! Rooms by noun: `people` (who is there), `tracks` (what they send), `streams` (what they receive), `channels` (what they say);
+//! beside them one participant's state (`member`, `peer`), reports of the packet core (`watching`), and what all of it looks like
+//! from outside (`media`).
 
-mod codecs;
-pub mod data;
-mod deliveries;
-mod dynacast;
-mod history;
-mod matching;
+mod channels;
 pub mod media;
 mod member;
-mod members;
-mod permissions;
-mod players;
-mod publishing;
-pub mod sessions;
-mod single;
-mod subscribing;
+mod peer;
+mod people;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod tracks;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,15 +24,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::base::handoff::{DtlsVersion, Fingerprint, SrtpProfile};
-use dataplane::base::ids::{CoreId, MeetingId, PeerId, StreamId, TrackId};
-use dataplane::base::rate::RateLimit;
+use dataplane::base::ids::{CoreId, MeetingId, ParticipantId, PeerId, StreamId, TrackId};
 use dataplane::command::{Command, Report};
 use livekit_protocol as proto;
 use proto::signal_request::Message;
 
-pub use self::deliveries::Tally;
-pub use self::member::{Client, Latest, MemberKey};
-use self::member::{Member, Side};
+pub use self::channels::Counts;
+use self::member::Member;
+pub use self::member::{Client, Latest};
+use self::peer::Side;
+pub use self::people::sessions;
+pub use self::streams::Tally;
 use super::floor::Floor;
 use super::grant::Grant;
 use super::messages::{self, Farewell};
@@ -60,6 +53,24 @@ const FAREWELL_MS: u64 = 1_500;
 const QUALITY_MS: u64 = 2_000;
 /// How often clients get a fresh token, milliseconds.
 const TOKEN_MS: u64 = 10 * 60 * 1000;
+
+/// A participant in one room; never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MemberKey(u64);
+
+impl MemberKey {
+    /// A key for tests of what is told apart by it.
+    #[cfg(test)]
+    pub(in crate::signal) const fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number on the packet plane, within the meeting.
+    #[must_use]
+    pub const fn participant(self) -> ParticipantId {
+        ParticipantId(self.0 as u32)
+    }
+}
 
 /// One socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -148,7 +159,7 @@ pub struct Room {
     grants: HashMap<UserId, Grant>,
     /// Why streams are reduced.
     reasons: Tally,
-    data: data::Router,
+    data: channels::Router,
     created_ms: i64,
     /// People and publishers as last told.
     told: (usize, usize),
@@ -156,8 +167,6 @@ pub struct Room {
     token_at: u64,
     /// Whom players are shown.
     floor: Floor,
-    /// Sessions over HTTP that may begin.
-    arrivals: RateLimit,
     effects: Vec<Effect>,
 }
 
@@ -179,13 +188,12 @@ impl Room {
             touched: BTreeSet::new(),
             grants: HashMap::new(),
             reasons: Tally::default(),
-            data: data::Router::default(),
+            data: channels::Router::default(),
             created_ms,
             told: (0, 0),
             quality_at: QUALITY_MS,
             token_at: TOKEN_MS,
             floor: Floor::default(),
-            arrivals: sessions::arrivals(),
             effects: Vec::new(),
         }
     }

@@ -7,8 +7,9 @@ use livekit_protocol as proto;
 use proto::ConnectionQuality;
 use proto::participant_info::State;
 
-use super::member::{Link, Member, MemberKey};
-use super::{Effect, QUALITY_MS, Room};
+use super::member::Link;
+use super::peer::Side;
+use super::{Effect, Member, MemberKey, QUALITY_MS, Room};
 use crate::signal::messages;
 
 /// Levels above this (quieter; RFC 6464, -dBov) do not make a speaker.
@@ -24,8 +25,8 @@ impl Room {
                 self.effects.push(Effect::Keyed(dtls, profile));
                 let Some(member) = self.members.get_mut(&key) else { return };
                 let ours = match side {
-                    super::Side::Publisher => member.publisher.as_mut(),
-                    super::Side::Subscriber | super::Side::Both => Some(&mut member.subscriber.peer),
+                    Side::Publisher => member.publisher.as_mut(),
+                    Side::Subscriber | Side::Both => Some(&mut member.subscriber.peer),
                 };
                 if let Some(ours) = ours {
                     ours.ready = true;
@@ -60,10 +61,10 @@ impl Room {
                 link.loss = link.loss.max(loss_up).max(loss_down);
                 link.rtt_us = link.rtt_us.max(rtt_us);
                 member.latest.rtt_us = rtt_us;
-                if side != super::Side::Subscriber {
+                if side != Side::Subscriber {
                     member.latest.loss_up = loss_up;
                 }
-                if side != super::Side::Publisher {
+                if side != Side::Publisher {
                     member.latest.loss_down = loss_down;
                     member.latest.estimate_bps = estimate_bps;
                     member.latest.sent_bps = sent_bps;

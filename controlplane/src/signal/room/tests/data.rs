@@ -274,6 +274,25 @@ fn a_channel_that_was_lost_is_made_up_for_from_what_the_client_says_it_has() {
 }
 
 #[test]
+fn what_a_client_has_of_a_sender_who_left_is_not_said_again() {
+    let mut stage = three();
+    for sequence in 1..=3 {
+        stage.say(1, THEIR_RELIABLE, &packet(sequence, &[sequence as u8], &[]));
+    }
+    stage.relays();
+    let gone = stage.room.members[&stage.key(1)].sid.clone();
+    let peer = stage.peer(2, Side::Subscriber);
+    stage.report(Report::ChannelClosed { peer, channel: RELIABLE });
+    stage.request(1, Message::Leave(proto::LeaveRequest::default()));
+    stage.resumed(2, 12);
+    stage.open_ours(2);
+    let states = vec![proto::DataChannelReceiveState { publisher_sid: gone, last_seq: 2 }];
+    let state = proto::SyncState { datachannel_receive_states: states, ..Default::default() };
+    stage.request(12, Message::SyncState(state));
+    assert_eq!(stage.heard(2), [[3]], "only what it lacks");
+}
+
+#[test]
 fn a_client_that_never_says_what_it_lacks_goes_on_with_what_was_not_said() {
     let mut stage = three();
     stage.say(1, THEIR_RELIABLE, &packet(1, &[1], &[]));

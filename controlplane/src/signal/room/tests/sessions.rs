@@ -6,6 +6,7 @@ use dataplane::command::{OpenStream, Retarget};
 use super::super::sessions::{Entering, Matches, Opened, Patched, Protocol, SessionError, Subject};
 use super::*;
 use crate::sdp::SdpError;
+use crate::sdp::attributes::Setup;
 use crate::sdp::description::Description;
 use crate::sdp::fragment::Fragment;
 use crate::signal::grant::GrantChange;
@@ -181,8 +182,28 @@ fn refused_offers_say_why_and_change_nothing() {
         assert_eq!(stage.enter(2, protocol, &offer), Err(error), "{error}");
         assert!(stage.commands.is_empty() && stage.room.is_empty(), "{error}");
     }
-    let refused = (0..200).filter(|_| stage.enter(2, Protocol::Whip, AIORTC) == Err(SessionError::TooMany));
-    assert!((90..=120).contains(&refused.count()), "a flood is bounded");
+}
+
+#[test]
+fn a_session_that_cannot_begin_is_counted_out_by_whoever_counted_it_in() {
+    let mut stage = Stage::new();
+    stage.join(9);
+    for (nth, protocol) in [Protocol::Whip, Protocol::Whep].into_iter().enumerate() {
+        stage.whip(2, AIORTC);
+        assert_eq!(stage.left, nth);
+        let offer = if protocol == Protocol::Whip { AIORTC.to_owned() } else { receiving(AIORTC) };
+        let mut offer = Description::parse(&offer).expect("a description");
+        // As if the check had let it pass.
+        offer.transport.setup = Setup::Passive;
+        let admission = admission(2);
+        let entering = Entering { protocol, admission, offer, since_accept: Duration::ZERO, wall_ms: 1_000 };
+        assert_eq!(stage.room.open_session(stage.now_ms, entering), Err(SdpError::Setup.into()));
+        stage.settle();
+        assert_eq!(stage.left, nth + 1, "only the session before it left");
+        assert_eq!(stage.room.people().len(), 1);
+        let closed = stage.count(|c| matches!(c, Command::ClosePeer { .. }));
+        assert!(closed > nth, "its transport is gone");
+    }
 }
 
 #[test]

@@ -4,13 +4,12 @@ use dataplane::base::ids::TrackId;
 use livekit_protocol as proto;
 use proto::request_response::{Reason, Request};
 
-use super::Room;
-use super::member::MemberKey;
 use super::sessions::HttpSession;
 use crate::ids::UserId;
 use crate::signal::allowed::Allowed;
 use crate::signal::grant::{Grant, GrantChange};
 use crate::signal::messages;
+use crate::signal::room::{MemberKey, Room};
 use crate::signal::track::Track;
 
 impl Room {
@@ -53,12 +52,16 @@ impl Room {
     }
 
     /// What a person may do who comes, or comes back.
-    pub(super) fn grant_of(&self, user: UserId) -> Grant {
+    pub(in crate::signal::room) fn grant_of(&self, user: UserId) -> Grant {
         self.grants.get(&user).copied().unwrap_or(Grant::ALL)
     }
 
     /// Whether a member may announce tracks; if not, it is told.
-    pub(super) fn may_publish(&mut self, key: MemberKey, request: &proto::AddTrackRequest) -> bool {
+    pub(in crate::signal::room) fn may_publish(
+        &mut self,
+        key: MemberKey,
+        request: &proto::AddTrackRequest,
+    ) -> bool {
         let may = self.members.get(&key).is_some_and(|m| m.grant.publish);
         if !may {
             let refused = Request::AddTrack(request.clone());
@@ -71,7 +74,11 @@ impl Room {
     }
 
     /// A publisher says who may receive its tracks.
-    pub(super) fn subscription_permission(&mut self, key: MemberKey, message: proto::SubscriptionPermission) {
+    pub(in crate::signal::room) fn subscription_permission(
+        &mut self,
+        key: MemberKey,
+        message: proto::SubscriptionPermission,
+    ) {
         let Some(member) = self.members.get_mut(&key) else { return };
         member.allowed = Allowed::read(message);
         let tracks: Vec<TrackId> = member.tracks.iter().filter(|t| t.is_published()).map(Track::id).collect();
@@ -81,7 +88,12 @@ impl Room {
     }
 
     /// Whether a publisher lets a subscriber have a track; the subscriber is told when that changes.
-    pub(super) fn is_let(&mut self, key: MemberKey, publisher: MemberKey, sid: &str) -> bool {
+    pub(in crate::signal::room) fn is_let(
+        &mut self,
+        key: MemberKey,
+        publisher: MemberKey,
+        sid: &str,
+    ) -> bool {
         let (Some(from), Some(to)) = (self.members.get(&publisher), self.members.get(&key)) else {
             return false;
         };

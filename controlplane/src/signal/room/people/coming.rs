@@ -8,12 +8,12 @@ use livekit_protocol as proto;
 use proto::participant_info::State;
 use proto::request_response;
 
-use super::member::{Member, MemberKey, Peer, Side};
-use super::{ConnectionId, Effect, Hangup, Joining, Room};
 use crate::ids::UserId;
 use crate::service::Admission;
 use crate::signal::ids;
 use crate::signal::messages::{self, Farewell};
+use crate::signal::room::peer::{Peer, Side};
+use crate::signal::room::{ConnectionId, Effect, Hangup, Joining, Member, MemberKey, Room};
 
 /// Data channels that the server opens on the subscriber connection: clients wait for them by these names.
 const CHANNELS: &[(&str, bool)] = &[("_reliable", true), ("_lossy", false)];
@@ -48,7 +48,7 @@ impl Room {
     }
 
     /// Nobody is here twice: an earlier session of the same person ends.
-    pub(super) fn end_earlier(&mut self, admission: &Admission) {
+    pub(in crate::signal::room) fn end_earlier(&mut self, admission: &Admission) {
         let same = self.members.iter().find(|(_, m)| m.admission.identity == admission.identity);
         if let Some(key) = same.map(|(key, _)| *key) {
             self.remove(key, Some(Farewell::DuplicateIdentity));
@@ -132,9 +132,20 @@ impl Room {
         }
     }
 
-    /// Takes a member out, with everything it published and received, and tells the others.
-    pub(super) fn remove(&mut self, key: MemberKey, farewell: Option<Farewell>) {
-        let Some(mut member) = self.members.remove(&key) else { return };
+    /// Takes a member out, with everything it published and received, tells the others, and has it counted out.
+    pub(in crate::signal::room) fn remove(&mut self, key: MemberKey, farewell: Option<Farewell>) {
+        if let Some(admission) = self.take_out(key, farewell) {
+            self.effects.push(Effect::Left(admission));
+        }
+    }
+
+    /// The same for one whom somebody else counts out.
+    pub(in crate::signal::room) fn take_out(
+        &mut self,
+        key: MemberKey,
+        farewell: Option<Farewell>,
+    ) -> Option<Arc<Admission>> {
+        let mut member = self.members.remove(&key)?;
         for track in std::mem::take(&mut member.tracks) {
             self.retire(&track);
         }
@@ -173,11 +184,11 @@ impl Room {
         }
         .into();
         self.broadcast(None, &messages::update(vec![info]));
-        self.effects.push(Effect::Left(member.admission.clone()));
+        Some(member.admission)
     }
 
     /// Removes who has been away too long or lost a media path.
-    pub(super) fn end_overdue(&mut self, now_ms: u64) {
+    pub(in crate::signal::room) fn end_overdue(&mut self, now_ms: u64) {
         let overdue: Vec<MemberKey> = self
             .members
             .iter()
@@ -189,7 +200,11 @@ impl Room {
         }
     }
 
-    pub(super) fn update_metadata(&mut self, key: MemberKey, request: proto::UpdateParticipantMetadata) {
+    pub(in crate::signal::room) fn update_metadata(
+        &mut self,
+        key: MemberKey,
+        request: proto::UpdateParticipantMetadata,
+    ) {
         let Some(member) = self.members.get_mut(&key) else { return };
         if !member.grant.update_metadata {
             let reason = request_response::Reason::NotAllowed;
@@ -229,12 +244,12 @@ impl Room {
     }
 
     /// Makes our end of a connection and tells the core.
-    pub(super) fn open_peer(&mut self, key: MemberKey, side: Side) -> Peer {
+    pub(in crate::signal::room) fn open_peer(&mut self, key: MemberKey, side: Side) -> Peer {
         self.open_peer_with(key, side, if side == Side::Subscriber { CHANNELS } else { &[] })
     }
 
     /// The same with these data channels.
-    pub(super) fn open_peer_with(
+    pub(in crate::signal::room) fn open_peer_with(
         &mut self,
         key: MemberKey,
         side: Side,
@@ -255,7 +270,7 @@ impl Room {
     }
 
     /// Our end of a connection that the core does not know: the side that a member does without.
-    pub(super) fn unopened_peer(&self) -> Peer {
+    pub(in crate::signal::room) fn unopened_peer(&self) -> Peer {
         let id = self.ids.peer();
         let ice = ids::ice(self.plane.core, id);
         Peer { id, ice, session: u64::from(ids::number()), version: 0, remote: None, ready: false }

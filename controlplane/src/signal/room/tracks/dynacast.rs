@@ -6,17 +6,16 @@
 use dataplane::base::ids::TrackId;
 use dataplane::base::media::MediaKind;
 
-use super::Room;
-use super::codecs::is_regressed;
-use super::member::{MemberKey, Supply};
 use crate::signal::dynacast::Quality;
 use crate::signal::messages;
+use crate::signal::room::streams::{Supply, is_regressed};
+use crate::signal::room::{MemberKey, Room};
 use crate::signal::settings::Settings;
 use crate::signal::track::Track;
 
 impl Room {
     /// Tells publishers what changed in what is wanted of them.
-    pub(super) fn tell_qualities(&mut self, now_ms: u64) {
+    pub(in crate::signal::room) fn tell_qualities(&mut self, now_ms: u64) {
         let mut touched = std::mem::take(&mut self.touched);
         for track in self.members.values().flat_map(|member| &member.tracks) {
             let due = |at: Option<u64>| at.is_some_and(|at| now_ms >= at);
@@ -45,7 +44,7 @@ impl Room {
     }
 
     /// Tells a publisher again what it was told: it may have been away.
-    pub(super) fn repeat_qualities(&mut self, key: MemberKey) {
+    pub(in crate::signal::room) fn repeat_qualities(&mut self, key: MemberKey) {
         let Some(member) = self.members.get(&key) else { return };
         let videos = member.tracks.iter().filter(|t| t.kind == MediaKind::Video && t.is_published());
         let messages: Vec<_> = videos.map(told).collect();

@@ -6,8 +6,7 @@ use dataplane::command::{Command, RemotePeer, Wanted};
 use livekit_protocol as proto;
 
 use super::codecs::offered_codecs;
-use super::member::{MemberKey, Remote, Stream, Supply, Taken};
-use super::{Effect, Room};
+use super::stream::{Stream, Supply, Taken};
 use crate::sdp::SdpError;
 use crate::sdp::description::Description;
 use crate::sdp::lines::LocalTransport;
@@ -16,6 +15,8 @@ use crate::sdp::table;
 use crate::signal::ids;
 use crate::signal::messages;
 use crate::signal::negotiation::Next;
+use crate::signal::room::peer::Remote;
+use crate::signal::room::{Effect, MemberKey, Room};
 use crate::signal::settings::Settings;
 use crate::signal::track::Track;
 
@@ -24,7 +25,7 @@ const WISHES_MAX: usize = 1_024;
 
 impl Room {
     /// Gives a new member what is there.
-    pub(super) fn subscribe_member(&mut self, key: MemberKey) {
+    pub(in crate::signal::room) fn subscribe_member(&mut self, key: MemberKey) {
         let tracks: Vec<TrackId> = self
             .members
             .iter()
@@ -37,7 +38,7 @@ impl Room {
     }
 
     /// Gives a new track to everybody who wants it.
-    pub(super) fn subscribe_track(&mut self, track: TrackId) {
+    pub(in crate::signal::room) fn subscribe_track(&mut self, track: TrackId) {
         let keys: Vec<MemberKey> = self.members.keys().copied().collect();
         for key in keys {
             self.reconcile(key, track);
@@ -45,7 +46,7 @@ impl Room {
     }
 
     /// Begins or ends the stream of one track to one member, as that member wishes and can.
-    pub(super) fn reconcile(&mut self, key: MemberKey, id: TrackId) {
+    pub(in crate::signal::room) fn reconcile(&mut self, key: MemberKey, id: TrackId) {
         let Some((publisher, track)) = self.track_by_id(id) else { return };
         if publisher == key || !track.is_published() {
             return;
@@ -98,7 +99,7 @@ impl Room {
         self.touched.insert(id);
     }
 
-    pub(super) fn end_stream(&mut self, key: MemberKey, sid: &str) {
+    pub(in crate::signal::room) fn end_stream(&mut self, key: MemberKey, sid: &str) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let Some(stream) = member.subscriber.streams.remove(sid) else { return };
         match &mut member.subscriber.slots {
@@ -115,7 +116,7 @@ impl Room {
     }
 
     /// Ends every stream of a track, and forgets who could not decode it.
-    pub(super) fn drop_streams_of(&mut self, sid: &str) {
+    pub(in crate::signal::room) fn drop_streams_of(&mut self, sid: &str) {
         self.forget_undecodable(sid, None);
         let keys: Vec<MemberKey> = self.members.keys().copied().collect();
         for key in keys {
@@ -123,7 +124,11 @@ impl Room {
         }
     }
 
-    pub(super) fn update_subscription(&mut self, key: MemberKey, request: &proto::UpdateSubscription) {
+    pub(in crate::signal::room) fn update_subscription(
+        &mut self,
+        key: MemberKey,
+        request: &proto::UpdateSubscription,
+    ) {
         let grouped = request.participant_tracks.iter().flat_map(|p| &p.track_sids);
         for sid in request.track_sids.iter().chain(grouped).take(WISHES_MAX) {
             let Some(track) = self.track(sid).map(|(_, track)| track.id()) else { continue };
@@ -139,7 +144,11 @@ impl Room {
         }
     }
 
-    pub(super) fn track_settings(&mut self, key: MemberKey, message: &proto::UpdateTrackSettings) {
+    pub(in crate::signal::room) fn track_settings(
+        &mut self,
+        key: MemberKey,
+        message: &proto::UpdateTrackSettings,
+    ) {
         let settings = Settings::read(message);
         for sid in message.track_sids.iter().take(WISHES_MAX) {
             self.settle(key, sid, settings);
@@ -147,7 +156,7 @@ impl Room {
     }
 
     /// Pauses the tracks that a client which comes back says it had paused.
-    pub(super) fn pause_tracks(&mut self, key: MemberKey, sids: &[String]) {
+    pub(in crate::signal::room) fn pause_tracks(&mut self, key: MemberKey, sids: &[String]) {
         for sid in sids.iter().take(WISHES_MAX) {
             let said = self.members.get(&key).and_then(|m| m.subscriber.settings.get(sid)).copied();
             self.settle(key, sid, said.unwrap_or(Settings::unsaid()).paused());
@@ -175,7 +184,7 @@ impl Room {
     }
 
     /// Sends the offers that are due.
-    pub(super) fn send_offers(&mut self, now_ms: u64) {
+    pub(in crate::signal::room) fn send_offers(&mut self, now_ms: u64) {
         let keys: Vec<MemberKey> =
             self.members.iter().filter(|(_, m)| m.connection.is_some()).map(|(key, _)| *key).collect();
         for key in keys {
@@ -206,7 +215,11 @@ impl Room {
         }
     }
 
-    pub(super) fn subscriber_answer(&mut self, key: MemberKey, description: &proto::SessionDescription) {
+    pub(in crate::signal::room) fn subscriber_answer(
+        &mut self,
+        key: MemberKey,
+        description: &proto::SessionDescription,
+    ) {
         match Description::parse(&description.sdp) {
             Ok(answer) => {
                 if let Err(error) = self.take_answer(key, &answer, description.id) {

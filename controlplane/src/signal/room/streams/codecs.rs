@@ -1,7 +1,7 @@
 //! Which codec of a track each subscriber is sent, and who waits for one that the publisher does not send yet.
 //!
 //! A subscriber is offered every codec the track is or could be sent as. It gets the primary if it takes it; else a backup that
-//! is sent; else it waits for a backup, which `dynacast` asks the publisher for; else it is told that there is none.
+//! is sent; else it waits for a backup, which `tracks` ask the publisher for; else it is told that there is none.
 
 use dataplane::base::ids::TrackId;
 use dataplane::base::media::{Codec, Format};
@@ -9,16 +9,16 @@ use dataplane::base::reason::Reason;
 use dataplane::command::{Command, Subscribe, Wanted};
 use livekit_protocol as proto;
 
-use super::Room;
-use super::member::{MemberKey, Supply};
+use super::stream::Supply;
 use crate::sdp::answer::codec_name;
 use crate::sdp::{offer, table};
 use crate::signal::messages;
+use crate::signal::room::{MemberKey, Room};
 use crate::signal::track::Track;
 use crate::signal::variant::Variant;
 
 /// Codecs of a track's media section at a subscriber: what is sent, then what could be.
-pub(super) fn offered_codecs(track: &Track) -> Vec<Codec> {
+pub(in crate::signal::room) fn offered_codecs(track: &Track) -> Vec<Codec> {
     let mut codecs: Vec<Codec> = track.primary.formats().iter().map(|format| format.codec).collect();
     for backup in &track.backups {
         match backup.codec() {
@@ -58,19 +58,19 @@ fn choose(track: &Track, taken: &[Format]) -> Choice {
 }
 
 /// Whether a subscriber that takes these formats can be sent the track, now or once a backup is there.
-pub(super) fn is_decodable(track: &Track, taken: &[Format]) -> bool {
+pub(in crate::signal::room) fn is_decodable(track: &Track, taken: &[Format]) -> bool {
     choose(track, taken) != Choice::Nothing
 }
 
 /// Whether the publisher wants everybody to get its backup codec now that somebody needs it.
-pub(super) fn is_regressed(track: &Track) -> bool {
+pub(in crate::signal::room) fn is_regressed(track: &Track) -> bool {
     track.info.backup_codec_policy == i32::from(proto::BackupCodecPolicy::Regression)
         && track.backups.iter().any(|backup| backup.published.is_some())
 }
 
 impl Room {
     /// Begins an answered stream as far as the track's codecs allow.
-    pub(super) fn supply(&mut self, key: MemberKey, sid: &str) {
+    pub(in crate::signal::room) fn supply(&mut self, key: MemberKey, sid: &str) {
         let Some(stream) = self.members.get(&key).and_then(|m| m.subscriber.streams.get(sid)) else { return };
         let Some(taken) = &stream.taken else { return };
         let Some((publisher, track)) = self.track_by_id(stream.track) else { return };
@@ -121,7 +121,7 @@ impl Room {
     }
 
     /// Tells a subscriber that it decodes no codec of a track; it is not offered again until the codecs change or it asks.
-    pub(super) fn refuse_stream(&mut self, key: MemberKey, sid: &str) {
+    pub(in crate::signal::room) fn refuse_stream(&mut self, key: MemberKey, sid: &str) {
         self.end_stream(key, sid);
         let Some(member) = self.members.get_mut(&key) else { return };
         if member.subscriber.undecodable.insert(sid.to_owned()) {
@@ -132,7 +132,7 @@ impl Room {
     }
 
     /// Forgets that a track's codecs were refused, by one member or by all.
-    pub(super) fn forget_undecodable(&mut self, sid: &str, only: Option<MemberKey>) {
+    pub(in crate::signal::room) fn forget_undecodable(&mut self, sid: &str, only: Option<MemberKey>) {
         for (key, member) in &mut self.members {
             if only.is_none_or(|only| only == *key) && member.subscriber.undecodable.remove(sid) {
                 self.reasons.replace(Some(Reason::CodecMissing), None);
@@ -141,7 +141,7 @@ impl Room {
     }
 
     /// A codec of a track is sent from now on.
-    pub(super) fn codec_began(&mut self, id: TrackId) {
+    pub(in crate::signal::room) fn codec_began(&mut self, id: TrackId) {
         let Some((_, track)) = self.track_by_id(id) else { return };
         let (primary, sid) = (track.id(), track.info.sid.clone());
         if id == primary {
@@ -175,7 +175,7 @@ impl Room {
     }
 
     /// A codec of a track is sent in other formats: everybody is offered the track anew.
-    pub(super) fn codec_changed(&mut self, id: TrackId) {
+    pub(in crate::signal::room) fn codec_changed(&mut self, id: TrackId) {
         let Some((_, track)) = self.track_by_id(id) else { return };
         let (primary, sid) = (track.id(), track.info.sid.clone());
         self.drop_streams_of(&sid);
@@ -183,7 +183,7 @@ impl Room {
     }
 
     /// A publisher no longer sends a backup of a track that goes on: whoever got it is offered the track anew.
-    pub(super) fn codec_ended(&mut self, key: MemberKey, track: TrackId, backup: &Variant) {
+    pub(in crate::signal::room) fn codec_ended(&mut self, key: MemberKey, track: TrackId, backup: &Variant) {
         self.tracks.remove(&backup.id);
         let Some((_, left)) = self.track_by_id(track) else { return };
         let sid = left.info.sid.clone();

@@ -6,17 +6,17 @@
 use dataplane::base::ids::{Mid, StreamId};
 use dataplane::base::media::Codec;
 
-use super::Room;
 use super::codecs::is_decodable;
-use super::member::{Member, MemberKey, Stream, Supply, Taken};
+use super::stream::{Stream, Supply, Taken};
 use crate::sdp::answer;
 use crate::sdp::description::Description;
 use crate::signal::messages;
 use crate::signal::negotiation::Next;
+use crate::signal::room::{Member, MemberKey, Room};
 
 impl Room {
     /// Gives streams that wait to the sections of a client's offer, before it is answered.
-    pub(super) fn place_streams(&mut self, key: MemberKey, offer: &Description) {
+    pub(in crate::signal::room) fn place_streams(&mut self, key: MemberKey, offer: &Description) {
         let Some(slots) = self.members.get_mut(&key).and_then(|m| m.subscriber.slots.as_mut()) else {
             return;
         };
@@ -47,7 +47,7 @@ impl Room {
     }
 
     /// Begins the streams that the answer just sent names for the first time.
-    pub(super) fn begin_placed(&mut self, key: MemberKey, offer: &Description) {
+    pub(in crate::signal::room) fn begin_placed(&mut self, key: MemberKey, offer: &Description) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let Some(slots) = &mut member.subscriber.slots else { return };
         let begun = slots.answered();
@@ -72,7 +72,7 @@ impl Room {
     }
 
     /// Asks the client for an offer when one is due, with the receiving sections that are missing.
-    pub(super) fn request_offer(&mut self, now_ms: u64, key: MemberKey) {
+    pub(in crate::signal::room) fn request_offer(&mut self, now_ms: u64, key: MemberKey) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let subscriber = &mut member.subscriber;
         if !matches!(subscriber.next(now_ms), Next::Offer(_)) {

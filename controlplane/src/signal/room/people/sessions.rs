@@ -4,7 +4,7 @@
 //! Place: `signal::whip` brings requests here through the actor, which answers them after the effects are carried out.
 //! Promises: a refused offer or fragment changes nothing; a session ends with its deletion, its transport, its person's removal,
 //! the same person's next session, and its meeting; what it may ask for is bounded in number.
-//! Not here: whom a player is shown (`players`), HTTP and tokens (`signal::whip`).
+//! Not here: how many may begin (`signal::arrivals`), whom a player is shown (`streams::players`), HTTP and tokens (`signal::whip`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,6 @@ use dataplane::base::time::Micros;
 use dataplane::command::{Command, OpenStream, RemotePeer};
 use livekit_protocol as proto;
 
-use super::member::{Client, Member, MemberKey, Peer, Remote, Side};
-use super::players::Player;
-use super::{Effect, Room};
 use crate::ids::UserId;
 use crate::sdp::SdpError;
 use crate::sdp::attributes::Setup;
@@ -29,12 +26,13 @@ use crate::sdp::{play, table};
 use crate::service::Admission;
 use crate::signal::ids;
 use crate::signal::messages;
+use crate::signal::room::peer::{Peer, Remote, Side};
+use crate::signal::room::streams::Player;
+use crate::signal::room::{Client, Effect, Member, MemberKey, Room};
 use crate::signal::track::Track;
 
 /// Audio sections a player is sent in: as many voices as a meeting ever forwards to one receiver.
 const AUDIO_SECTIONS_MAX: usize = 8;
-/// Sessions that may begin in one room, per second and at once: a hundred cameras that come back after a power cut.
-const ARRIVALS: (u32, u32) = (10, 100);
 /// Requests about one session, per second and at once: a candidate each, from every interface.
 const PATCHES: (u32, u32) = (10, 50);
 
@@ -54,7 +52,7 @@ pub struct HttpSession {
     resource: String,
     patches: RateLimit,
     /// What it is shown, if it plays.
-    pub(super) player: Option<Player>,
+    pub(in crate::signal::room) player: Option<Player>,
 }
 
 impl HttpSession {
@@ -159,11 +157,6 @@ pub enum SessionError {
     TooMany,
 }
 
-/// What a new room allows.
-pub(super) const fn arrivals() -> RateLimit {
-    RateLimit::new(ARRIVALS.0, ARRIVALS.1)
-}
-
 const fn micros(now_ms: u64) -> Micros {
     Micros(now_ms * 1_000)
 }
@@ -209,19 +202,30 @@ impl Room {
     /// Lets somebody in who offers. Another session of the same person ends.
     ///
     /// # Errors
-    /// Why not; then nothing has changed.
+    /// Why not; then nothing has changed, and whoever counted it in counts it out.
     pub fn enter(&mut self, now_ms: u64, entering: Entering) -> Result<Opened, SessionError> {
-        let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
-        if !self.arrivals.take(micros(now_ms)) {
-            return Err(SessionError::TooMany);
-        }
-        let offer = checked(protocol, offer)?;
+        let Entering { protocol, admission, offer, .. } = &entering;
+        let offer = checked(*protocol, offer.clone())?;
         let grant = self.grant_of(admission.user);
-        let is_allowed = if protocol == Protocol::Whip { grant.publish } else { grant.subscribe };
+        let is_allowed = if *protocol == Protocol::Whip { grant.publish } else { grant.subscribe };
         if !is_allowed {
-            return Err(SessionError::NotAllowed(protocol));
+            return Err(SessionError::NotAllowed(*protocol));
         }
+        self.open_session(now_ms, Entering { offer, ..entering })
+    }
+
+    /// Begins the session of somebody who may, with an offer that was checked.
+    ///
+    /// # Errors
+    /// For an offer that should not have passed the check: then only an earlier session has ended.
+    pub(in crate::signal::room) fn open_session(
+        &mut self,
+        now_ms: u64,
+        entering: Entering,
+    ) -> Result<Opened, SessionError> {
+        let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
         self.end_earlier(&admission);
+        let grant = self.grant_of(admission.user);
         let key = MemberKey(self.next_member);
         self.next_member += 1;
         let peer = match protocol {
@@ -247,7 +251,8 @@ impl Room {
             Ok(Opened { resource, tag: peer.ice.ufrag.clone(), answer })
         });
         if opened.is_err() {
-            self.remove(key, None);
+            // Whoever brought it counts it out.
+            self.take_out(key, None);
         }
         self.handle_time(now_ms);
         opened

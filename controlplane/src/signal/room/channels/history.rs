@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::MemberKey;
+use crate::signal::room::{GRACE_MS, MemberKey};
 
 /// Kept of one sender, bytes.
 pub const SENDER_BYTES_MAX: usize = 256 * 1024;
@@ -16,7 +16,7 @@ pub const ROOM_BYTES_MAX: usize = 1024 * 1024;
 /// What a message costs beyond its bytes.
 const MESSAGE_BYTES: usize = 256;
 /// Kept for so long, milliseconds: a client that is away longer than the grace of its session joins anew.
-pub const AGE_MS_MAX: u64 = super::GRACE_MS + 10_000;
+pub const AGE_MS_MAX: u64 = GRACE_MS + 10_000;
 
 /// Who is to receive a message, of those who were there.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,8 +60,9 @@ impl Kept {
     }
 }
 
-#[derive(Default)]
 struct OfSender {
+    /// Its participant id, by which it is known when it has left.
+    sid: String,
     numbers: VecDeque<u64>,
     bytes: usize,
 }
@@ -81,15 +82,23 @@ impl History {
         self.next
     }
 
-    /// Keeps a message.
-    pub fn push(&mut self, now_ms: u64, sender: MemberKey, sequence: u32, audience: Audience, bytes: Bytes) {
+    /// Keeps a message of a sender, who is known by this participant id.
+    pub fn push(
+        &mut self,
+        now_ms: u64,
+        (sender, sid): (MemberKey, &str),
+        sequence: u32,
+        audience: Audience,
+        bytes: Bytes,
+    ) {
         let kept = Kept { sender, sequence, audience, bytes, at_ms: now_ms };
         let cost = kept.cost();
         let number = self.next;
         self.next += 1;
         self.messages.insert(number, kept);
         self.bytes += cost;
-        let of_sender = self.senders.entry(sender).or_default();
+        let new = || OfSender { sid: sid.to_owned(), numbers: VecDeque::new(), bytes: 0 };
+        let of_sender = self.senders.entry(sender).or_insert_with(new);
         of_sender.numbers.push_back(number);
         of_sender.bytes += cost;
         while let Some(of_sender) = self.senders.get(&sender)
@@ -108,6 +117,11 @@ impl History {
     /// Messages from this number on, oldest first.
     pub fn since(&self, number: u64) -> impl Iterator<Item = (u64, &Kept)> {
         self.messages.range(number..).map(|(number, kept)| (*number, kept))
+    }
+
+    /// Whose messages are kept, by participant id; also of those who left.
+    pub fn senders(&self) -> HashMap<&str, MemberKey> {
+        self.senders.iter().map(|(key, of_sender)| (of_sender.sid.as_str(), *key)).collect()
     }
 
     /// One message, if it is still there.
@@ -142,9 +156,10 @@ mod tests {
     fn it_is_bounded_by_sender_by_room_and_by_age() {
         let mut history = History::default();
         let flooder = MemberKey(1);
-        history.push(0, MemberKey(0), 1, Audience::Others, Bytes::from_static(b"first"));
+        history.push(0, (MemberKey(0), "PA_0"), 1, Audience::Others, Bytes::from_static(b"first"));
         for sequence in 1..=10_000 {
-            history.push(1, flooder, sequence, Audience::Others, Bytes::from(vec![0; 1_000]));
+            let bytes = Bytes::from(vec![0; 1_000]);
+            history.push(1, (flooder, "PA_1"), sequence, Audience::Others, bytes);
         }
         assert!(history.bytes() <= SENDER_BYTES_MAX + 1_000);
         assert!(history.since(0).any(|(_, kept)| kept.sender == MemberKey(0)), "others' stay");
@@ -153,12 +168,13 @@ mod tests {
             Some((10_000, 10_000))
         );
         for sender in 2..100 {
-            let keys = vec![flooder; 50];
-            history.push(2, MemberKey(sender), 1, Audience::Only(keys), Bytes::from(vec![0; 60_000]));
+            let only = Audience::Only(vec![flooder; 50]);
+            let sid = format!("PA_{sender}");
+            history.push(2, (MemberKey(sender), &sid), 1, only, Bytes::from(vec![0; 60_000]));
         }
         assert!(history.bytes() <= ROOM_BYTES_MAX);
-        history.push(3 + AGE_MS_MAX, flooder, 1, Audience::Others, Bytes::from_static(b"late"));
+        history.push(3 + AGE_MS_MAX, (flooder, "PA_1"), 1, Audience::Others, Bytes::from_static(b"late"));
         assert_eq!(history.since(0).count(), 1);
-        assert_eq!((history.senders.len(), history.next()), (1, 10_100));
+        assert_eq!((history.senders(), history.next()), (HashMap::from([("PA_1", flooder)]), 10_100));
     }
 }

@@ -7,19 +7,19 @@ use dataplane::command::{Command, RemotePeer};
 use livekit_protocol as proto;
 
 use super::matching::{Matches, take_ended};
-use super::member::{Member, MemberKey, Remote, Side};
-use super::{Effect, Hangup, Room};
 use crate::sdp::SdpError;
 use crate::sdp::answer::{Preferences, answer};
 use crate::sdp::description::{Description, Section, SectionKind};
 use crate::sdp::lines::LocalTransport;
 use crate::signal::ids;
 use crate::signal::messages::{self, Farewell};
+use crate::signal::room::peer::{Remote, Side};
+use crate::signal::room::{Effect, Hangup, Member, MemberKey, Room};
 use crate::signal::slots::Slots;
 use crate::signal::track::Track;
 
 impl Room {
-    pub(super) fn add_track(&mut self, key: MemberKey, request: proto::AddTrackRequest) {
+    pub(in crate::signal::room) fn add_track(&mut self, key: MemberKey, request: proto::AddTrackRequest) {
         if !self.may_publish(key, &request) {
             return;
         }
@@ -81,7 +81,11 @@ impl Room {
         self.codec_began(id);
     }
 
-    pub(super) fn publisher_offer(&mut self, key: MemberKey, description: &proto::SessionDescription) {
+    pub(in crate::signal::room) fn publisher_offer(
+        &mut self,
+        key: MemberKey,
+        description: &proto::SessionDescription,
+    ) {
         match Description::parse(&description.sdp) {
             Ok(offer) => {
                 if let Err(error) = self.take_offer(key, &offer, description.id) {
@@ -93,7 +97,7 @@ impl Room {
     }
 
     /// Ends the session of a client whose descriptions cannot be used.
-    pub(super) fn refuse(&mut self, key: MemberKey, error: SdpError) {
+    pub(in crate::signal::room) fn refuse(&mut self, key: MemberKey, error: SdpError) {
         if let Some(connection) = self.members.get_mut(&key).and_then(|m| m.connection.take()) {
             self.connections.remove(&connection);
             let message = messages::leave(Farewell::JoinFailure);
@@ -104,7 +108,7 @@ impl Room {
     }
 
     /// Takes a publisher's offer: what it sends, what it no longer sends. The answer, which was sent to its socket if it has one.
-    pub(super) fn take_offer(
+    pub(in crate::signal::room) fn take_offer(
         &mut self,
         key: MemberKey,
         offer: &Description,
@@ -224,7 +228,7 @@ impl Room {
     }
 
     /// A track is no more: its streams end at everybody's.
-    pub(super) fn retire(&mut self, track: &Track) {
+    pub(in crate::signal::room) fn retire(&mut self, track: &Track) {
         self.drop_streams_of(&track.info.sid);
         for member in self.members.values_mut() {
             member.subscriber.wishes.remove(&track.info.sid);
@@ -240,7 +244,7 @@ impl Room {
         }
     }
 
-    pub(super) fn mute_by_client(&mut self, key: MemberKey, sid: &str, muted: bool) {
+    pub(in crate::signal::room) fn mute_by_client(&mut self, key: MemberKey, sid: &str, muted: bool) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let Some(track) = member.tracks.iter_mut().find(|t| t.info.sid == sid) else { return };
         if track.info.muted == muted {
@@ -263,7 +267,11 @@ impl Room {
         self.note_media(key);
     }
 
-    pub(super) fn update_audio_track(&mut self, key: MemberKey, request: proto::UpdateLocalAudioTrack) {
+    pub(in crate::signal::room) fn update_audio_track(
+        &mut self,
+        key: MemberKey,
+        request: proto::UpdateLocalAudioTrack,
+    ) {
         let Some(member) = self.members.get_mut(&key) else { return };
         if let Some(track) = member.tracks.iter_mut().find(|t| t.info.sid == request.track_sid) {
             track.info.audio_features = request.features.into_iter().take(8).collect();
@@ -271,7 +279,11 @@ impl Room {
         }
     }
 
-    pub(super) fn update_video_track(&mut self, key: MemberKey, request: &proto::UpdateLocalVideoTrack) {
+    pub(in crate::signal::room) fn update_video_track(
+        &mut self,
+        key: MemberKey,
+        request: &proto::UpdateLocalVideoTrack,
+    ) {
         let Some(member) = self.members.get_mut(&key) else { return };
         if let Some(track) = member.tracks.iter_mut().find(|t| t.info.sid == request.track_sid) {
             track.info.width = request.width;
@@ -281,7 +293,7 @@ impl Room {
     }
 
     /// Has the store told which media a member sends, when that changed.
-    pub(super) fn note_media(&mut self, key: MemberKey) {
+    pub(in crate::signal::room) fn note_media(&mut self, key: MemberKey) {
         let Some(member) = self.members.get_mut(&key) else { return };
         let sends = |kind| member.tracks.iter().any(|t| t.is_published() && t.kind == kind && !t.info.muted);
         let media = (sends(MediaKind::Audio), sends(MediaKind::Video));

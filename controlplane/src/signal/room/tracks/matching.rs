@@ -2,9 +2,9 @@
 
 use dataplane::base::ids::{Mid, TrackId};
 
-use super::member::Member;
 use crate::dispatch::Ids;
 use crate::sdp::description::{Description, Section, SectionKind};
+use crate::signal::room::Member;
 use crate::signal::track::Track;
 use crate::signal::variant::Variant;
 

@@ -10,10 +10,9 @@ use dataplane::base::media::{Format, MediaKind};
 use dataplane::command::{Command, Retarget, SPEAKERS_MAX, SpeakerLevel};
 use livekit_protocol as proto;
 
-use super::Room;
-use super::member::{Member, MemberKey};
 use crate::sdp::play;
 use crate::signal::floor::MARGIN;
+use crate::signal::room::{Effect, Member, MemberKey, Room};
 use crate::signal::variant::Variant;
 
 /// A track, and the formats it is sent in.
@@ -70,7 +69,12 @@ impl Slot {
 
 impl Room {
     /// The packet core says who is how loud.
-    pub(super) fn hear(&mut self, now_ms: u64, levels: &[SpeakerLevel; SPEAKERS_MAX], count: u8) {
+    pub(in crate::signal::room) fn hear(
+        &mut self,
+        now_ms: u64,
+        levels: &[SpeakerLevel; SPEAKERS_MAX],
+        count: u8,
+    ) {
         let heard: Vec<(TrackId, MemberKey, u8)> = levels
             .iter()
             .take(usize::from(count))
@@ -80,21 +84,21 @@ impl Room {
     }
 
     /// Whether a player is shown one codec of a track.
-    pub(super) fn is_played(&self, variant: TrackId) -> bool {
+    pub(in crate::signal::room) fn is_played(&self, variant: TrackId) -> bool {
         self.players().any(|(_, player)| player.shows(variant))
     }
 
     /// A member is gone: what it was shown is wanted less.
-    pub(super) fn end_player(&mut self, member: &Member) {
+    pub(in crate::signal::room) fn end_player(&mut self, member: &Member) {
         let Some(player) = member.http.as_ref().and_then(|http| http.player.as_ref()) else { return };
         for slot in &player.0 {
             self.touched.extend(slot.track().and_then(|track| self.primary_of(track)));
-            self.effects.push(super::Effect::Command(Command::Unsubscribe { stream: slot.stream }));
+            self.effects.push(Effect::Command(Command::Unsubscribe { stream: slot.stream }));
         }
     }
 
     /// Moves players' streams to what they are to show now.
-    pub(super) fn direct_players(&mut self) {
+    pub(in crate::signal::room) fn direct_players(&mut self) {
         let keys: Vec<MemberKey> = self.players().map(|(key, _)| key).collect();
         if keys.is_empty() {
             return;

@@ -17,9 +17,9 @@ use dataplane::command::{Command, Relay};
 use livekit_protocol as proto;
 
 use super::history::{Audience, History};
-use super::{MemberKey, Room};
 use crate::signal::messages::{self, Farewell};
 use crate::signal::packet::{self, Channel, Destinations, Refusal, Stamped};
+use crate::signal::room::{Member, MemberKey, Room};
 
 /// How long a channel that replaced another waits for the client to say what it has, milliseconds.
 const SYNC_MS: u64 = 5_000;
@@ -134,7 +134,13 @@ impl Room {
     }
 
     /// A data channel is open.
-    pub(super) fn channel_open(&mut self, now_ms: u64, outlet: Outlet, label: &str, ours: bool) {
+    pub(in crate::signal::room) fn channel_open(
+        &mut self,
+        now_ms: u64,
+        outlet: Outlet,
+        label: &str,
+        ours: bool,
+    ) {
         let Some(channel) = Channel::of_label(label) else { return };
         let Some((key, _)) = self.peers.get(&outlet.0).copied() else { return };
         let Some(member) = self.members.get_mut(&key) else { return };
@@ -156,7 +162,7 @@ impl Room {
     }
 
     /// The client closed a channel.
-    pub(super) fn channel_closed(&mut self, now_ms: u64, outlet: Outlet) {
+    pub(in crate::signal::room) fn channel_closed(&mut self, now_ms: u64, outlet: Outlet) {
         let Some((key, _)) = self.peers.get(&outlet.0) else { return };
         if let Some(member) = self.members.get_mut(key) {
             member.data.forget(now_ms, |other| other == outlet);
@@ -164,7 +170,7 @@ impl Room {
     }
 
     /// All channels of a peer are over.
-    pub(super) fn channels_ended(&mut self, now_ms: u64, peer: PeerId, end: ChannelsEnd) {
+    pub(in crate::signal::room) fn channels_ended(&mut self, now_ms: u64, peer: PeerId, end: ChannelsEnd) {
         let Some((key, _)) = self.peers.get(&peer).copied() else { return };
         if let Some(member) = self.members.get_mut(&key) {
             member.data.forget(now_ms, |(other, _)| other == peer);
@@ -177,7 +183,7 @@ impl Room {
     }
 
     /// A message came.
-    pub(super) fn channel_message(&mut self, now_ms: u64, outlet: Outlet, bytes: &[u8]) {
+    pub(in crate::signal::room) fn channel_message(&mut self, now_ms: u64, outlet: Outlet, bytes: &[u8]) {
         let (to, routed) = match self.route(now_ms, outlet, bytes) {
             Ok(routed) => routed,
             Err(refusal) => {
@@ -229,7 +235,10 @@ impl Room {
                         _ => {}
                     }
                 }
-                self.data.history.push(now_ms, sender, sequence, audience, bytes.clone());
+                let Some(sid) = self.members.get(&sender).map(|m| m.sid.as_str()) else {
+                    return Err(Refusal::Channel);
+                };
+                self.data.history.push(now_ms, (sender, sid), sequence, audience, bytes.clone());
                 for key in late {
                     self.catch_up(now_ms, key);
                 }
@@ -242,7 +251,7 @@ impl Room {
 
     /// Those of the room that a packet names.
     fn audience(&self, sender: MemberKey, destinations: Destinations) -> Audience {
-        let named = |is_named: &dyn Fn(&super::Member) -> bool| {
+        let named = |is_named: &dyn Fn(&Member) -> bool| {
             let members = self.members.iter().filter(|(key, member)| **key != sender && is_named(member));
             Audience::Only(members.map(|(key, _)| *key).collect())
         };
@@ -288,7 +297,7 @@ impl Room {
     }
 
     /// Tells those who have waited long enough for their client's word what they missed.
-    pub(super) fn catch_up_overdue(&mut self, now_ms: u64) {
+    pub(in crate::signal::room) fn catch_up_overdue(&mut self, now_ms: u64) {
         let is_overdue = |data: &MemberData| data.overdue_at().is_some_and(|at| at <= now_ms);
         let overdue: Vec<MemberKey> =
             self.members.iter().filter(|(_, m)| is_overdue(&m.data)).map(|(key, _)| *key).collect();
@@ -299,19 +308,18 @@ impl Room {
 
     /// A client that came back says the last message it has of each participant. What its channel was handed reaches it if the channel
     /// stands; only of a lost one is the rest said again.
-    pub(super) fn receive_states(
+    pub(in crate::signal::room) fn receive_states(
         &mut self,
         now_ms: u64,
         key: MemberKey,
         states: &[proto::DataChannelReceiveState],
     ) {
+        // Of senders who have left it may have as much as of those who are here.
+        let senders = self.data.history.senders();
         let last: HashMap<MemberKey, u32> = states
             .iter()
             .take(packet::DESTINATIONS_MAX)
-            .filter_map(|state| {
-                let sender = self.members.iter().find(|(_, member)| member.sid == state.publisher_sid)?;
-                Some((*sender.0, state.last_seq))
-            })
+            .filter_map(|state| Some((*senders.get(state.publisher_sid.as_str())?, state.last_seq)))
             .collect();
         let Some(member) = self.members.get_mut(&key) else { return };
         let data = &mut member.data;
@@ -327,7 +335,11 @@ impl Room {
     }
 
     /// Data tracks are not what data channels are: they have no packets, only handles that a server gives out.
-    pub(super) fn refuse_data_track(&mut self, key: MemberKey, request: proto::PublishDataTrackRequest) {
+    pub(in crate::signal::room) fn refuse_data_track(
+        &mut self,
+        key: MemberKey,
+        request: proto::PublishDataTrackRequest,
+    ) {
         self.send(key, messages::data_track_refused(request));
     }
 }

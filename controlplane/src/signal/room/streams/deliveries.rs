@@ -5,9 +5,8 @@ use dataplane::base::media::MediaKind;
 use dataplane::base::reason::Reason;
 use dataplane::command::Delivery;
 
-use super::Room;
-use super::member::MemberKey;
 use crate::signal::messages;
+use crate::signal::room::{MemberKey, Room};
 
 /// How many streams are sent with less than there could be, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,7 +14,7 @@ pub struct Tally([u32; Reason::COUNT]);
 
 impl Tally {
     /// A stream is reduced for another reason than before, or no longer.
-    pub(super) const fn replace(&mut self, before: Option<Reason>, after: Option<Reason>) {
+    pub(in crate::signal::room) const fn replace(&mut self, before: Option<Reason>, after: Option<Reason>) {
         if let Some(before) = before {
             self.0[before as usize] = self.0[before as usize].saturating_sub(1);
         }
@@ -32,7 +31,7 @@ impl Tally {
 
 impl Room {
     /// A stream is sent otherwise than before.
-    pub(super) fn delivered(&mut self, id: StreamId, delivery: Delivery) {
+    pub(in crate::signal::room) fn delivered(&mut self, id: StreamId, delivery: Delivery) {
         let Some((key, track)) = self.streams.get(&id).copied() else { return };
         let Some((publisher, track)) = self.track_by_id(track) else { return };
         let (sid, kind) = (track.info.sid.clone(), track.kind);
@@ -51,7 +50,7 @@ impl Room {
     }
 
     /// Tells a receiver again which of its streams are held back: it may have been away.
-    pub(super) fn repeat_stream_states(&mut self, key: MemberKey) {
+    pub(in crate::signal::room) fn repeat_stream_states(&mut self, key: MemberKey) {
         let Some(member) = self.members.get(&key) else { return };
         let states: Vec<(&str, &str, bool)> = member
             .subscriber

@@ -1,0 +1,8 @@
+//! Who is there: coming, going and coming back over a socket (`coming`) or over HTTP (`sessions`), and what each may do
+//! (`permissions`).
+//!
+//! Imports of the rooms point one way: `people` and `tracks` from `streams`; `streams` and `channels` from none.
+
+mod coming;
+mod permissions;
+pub mod sessions;
