@@ -32,7 +32,7 @@ use crate::io::tcp::{Door, DoorStop, Handovers, TcpCounts, WithTcp};
 use crate::io::uring::{self, Uring};
 use crate::io::wake::event_fd;
 use crate::io::{Backend, IoChoice};
-use crate::lane::{self, AssistEnd, Bell, ControlEnd, ThreadBell};
+use crate::lane::{self, AssistEnd, AssistLanes, Bell, ControlEnd, ThreadBell};
 use crate::worker::{Clock, Links, Worker};
 
 /// How the packet plane is laid out on this machine.
@@ -363,7 +363,13 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
             cpu,
             socket,
             tcp,
-            links: Links { lane, assists, bell, counters: core.counters.clone(), clock },
+            links: Links {
+                lane,
+                assists: AssistLanes::new(assists),
+                bell,
+                counters: core.counters.clone(),
+                clock,
+            },
             // Cores must not draw the same numbers: each seed is far from the others on the generator's circle.
             engine: EngineConfig {
                 core: id,

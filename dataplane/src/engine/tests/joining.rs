@@ -266,11 +266,19 @@ fn a_message_is_relayed_to_those_who_are_there_and_then_its_sender_may_say_more(
     assert!(matches!(
         &house.requests[..],
         [
-            AssistRequest::SendMessage { peer: PeerId(2), channel: 1, bytes },
+            AssistRequest::SendMessage { peer: PeerId(2), channel: 1, bytes, answers: true },
             AssistRequest::SendMessage { peer: PeerId(3), channel: 5, .. },
             AssistRequest::MessagePassed { peer: PeerId(1), bytes: 4, copies: 2 },
         ] if *bytes == b"routed"[..]
     ));
+    // What nobody said, and what somebody said who is gone by now, slows nobody down.
+    for from in [None, Some((PeerId(99), 4))] {
+        house.requests.clear();
+        let (to, bytes) = (vec![(PeerId(2), 1)], bytes::Bytes::from_static(b"news"));
+        house.command(Command::Relay(Box::new(crate::command::Relay { from, to, bytes })));
+        house.run(1);
+        assert!(matches!(&house.requests[..], [AssistRequest::SendMessage { answers: false, .. }]));
+    }
     let drops = crate::base::handoff::ChannelDrops { throttled: 1, full: 2, closed: 3, refused: 4 };
     house.engine.handle_assist(house.now, AssistReply::ChannelDrops(drops));
     let counted = [
