@@ -34,10 +34,11 @@ pub struct BuffersFull;
 /// so write a peer's packets one after the other.
 pub trait SendBuffers {
     /// Lends at least `bytes_max` bytes for one datagram on `path`; `fill` writes it and answers its length
-    /// (0 cancels, never more than `bytes_max`). The bytes leave at the backend's next submit.
+    /// (0 cancels, never more than `bytes_max`). The bytes leave at the backend's next submit. A TCP connection that is gone or full
+    /// counts the datagram as dropped and does not call `fill`: it is lost as on any network.
     ///
     /// # Errors
-    /// [`BuffersFull`] without calling `fill`.
+    /// [`BuffersFull`] without calling `fill`: the datagram is to be given again.
     fn send(
         &mut self,
         path: &Path,

@@ -157,13 +157,21 @@ impl Engine {
                 }
                 let taken = prepared.taken;
                 let room = prepared.bytes() + srtp.outbound.rtp_overhead_bytes();
-                let mut sealed = Ok(0);
+                let mut sealed = None;
                 buffers.send(&path, room, |out| {
                     let (header, payload) = (prepared.header(), prepared.payload());
-                    sealed = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
-                    sealed.unwrap_or(0)
+                    let bytes = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
+                    sealed = Some(bytes);
+                    bytes.unwrap_or(0)
                 })?;
-                sealed.map(|bytes| (taken, bytes))
+                match sealed {
+                    Some(bytes) => bytes.map(|bytes| (taken, bytes)),
+                    // Its connection dropped and counted it.
+                    None => {
+                        self.rooms.lose(now, item, &taken, room);
+                        return Ok(());
+                    }
+                }
             }
             Err(reason) => Err(reason),
         };

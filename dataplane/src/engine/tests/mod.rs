@@ -35,9 +35,12 @@ const VP9: u8 = 98;
 const VP9_RTX: u8 = 99;
 
 /// Everything an engine sent, in order; takes at most `room` datagrams per turn.
+#[derive(Default)]
 struct Wire {
     sent: Vec<(Path, Vec<u8>)>,
     room: usize,
+    /// TCP connections that are gone.
+    gone: Vec<Path>,
 }
 
 impl SendBuffers for Wire {
@@ -51,6 +54,9 @@ impl SendBuffers for Wire {
             return Err(BuffersFull);
         }
         self.room -= 1;
+        if self.gone.contains(path) {
+            return Ok(());
+        }
         let mut bytes = vec![0; bytes_max];
         let length = fill(&mut bytes);
         assert!(length <= bytes_max, "more was written than asked for");
@@ -83,6 +89,8 @@ struct House {
     requests: Vec<AssistRequest>,
     /// Datagrams one flush may send.
     room: usize,
+    /// TCP connections that are gone.
+    gone: Vec<Path>,
 }
 
 fn path(id: u32) -> Path {
@@ -145,6 +153,7 @@ impl House {
             reports: Vec::new(),
             requests: Vec::new(),
             room: usize::MAX,
+            gone: Vec::new(),
         }
     }
 
@@ -276,7 +285,7 @@ impl House {
 
     /// Ends the turn: what was sent reaches the clients.
     fn flush(&mut self) -> Micros {
-        let mut wire = Wire { sent: Vec::new(), room: self.room };
+        let mut wire = Wire { room: self.room, gone: self.gone.clone(), ..Wire::default() };
         let next = self.engine.flush(self.now, &mut wire);
         while let Some(report) = self.engine.poll_report() {
             self.reports.push(report);
