@@ -359,7 +359,11 @@ fn people_on_tcp_and_on_udp_meet_on_every_core_and_backend() {
         house.until("the others' pictures", |house| house.pictures(13, 11) > before + 20);
         let counts = house.plane.tcp_counts().expect("it was asked for");
         house.plane.stop();
-        assert_eq!((counts.open(), counts.ended(TcpEnd::Stopped)), (0, 3), "{io}");
+        assert_eq!(
+            (counts.open(), counts.ended(TcpEnd::Forgotten)),
+            (0, 3),
+            "{io}: they end with their peers"
+        );
     }
 }
 
@@ -452,20 +456,57 @@ fn a_thousand_half_open_connections_do_not_hinder_others() {
     house.until("the crowd is gone", |house| house.open() == 2);
 }
 
+#[test]
+fn a_participant_holds_a_few_connections_and_they_end_with_it() {
+    const MOST: u64 = 4;
+    const TRIED: usize = 40;
+    let mut house = House::new(IoChoice::Auto, 1);
+    let port = house.port();
+    house.join(0, 1, Way::tcp(port), publishes(2_000));
+    house.join(0, 2, Way::udp(house.core(0)), receives());
+    house.subscribe(0, 2, 1, MediaKind::Video);
+    house.until("pictures", |house| house.pictures(2, 1) > 5);
+    // It proves one more after the other, each by a good check whose answer shows that it counts.
+    let password = server_ice(0, 1).pwd;
+    let hmac = kernels::HmacSha1::new(Suite::scalar(), password.as_bytes());
+    let ufrag = local_ufrag(CoreId(0), PeerId(1), 7);
+    let good = framed(&request(&ufrag, "guest1", false, &|parts| hmac.mac(parts)));
+    let mut more = Vec::new();
+    for _ in 0..TRIED {
+        let mut stream = connect(port);
+        stream.write_all(&good).expect("it is open");
+        stream.set_nonblocking(true).expect("it can be set");
+        house.until("an answer", |_| stream.read(&mut [0; 256]).is_ok_and(|count| count > 20));
+        more.push(stream);
+    }
+    house.until("the end of all but a few", |house| house.open() <= MOST);
+    assert!(house.ended(TcpEnd::Forgotten) >= TRIED as u64 - MOST);
+    let before = house.pictures(2, 1);
+    house.until("its media goes on", |house| house.pictures(2, 1) > before + 20);
+    let lane = &house.core(0).lane;
+    assert!(lane.send(Command::ClosePeer { peer: PeerId(1) }).is_ok(), "the lane has room");
+    house.until("the end of the last", |house| house.open() == 0);
+    assert_eq!(house.ended(TcpEnd::Idle), 0, "nobody waited for it");
+}
+
 /// A binding request for a peer, with a password that is nobody's; `names` leaves the username out.
 fn check(core: CoreId, peer: PeerId, names: bool) -> Vec<u8> {
-    use dataplane::wire::stun::{BindingRequest, Role, TransactionId, write_request};
     let ufrag = if names { local_ufrag(core, peer, 7) } else { "stranger".to_owned() };
+    request(&ufrag, "nobody", false, &|_| [0; 20])
+}
+
+fn request(ours: &str, theirs: &str, use_candidate: bool, mac: &dyn Fn(&[&[u8]]) -> [u8; 20]) -> Vec<u8> {
+    use dataplane::wire::stun::{BindingRequest, Role, TransactionId, write_request};
     let request = BindingRequest {
         transaction: TransactionId([3; 12]),
-        remote_ufrag: ufrag.as_bytes(),
-        local_ufrag: b"nobody",
+        remote_ufrag: ours.as_bytes(),
+        local_ufrag: theirs.as_bytes(),
         priority: 1,
         role: Role::Controlling(1),
-        use_candidate: true,
+        use_candidate,
     };
     let mut bytes = [0; 256];
-    let length = write_request(&request, &|_| [0; 20], &mut bytes).expect("it fits");
+    let length = write_request(&request, mac, &mut bytes).expect("it fits");
     bytes[..length].to_vec()
 }
 

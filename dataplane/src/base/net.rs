@@ -46,6 +46,17 @@ pub trait SendBuffers {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull>;
 
+    /// The peer at the other end of a TCP path has authenticated: its connection stays until [`Self::close`] or its own end. A UDP path
+    /// has nothing to keep.
+    fn keep(&mut self, path: &Path) {
+        let _ = path;
+    }
+
+    /// No peer has this TCP path any more: its connection ends once what waits has left.
+    fn close(&mut self, path: &Path) {
+        let _ = path;
+    }
+
     /// Whether so much waits on this TCP path that pictures should not be added. A UDP path has no queue of its own.
     fn is_congested(&self, path: &Path) -> bool {
         let _ = path;

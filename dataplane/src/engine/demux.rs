@@ -93,7 +93,7 @@ impl Engine {
                 self.rooms.set_ready(now, key.index(), true);
             }
         }
-        let answer = Answer { path, bytes: answer, length: checked.answer_bytes };
+        let answer = Answer { path, bytes: answer, length: checked.answer_bytes, keeps: checked.accepted };
         if self.outbox.push_answer(answer) { Ok(()) } else { Err(DropReason::RateLimited) }
     }
 

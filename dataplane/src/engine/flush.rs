@@ -35,6 +35,9 @@ impl Engine {
 
     fn send_outbox(&mut self, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
         while let Some(answer) = self.outbox.answer() {
+            if answer.keeps && answer.path.is_tcp() {
+                buffers.keep(&answer.path);
+            }
             let bytes = &answer.bytes[..answer.length];
             buffers.send(&answer.path, bytes.len(), |out| copy(bytes, out))?;
             self.outbox.answer_left();
@@ -45,6 +48,9 @@ impl Engine {
                 None => self.counters.drop(DropReason::NoPath),
             }
             self.outbox.record_left();
+        }
+        while let Some(path) = self.peers.poll_released() {
+            buffers.close(&path);
         }
         Ok(())
     }

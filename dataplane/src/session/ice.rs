@@ -64,6 +64,8 @@ struct Selected {
 pub struct Checked {
     /// Bytes of the answer.
     pub answer_bytes: usize,
+    /// It was a good check: the path is this peer's.
+    pub accepted: bool,
     /// The path is new to this peer.
     pub learned: bool,
     /// This path had to give way to the new one.
@@ -141,7 +143,13 @@ impl Ice {
         if let Some(code) = error {
             let answer_bytes =
                 write_error(&request, code, &hmac, answer).map_err(|_| DropReason::Malformed)?;
-            return Ok(Checked { answer_bytes, learned: false, forgotten: None, switched: false });
+            return Ok(Checked {
+                answer_bytes,
+                accepted: false,
+                learned: false,
+                forgotten: None,
+                switched: false,
+            });
         }
         let answer_bytes =
             write_success(&request, path.remote, &hmac, answer).map_err(|_| DropReason::Malformed)?;
@@ -152,7 +160,7 @@ impl Ice {
             self.previous = None;
         }
         let (learned, forgotten) = self.remember(now, path);
-        Ok(Checked { answer_bytes, learned, forgotten, switched })
+        Ok(Checked { answer_bytes, accepted: true, learned, forgotten, switched })
     }
 
     /// An authenticated packet came by a path that no check has proved: media goes there until the next nominated check decides. Consent

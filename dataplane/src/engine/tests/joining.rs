@@ -1,7 +1,7 @@
 //! Paths, keys, consent, and leaving without a trace.
 
 use super::*;
-use crate::base::limits::{CONSENT_US, HANDSHAKE_US};
+use crate::base::limits::{CONSENT_US, HANDSHAKE_US, PATHS_PER_PEER};
 
 #[test]
 fn a_peer_joins_by_check_and_keys_and_leaves_nothing_behind() {
@@ -168,6 +168,39 @@ fn what_is_forged_or_was_seen_moves_nobody_and_a_flood_of_it_is_bounded() {
     house.client(1).path = path(91);
     house.send_rtp(1, &Media { index: 3, ..MEDIA });
     assert_eq!(house.engine.sizes().paths, paths + 1);
+}
+
+#[test]
+fn a_peer_holds_as_many_connections_as_it_has_paths_and_none_once_it_has_ended() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.open(2, 10);
+    let connection = |port: u16| Path::tcp([10, 0, 0, 1].into(), ([192, 0, 2, 2], port).into());
+    for port in 1..=50 {
+        house.client(2).path = connection(port);
+        house.check(2);
+        house.flush();
+        assert!(house.kept.len() <= PATHS_PER_PEER);
+        house.now = house.now.after_ms(100);
+    }
+    assert_eq!(house.closed.len(), 50 - PATHS_PER_PEER);
+    assert!(house.kept.contains(&connection(50)), "the one in use stays");
+    // A check that is answered with an error keeps nothing.
+    house.client(2).path = connection(60);
+    let mut wrong = house.check_by(2, Role::Controlled(1), true);
+    house.engine.handle_datagram(house.now, connection(60), &mut wrong);
+    house.flush();
+    assert!(!house.kept.contains(&connection(60)));
+    // Somebody else connects from the same addresses: the connection is his.
+    let taken = connection(50);
+    house.client(1).path = taken;
+    house.check(1);
+    house.command(Command::ClosePeer { peer: PeerId(2) });
+    house.flush();
+    assert_eq!(house.kept, [taken]);
+    house.command(Command::ClosePeer { peer: PeerId(1) });
+    house.flush();
+    assert_eq!((house.kept.len(), house.closed.len()), (0, 50));
 }
 
 #[test]

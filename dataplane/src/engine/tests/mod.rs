@@ -41,6 +41,8 @@ struct Wire {
     room: usize,
     /// TCP connections that are gone.
     gone: Vec<Path>,
+    kept: Vec<Path>,
+    closed: Vec<Path>,
 }
 
 impl SendBuffers for Wire {
@@ -65,6 +67,14 @@ impl SendBuffers for Wire {
             self.sent.push((*path, bytes));
         }
         Ok(())
+    }
+
+    fn keep(&mut self, path: &Path) {
+        self.kept.push(*path);
+    }
+
+    fn close(&mut self, path: &Path) {
+        self.closed.push(*path);
     }
 }
 
@@ -91,6 +101,9 @@ struct House {
     room: usize,
     /// TCP connections that are gone.
     gone: Vec<Path>,
+    /// TCP connections that the engine has a peer for, and those it closed.
+    kept: Vec<Path>,
+    closed: Vec<Path>,
 }
 
 fn path(id: u32) -> Path {
@@ -154,6 +167,8 @@ impl House {
             requests: Vec::new(),
             room: usize::MAX,
             gone: Vec::new(),
+            kept: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -195,6 +210,10 @@ impl House {
     }
 
     fn check_bytes(&mut self, id: u32, nominates: bool) -> Vec<u8> {
+        self.check_by(id, Role::Controlling(1), nominates)
+    }
+
+    fn check_by(&mut self, id: u32, role: Role, nominates: bool) -> Vec<u8> {
         let client = self.client(id);
         let hmac = HmacSha1::new(Suite::scalar(), client.pwd.as_bytes());
         let (ours, theirs) = (local_ufrag(CORE, client.id, client.random), format!("them{id}"));
@@ -203,7 +222,7 @@ impl House {
             remote_ufrag: ours.as_bytes(),
             local_ufrag: theirs.as_bytes(),
             priority: 100,
-            role: Role::Controlling(1),
+            role,
             use_candidate: nominates,
         };
         let mut bytes = vec![0; 300];
@@ -293,6 +312,13 @@ impl House {
         while let Some(request) = self.engine.poll_assist() {
             self.requests.push(request);
         }
+        for path in wire.kept {
+            if !self.kept.contains(&path) {
+                self.kept.push(path);
+            }
+        }
+        self.kept.retain(|path| !wire.closed.contains(path));
+        self.closed.extend(wire.closed);
         for (path, bytes) in wire.sent {
             let client = self.clients.iter_mut().find(|client| client.path == path);
             client.expect("engines send to authenticated paths only").receive(bytes);
