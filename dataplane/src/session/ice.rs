@@ -6,7 +6,8 @@
 //! Choice of path: the first authenticated check gives a usable path; USE-CANDIDATE nominates. A nominated check from another
 //! address switches when its PRIORITY is not lower, or when the selected path was not nominated again for 500 ms (a client
 //! that nominates aggressively repeats USE-CANDIDATE on several pairs, and the highest priority wins: RFC 8445 section 8.1.1).
-//! An authenticated media packet from another address moves it provisionally ([`Ice::follow`]).
+//! An authenticated media packet from another address moves it provisionally: from one that nobody proved ([`Ice::follow`]), or back
+//! to one of the peer's own ([`Ice::come_back`]).
 
 use kernels::{HmacSha1, Suite};
 
@@ -23,6 +24,9 @@ pub const ANSWER_BYTES_MAX: usize = 128;
 
 /// A nomination on the selected path holds off one of lower priority for this long.
 const NOMINATION_HOLD_US: u64 = 500_000;
+/// A path that was selected, or nominated again, within this time is not left for what comes over another of the peer's paths: it may have
+/// been on its way since before, and two paths that are both alive share a peer no more often than this.
+const RETURN_HOLD_US: u64 = 500_000;
 
 /// ICE state of one peer.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ struct Selected {
     path: Path,
     priority: u32,
     nominated: Option<Micros>,
+    /// When a check or a packet last said that this is the path.
+    confirmed: Micros,
 }
 
 /// What an authenticated check brought.
@@ -167,8 +173,22 @@ impl Ice {
     /// is not renewed. Answers a path that had to give way.
     pub fn follow(&mut self, now: Micros, path: Path) -> Option<Path> {
         let priority = self.selected.map_or(0, |selected| selected.priority);
-        self.selected = Some(Selected { path, priority, nominated: None });
+        self.selected = Some(Selected { path, priority, nominated: None, confirmed: now });
         self.remember(now, path).1
+    }
+
+    /// An authenticated packet newer than all before it came by one of the peer's paths: if that is not the selected one, media goes
+    /// there from now on, as in [`Self::follow`]. What is older than something seen, and was overtaken, moves nobody.
+    /// Cost, when it is the selected one: a comparison.
+    pub fn come_back(&mut self, now: Micros, path: &Path) {
+        let Some(selected) = &mut self.selected else { return };
+        if selected.path == *path || now.since_us(selected.confirmed) < RETURN_HOLD_US {
+            return;
+        }
+        *selected = Selected { path: *path, nominated: None, confirmed: now, ..*selected };
+        if let Some(known) = self.paths.iter_mut().flatten().find(|known| known.path == *path) {
+            known.seen = now;
+        }
     }
 
     /// Another peer proved that it has this path now.
@@ -211,12 +231,12 @@ impl Ice {
     fn select(&mut self, now: Micros, path: Path, priority: u32, nominates: bool) -> bool {
         let nominated = nominates.then_some(now);
         let Some(selected) = &mut self.selected else {
-            self.selected = Some(Selected { path, priority, nominated });
+            self.selected = Some(Selected { path, priority, nominated, confirmed: now });
             return true;
         };
         if selected.path == path {
             if nominates {
-                *selected = Selected { path, priority, nominated };
+                *selected = Selected { path, priority, nominated, confirmed: now };
             }
             return false;
         }
@@ -226,7 +246,7 @@ impl Ice {
         if !nominates || held {
             return false;
         }
-        *selected = Selected { path, priority, nominated };
+        *selected = Selected { path, priority, nominated, confirmed: now };
         true
     }
 

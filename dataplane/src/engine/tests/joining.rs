@@ -140,6 +140,73 @@ fn media_follows_an_authenticated_packet_at_once_and_the_next_nominated_check_de
 }
 
 #[test]
+fn a_peer_that_returns_to_an_address_it_had_is_followed_at_once_and_never_by_what_is_old() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    house.publish(2, 3, MediaKind::Audio, &[3]);
+    let (wifi, mobile) = (house.client(2).path, path(77));
+    let mut said = 0;
+    // Whether what is sent to the second peer goes to where it is.
+    let mut hears = |house: &mut House| {
+        said += 1;
+        let before = house.client(2).payloads(100).len();
+        house.send_rtp(1, &Media { index: said, ..MEDIA });
+        house.flush();
+        house.client(2).payloads(100).len() > before
+    };
+    let talk = |house: &mut House, index| house.send_rtp(2, &Media { ssrc: 3, index, ..MEDIA });
+    let second = |house: &House| {
+        let key = house.engine.peers.key_of(PeerId(2)).expect("opened");
+        house.engine.peers.get(key).and_then(|peer| peer.ice.path())
+    };
+    talk(&mut house, 1);
+    assert!(hears(&mut house));
+    // Some packets of the first path are late.
+    let late: Vec<_> = (2..5).map(|index| house.seal_rtp(2, &Media { ssrc: 3, index, ..MEDIA })).collect();
+    house.client(2).path = mobile;
+    talk(&mut house, 5);
+    assert!(hears(&mut house), "to an address nobody knew");
+    // Now the first path is as well known as the second, and long enough ago.
+    house.run(2_000);
+    for (path, mut bytes) in late {
+        house.engine.handle_datagram(house.now, path, &mut bytes);
+        assert_eq!(second(&house), Some(mobile), "an old packet that comes late moves nobody");
+    }
+    house.client(2).path = wifi;
+    talk(&mut house, 6);
+    assert_eq!(second(&house), Some(wifi));
+    assert!(hears(&mut house), "back, without a check");
+    // Seen packets and forgeries move nobody.
+    house.run(2_000);
+    house.client(2).path = mobile;
+    talk(&mut house, 6);
+    let (_, mut forged) = house.seal_rtp(2, &Media { ssrc: 3, index: 7, ..MEDIA });
+    forged[20] ^= 1;
+    house.engine.handle_datagram(house.now, mobile, &mut forged);
+    assert_eq!(second(&house), Some(wifi));
+    // A report moves it too.
+    house.send_rtcp(2, |writer| writer.receiver_report(Ssrc(3), &[]).expect("fits"));
+    assert_eq!(second(&house), Some(mobile));
+    // Two paths that are both alive: the peer is not thrown to and fro with every packet.
+    let mut moves = 0;
+    for index in 8..208 {
+        let before = second(&house);
+        house.client(2).path = if index % 2 == 0 { wifi } else { mobile };
+        talk(&mut house, index);
+        moves += u32::from(second(&house) != before);
+        house.now = house.now.after_ms(10);
+    }
+    assert!((1..=5).contains(&moves), "{moves} moves in two seconds");
+    // A nominated check decides whatever packets said.
+    house.client(2).path = wifi;
+    house.check(2);
+    assert_eq!(second(&house), Some(wifi));
+}
+
+#[test]
 fn what_is_forged_or_was_seen_moves_nobody_and_a_flood_of_it_is_bounded() {
     let mut house = House::new();
     house.join(1, 10);

@@ -454,7 +454,7 @@ impl Client {
             }
             Protocol::Rtcp => {
                 let srtp = self.srtp.as_mut().expect("media only after keys");
-                let length = srtp.inbound.open_rtcp(&mut bytes).expect("authentic and new");
+                let length = srtp.inbound.open_rtcp(&mut bytes).expect("authentic and new").bytes;
                 self.rtcp.push(bytes[..length].to_vec());
             }
             other => panic!("{other:?} was sent"),
