@@ -253,6 +253,13 @@ impl House {
         self.seats.iter_mut().find(|seat| seat.peer == peer).expect("it joined")
     }
 
+    /// Whether a guest takes what its connection brings.
+    fn read(&mut self, peer: u32, yes: bool) {
+        if let Way::Tcp { reads, .. } = &mut self.seat(peer).way {
+            *reads = yes;
+        }
+    }
+
     fn turn(&mut self) {
         let origin = self.origin;
         for Seat { guest, way, .. } in &mut self.seats {
@@ -489,6 +496,32 @@ fn a_participant_holds_a_few_connections_and_they_end_with_it() {
     assert_eq!(house.ended(TcpEnd::Idle), 0, "nobody waited for it");
 }
 
+/// How soon is the simulation's to judge (`stall`); here they must come at all.
+#[test]
+fn pictures_come_back_after_a_stall_whatever_the_link_was_believed_to_carry() {
+    let mut house = House::new(IoChoice::Auto, 1);
+    let port = house.port();
+    house.join(0, 1, Way::tcp(port), publishes(5_000));
+    house.join(0, 2, Way::narrow(port), receives());
+    for kind in [MediaKind::Audio, MediaKind::Video] {
+        house.subscribe(0, 2, 1, kind);
+    }
+    house.until("pictures", |house| house.pictures(2, 1) > 60);
+    for _ in 0..3 {
+        let dropped = house.counters(0).dropped(DropReason::TcpLate);
+        house.read(2, false);
+        house.until("late pictures are dropped", |house| {
+            house.counters(0).dropped(DropReason::TcpLate) > dropped + 5
+        });
+        let pictures = house.pictures(2, 1);
+        house.read(2, true);
+        house.until("they are back", |house| house.pictures(2, 1) > pictures + 40);
+    }
+    let ssrc = Ssrc(stream_number(2, 1, MediaKind::Video));
+    let reception = house.seat(2).guest.client.reception(ssrc).expect("it has pictures");
+    assert_eq!((reception.unexplained_frames, reception.corrupt), (0, 0));
+}
+
 /// A binding request for a peer, with a password that is nobody's; `names` leaves the username out.
 fn check(core: CoreId, peer: PeerId, names: bool) -> Vec<u8> {
     let ufrag = if names { local_ufrag(core, peer, 7) } else { "stranger".to_owned() };
@@ -521,7 +554,7 @@ fn who_does_not_read_loses_pictures_first_then_the_connection_and_disturbs_nobod
 }
 
 fn slow_reader(io: IoChoice) {
-    // What a connection drops is judged here; how fast an estimate climbs after a stall is not.
+    // What a connection drops is judged here, whatever its link is believed to carry.
     let mut house = House::with(io, 1, Rules { rate_control: false, ..Rules::default() });
     let port = house.port();
     let loud = Terms { microphone: Some(Microphone { frame_bytes: 300, level: 20 }), ..publishes(5_000) };
@@ -534,19 +567,14 @@ fn slow_reader(io: IoChoice) {
         }
     }
     house.until("pictures", |house| house.pictures(2, 1) > 5 && house.pictures(3, 1) > 5);
-    let reads = |house: &mut House, yes: bool| {
-        if let Way::Tcp { reads, .. } = &mut house.seat(2).way {
-            *reads = yes;
-        }
-    };
-    reads(&mut house, false);
+    house.read(2, false);
     house.until("late pictures are dropped", |house| house.counters(0).dropped(DropReason::TcpLate) > 5);
     let dropped = house.counters(0);
     // The voice of ten seconds fits into the queue that pictures may not fill.
     assert_eq!(dropped.dropped(DropReason::TcpQueueFull), 0, "{io}");
     // Reading again brings sound at once and a picture with the next keyframe; nothing is broken.
     let (pictures, sounds) = (house.pictures(2, 1), house.sounds(2, 1));
-    reads(&mut house, true);
+    house.read(2, true);
     house.until("it goes on", |house| {
         house.pictures(2, 1) > pictures + 20 && house.sounds(2, 1) > sounds + 20
     });
@@ -554,7 +582,7 @@ fn slow_reader(io: IoChoice) {
     let reception = house.seat(2).guest.client.reception(ssrc).expect("it has pictures");
     assert_eq!((reception.unexplained_frames, reception.corrupt), (0, 0), "{io}");
     // Never again, and it is over; only the connection, for the peer may have another path.
-    reads(&mut house, false);
+    house.read(2, false);
     let others = house.pictures(3, 1);
     house.until("the stalled connection ends", |house| house.ended(TcpEnd::Stalled) == 1);
     let went_on = house.pictures(3, 1) - others;

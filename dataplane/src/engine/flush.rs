@@ -91,6 +91,9 @@ impl Engine {
     ) -> Result<Option<Micros>, BuffersFull> {
         let index = key.index();
         let stream = self.stream_path(key);
+        if let Some(path) = stream {
+            self.rooms.watch_connection(now, index, buffers.is_congested(&path));
+        }
         let mut resumes = None;
         for class in Class::ALL {
             while let Some(item) = self.rooms.queue().first(index, class) {
