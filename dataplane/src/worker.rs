@@ -13,14 +13,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::base::counters::{SharedCounters, Stage};
 use crate::base::drops::DropReason;
-use crate::base::handoff::AssistRequest;
-use crate::base::ids::PeerId;
 use crate::base::limits::{BLOCKED_US, IDLE_US_MAX, LANE_ITEMS_PER_TURN, PUBLISH_US};
 use crate::base::time::Micros;
 use crate::command::Report;
 use crate::engine::Engine;
 use crate::io::{Backend, Turn, cycles};
-use crate::lane::{AssistCoreEnd, Bell, Sent, WorkerEnd};
+use crate::lane::{AssistLanes, Bell, Sent, WorkerEnd};
 
 /// The packet plane's clock: every core counts from the same origin.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +65,8 @@ fn read_clock() -> Instant {
 pub struct Links {
     /// To the control plane.
     pub lane: WorkerEnd,
-    /// To the assist threads; a peer's is chosen by its number.
-    pub assists: Vec<AssistCoreEnd>,
+    /// To the assist threads.
+    pub assists: AssistLanes,
     /// Wakes this worker.
     pub bell: Arc<Bell>,
     /// Where the counters are published.
@@ -91,12 +89,8 @@ pub struct Worker<B> {
 
 impl<B: Backend> Worker<B> {
     /// A worker that has not turned yet.
-    ///
-    /// # Panics
-    /// Without an assist lane: `boot` makes at least one.
     #[must_use]
     pub fn new(mut engine: Engine, backend: B, links: Links) -> Self {
-        assert!(!links.assists.is_empty(), "boot starts at least one assist thread");
         engine.set_wall_clock(links.clock.ntp_offset_us());
         engine.set_cycles(cycles::now);
         let published = links.clock.now();
@@ -128,7 +122,7 @@ impl<B: Backend> Worker<B> {
             self.published = now;
             self.unpublished = false;
             self.publish();
-            if self.links.assists.iter().any(AssistCoreEnd::is_abandoned) {
+            if self.links.assists.is_abandoned() {
                 return Err(io::Error::other("an assist thread has ended"));
             }
         }
@@ -158,9 +152,9 @@ impl<B: Backend> Worker<B> {
         if self.links.lane.waiting() > 0 {
             return;
         }
-        for assist in &mut self.links.assists {
+        for index in 0..self.links.assists.count() {
             for _ in 0..LANE_ITEMS_PER_TURN {
-                let Some(reply) = assist.poll_reply() else { break };
+                let Some(reply) = self.links.assists.poll_reply(index) else { break };
                 self.unpublished = true;
                 self.engine.handle_assist(now, reply);
             }
@@ -170,14 +164,11 @@ impl<B: Backend> Worker<B> {
     /// Requests and reports.
     fn give_out(&mut self) {
         while let Some(request) = self.engine.poll_assist() {
-            let index = peer_of(&request).0 as usize % self.links.assists.len();
-            if self.links.assists[index].request(request) == Sent::Dropped {
+            if self.links.assists.request(request) == Sent::Dropped {
                 self.engine.counters_mut().drop(DropReason::AssistFull);
             }
         }
-        for assist in &mut self.links.assists {
-            assist.flush();
-        }
+        self.links.assists.flush();
         while let Some(report) = self.engine.poll_report() {
             // The lane tells the end itself, also when it comes by a panic.
             if !matches!(report, Report::Stopped) {
@@ -201,11 +192,11 @@ impl<B: Backend> Worker<B> {
         }
         links.bell.arm();
         let replies_held = links.lane.waiting() > 0;
-        let has_reply = !replies_held && links.assists.iter().any(AssistCoreEnd::has_reply);
+        let has_reply = !replies_held && links.assists.has_reply();
         if links.lane.has_command() || has_reply || self.backend.has_newcomers() {
             return 0;
         }
-        if replies_held || links.assists.iter().any(AssistCoreEnd::is_blocked) {
+        if replies_held || links.assists.is_blocked() {
             return wait_us.min(BLOCKED_US);
         }
         wait_us
@@ -263,18 +254,6 @@ impl<B: Backend> Worker<B> {
         let within = counters[inner as usize].saturating_sub(before).min(spent);
         counters[inner as usize] = before + within;
         counters[stage as usize] += spent - within;
-    }
-}
-
-const fn peer_of(request: &AssistRequest) -> PeerId {
-    match request {
-        AssistRequest::Open { peer, .. }
-        | AssistRequest::Expect { peer, .. }
-        | AssistRequest::Datagram { peer, .. }
-        | AssistRequest::OpenChannel { peer, .. }
-        | AssistRequest::SendMessage { peer, .. }
-        | AssistRequest::MessagePassed { peer, .. }
-        | AssistRequest::Close { peer } => *peer,
     }
 }
 
@@ -336,7 +315,7 @@ mod tests {
         let (assist_core, assist_end) = assist(core.clone(), Arc::default());
         let links = Links {
             lane,
-            assists: vec![assist_core],
+            assists: AssistLanes::new(vec![assist_core]),
             bell: core,
             counters: Arc::default(),
             clock: Clock::start(),

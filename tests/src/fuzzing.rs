@@ -274,7 +274,7 @@ pub fn srtp(data: &[u8]) {
     let opened = inbound.open_rtp(&mut out[..bytes]).expect("authentic");
     assert_eq!(&out[opened.header_bytes..opened.bytes], rest);
     if let Ok(bytes) = outbound.seal_rtcp(rest, &mut out) {
-        let plain = inbound.open_rtcp(&mut out[..bytes]).expect("authentic");
+        let plain = inbound.open_rtcp(&mut out[..bytes]).expect("authentic").bytes;
         assert_eq!(&out[..plain], rest);
     }
 }

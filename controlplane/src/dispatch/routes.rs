@@ -50,6 +50,9 @@ impl Routes {
             Command::Subscribe(subscribe) => {
                 self.streams.insert(subscribe.stream, meeting);
             }
+            Command::OpenStream(open) => {
+                self.streams.insert(open.stream, meeting);
+            }
             Command::Unsubscribe { stream } => {
                 self.streams.remove(stream);
             }
@@ -109,6 +112,24 @@ mod tests {
         let inbox = routes.inbox(&report).expect("the peer is known");
         assert!(inbox.try_send(FromCore::Report(report)).is_ok());
         assert!(matches!(inbox_one.try_recv(), Ok(FromCore::Report(Report::PeerPath { peer: PeerId(7) }))));
+        // What a player is sent belongs to its room as well.
+        let stream = StreamId(70);
+        routes.note(
+            MeetingId(1),
+            &Command::OpenStream(Box::new(dataplane::command::OpenStream {
+                stream,
+                peer: PeerId(7),
+                kind: dataplane::base::media::MediaKind::Video,
+                mid: Default::default(),
+                ssrc: dataplane::base::ids::Ssrc(1),
+                rtx: None,
+                extensions: Default::default(),
+            })),
+        );
+        let started = Report::StreamStarted { stream };
+        assert!(routes.inbox(&started).is_some());
+        routes.note(MeetingId(1), &Command::Unsubscribe { stream });
+        assert!(routes.inbox(&started).is_none());
         routes.note(MeetingId(1), &Command::ClosePeer { peer: PeerId(7) });
         assert!(routes.inbox(&Report::PeerPath { peer: PeerId(7) }).is_none());
         assert_eq!(routes.rooms_on(CoreId(1)).len(), 1);

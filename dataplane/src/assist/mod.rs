@@ -39,7 +39,8 @@ pub struct Assist {
     /// Associations with data that nobody read yet. Reading waits until its reader asks: that is the peer's back-pressure.
     readable: VecDeque<PeerId>,
     drops: ChannelDrops,
-    /// The longest queue that a message met since the last one was passed on.
+    /// The longest queue that the copies of a message met whose sender is about to be told: all its receivers are here, for a meeting
+    /// has one thread.
     backlog: usize,
     associations_max: usize,
 }
@@ -63,7 +64,7 @@ impl Assist {
     /// Takes one request. A request for a peer that is gone is ignored.
     pub fn handle_request(&mut self, now: Instant, request: AssistRequest) {
         match request {
-            AssistRequest::Open { peer, version } => {
+            AssistRequest::Open { peer, version, .. } => {
                 let full = self.associations.len() >= self.associations_max;
                 match self.associations.entry(peer) {
                     Entry::Occupied(_) => {}
@@ -93,13 +94,15 @@ impl Assist {
                     association.open_channel(label, reliable, now, replies)
                 });
             }
-            AssistRequest::SendMessage { peer, channel, bytes } => {
+            AssistRequest::SendMessage { peer, channel, bytes, answers } => {
                 let mut waiting = 0;
                 self.run(peer, now, |association, now, replies| {
                     waiting = association.send(channel, bytes, now, replies)?;
                     Ok(())
                 });
-                self.backlog = self.backlog.max(waiting);
+                if answers {
+                    self.backlog = self.backlog.max(waiting);
+                }
             }
             AssistRequest::MessagePassed { peer, bytes, copies } => {
                 let backlog = std::mem::take(&mut self.backlog);

@@ -16,9 +16,12 @@ use super::dcep::{Message, Open, Reliability};
 use super::dtls::fingerprint;
 use super::*;
 use crate::base::handoff::{DtlsVersion, Fingerprint, MasterKey, SrtpKeys, SrtpProfile};
+use crate::base::ids::MeetingId;
+use crate::base::limits::CHANNEL_BACKLOG_BYTES;
 use crate::base::rng::Rng;
 
 const PEER: PeerId = PeerId(7);
+const MEETING: MeetingId = MeetingId(1);
 const HONEST: PeerId = PeerId(3_000);
 
 pub(super) fn start() -> Instant {
@@ -221,7 +224,7 @@ impl World {
         let now = start();
         let identity = Identity::generate().expect("the crypto library works");
         let mut assist = Assist::new(identity.clone());
-        assist.handle_request(now, AssistRequest::Open { peer: PEER, version });
+        assist.handle_request(now, AssistRequest::Open { peer: PEER, meeting: MEETING, version });
         Self {
             now,
             client: Client::new(client, now),
@@ -500,6 +503,28 @@ fn messages_wait_with_their_sender_while_nobody_reads() {
 }
 
 #[test]
+fn a_queue_that_the_control_planes_own_message_met_slows_nobody_down() {
+    for answers in [false, true] {
+        let mut world = World::new(DtlsVersion::V12, DtlsVersion::V12, 1, 0);
+        world.client.channels = Some(Channels::new());
+        world.request(AssistRequest::OpenChannel { peer: PEER, label: "_reliable", reliable: true });
+        world.connect();
+        world.run("our channel", |world| !world.client.channels.as_ref().expect("made").got.is_empty());
+        let channels = world.client.channels.as_mut().expect("the test made it");
+        channels.write(1, Protocol::Dcep, &Message::Ack.to_bytes());
+        let open = Open { unordered: false, reliability: Reliability::Reliable, label: "chat".into() };
+        channels.write(0, Protocol::Dcep, &Message::Open(open).to_bytes());
+        world.run("both channels", |world| world.seen.opened.len() == 2);
+        // More waits for it than what slows a sender down.
+        for _ in 0..20 {
+            let bytes = Bytes::from(vec![1; 16_000]);
+            world.request(AssistRequest::SendMessage { peer: PEER, channel: 1, bytes, answers });
+        }
+        assert_eq!(world.assist.backlog > CHANNEL_BACKLOG_BYTES, answers);
+    }
+}
+
+#[test]
 fn a_goodbye_is_answered_and_ours_is_heard() {
     for version in [DtlsVersion::V12, DtlsVersion::V13] {
         let mut world = World::new(version, version, 1, 0);
@@ -547,7 +572,7 @@ fn the_hellos_of_real_browsers_are_answered_in_both_versions_and_any_order() {
             for swapped in [false, true] {
                 let now = start();
                 let mut assist = Assist::new(Identity::generate().expect("the crypto library works"));
-                assist.handle_request(now, AssistRequest::Open { peer: PEER, version });
+                assist.handle_request(now, AssistRequest::Open { peer: PEER, meeting: MEETING, version });
                 let mut order: Vec<_> = datagrams.iter().take(2).collect();
                 if swapped {
                     order.reverse();
@@ -585,7 +610,7 @@ fn no_datagram_of_any_length_or_content_ends_more_than_its_own_association() {
     let mut assist = Assist::new(identity);
     let feed = |assist: &mut Assist, peer: u32, bytes: Vec<u8>| {
         let peer = PeerId(peer);
-        assist.handle_request(now, AssistRequest::Open { peer, version: DtlsVersion::V12 });
+        assist.handle_request(now, AssistRequest::Open { peer, meeting: MEETING, version: DtlsVersion::V12 });
         assist.handle_request(now, AssistRequest::Datagram { peer, bytes: bytes.into() });
         while assist.poll_reply(now).is_some() {}
     };
@@ -617,7 +642,7 @@ fn no_datagram_of_any_length_or_content_ends_more_than_its_own_association() {
     let mut world = World::new(DtlsVersion::V12, DtlsVersion::V12, 5, 0);
     world.identity = assist.identity.clone();
     world.assist = assist;
-    world.request(AssistRequest::Open { peer: HONEST, version: DtlsVersion::V12 });
+    world.request(AssistRequest::Open { peer: HONEST, meeting: MEETING, version: DtlsVersion::V12 });
     world.peer = HONEST;
     world.connect();
     check_keys(&world, SrtpProfile::AeadAes256Gcm);
@@ -626,9 +651,10 @@ fn no_datagram_of_any_length_or_content_ends_more_than_its_own_association() {
 #[test]
 fn a_library_panic_ends_one_association_and_reports_it() {
     let mut world = World::new(DtlsVersion::V12, DtlsVersion::V12, 1, 0);
-    world
-        .assist
-        .handle_request(world.now, AssistRequest::Open { peer: PeerId(8), version: DtlsVersion::V12 });
+    world.assist.handle_request(
+        world.now,
+        AssistRequest::Open { peer: PeerId(8), meeting: MEETING, version: DtlsVersion::V12 },
+    );
     world.assist.run(PeerId(8), world.now, |_, _, _| {
         std::panic::resume_unwind(Box::new("what a bug in a library would do"));
     });
@@ -670,10 +696,10 @@ fn the_number_of_associations_is_bounded() {
     assist.associations_max = 3;
     let version = DtlsVersion::V12;
     for peer in (0..3).chain(0..3) {
-        assist.handle_request(now, AssistRequest::Open { peer: PeerId(peer), version });
+        assist.handle_request(now, AssistRequest::Open { peer: PeerId(peer), meeting: MEETING, version });
         assert!(assist.poll_reply(now).is_none(), "opening twice is opening once");
     }
-    assist.handle_request(now, AssistRequest::Open { peer: PeerId(3), version });
+    assist.handle_request(now, AssistRequest::Open { peer: PeerId(3), meeting: MEETING, version });
     assert!(matches!(assist.poll_reply(now), Some(AssistReply::Closed { peer: PeerId(3), .. })));
     assert_eq!(assist.len(), 3);
     for peer in 0..3 {

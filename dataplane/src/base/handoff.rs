@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::ids::PeerId;
+use super::ids::{MeetingId, PeerId};
 
 /// SRTP protection profile (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -78,6 +78,8 @@ pub enum AssistRequest {
     Open {
         /// The peer.
         peer: PeerId,
+        /// Its meeting: all peers of one are with the same thread.
+        meeting: MeetingId,
         /// The version to speak.
         version: DtlsVersion,
     },
@@ -112,6 +114,8 @@ pub enum AssistRequest {
         channel: u16,
         /// Its bytes, shared with all its other receivers.
         bytes: Bytes,
+        /// It was said by a peer: [`AssistRequest::MessagePassed`] follows its last copy. Otherwise nobody is slowed down by what it meets.
+        answers: bool,
     },
     /// A message of this peer has been routed: its sender may say more.
     MessagePassed {
@@ -127,6 +131,22 @@ pub enum AssistRequest {
         /// The peer.
         peer: PeerId,
     },
+}
+
+impl AssistRequest {
+    /// Whom it is about.
+    #[must_use]
+    pub const fn peer(&self) -> PeerId {
+        match self {
+            Self::Open { peer, .. }
+            | Self::Expect { peer, .. }
+            | Self::Datagram { peer, .. }
+            | Self::OpenChannel { peer, .. }
+            | Self::SendMessage { peer, .. }
+            | Self::MessagePassed { peer, .. }
+            | Self::Close { peer } => *peer,
+        }
+    }
 }
 
 /// From an assist thread to a packet core.

@@ -170,8 +170,11 @@ pub const BLOCKED_US: u64 = 1_000;
 /// Counters are copied to their shared page this often at most: ~70 words, ten times a second.
 pub const PUBLISH_US: u64 = 100_000;
 
-/// Paths remembered per peer: one per network interface and address family of a client, the selected one included.
+/// Paths remembered per peer: one per network interface and address family of a client, the selected one included. So many TCP
+/// connections it may hold: a new one ends the longest silent of the others. 1,024 peers who do so fill a core's
+/// [`TCP_CONNECTIONS_PER_CORE`].
 pub const PATHS_PER_PEER: usize = 4;
+const _: () = assert!(TCP_CONNECTIONS_PER_CORE / PATHS_PER_PEER >= 1_024);
 /// Streams of one core. A 100-person meeting with cameras has ~20,000; 131,072 x ~1.6 KiB = 205 MiB.
 pub const STREAMS_PER_CORE: usize = 131_072;
 /// Published tracks of one core: four for each peer.

@@ -34,16 +34,28 @@ pub struct BuffersFull;
 /// so write a peer's packets one after the other.
 pub trait SendBuffers {
     /// Lends at least `bytes_max` bytes for one datagram on `path`; `fill` writes it and answers its length
-    /// (0 cancels, never more than `bytes_max`). The bytes leave at the backend's next submit.
+    /// (0 cancels, never more than `bytes_max`). The bytes leave at the backend's next submit. A TCP connection that is gone or full
+    /// counts the datagram as dropped and does not call `fill`: it is lost as on any network.
     ///
     /// # Errors
-    /// [`BuffersFull`] without calling `fill`.
+    /// [`BuffersFull`] without calling `fill`: the datagram is to be given again.
     fn send(
         &mut self,
         path: &Path,
         bytes_max: usize,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull>;
+
+    /// The peer at the other end of a TCP path has authenticated: its connection stays until [`Self::close`] or its own end. A UDP path
+    /// has nothing to keep.
+    fn keep(&mut self, path: &Path) {
+        let _ = path;
+    }
+
+    /// No peer has this TCP path any more: its connection ends once what waits has left.
+    fn close(&mut self, path: &Path) {
+        let _ = path;
+    }
 
     /// Whether so much waits on this TCP path that pictures should not be added. A UDP path has no queue of its own.
     fn is_congested(&self, path: &Path) -> bool {

@@ -84,7 +84,7 @@ impl Engine {
         self.peer_timers.admit(key.index());
         self.paced.admit(key.index());
         self.arm(key);
-        self.request(AssistRequest::Open { peer: open.peer, version: open.dtls });
+        self.request(AssistRequest::Open { peer: open.peer, meeting: open.meeting, version: open.dtls });
         for &(label, reliable) in open.channels {
             self.request(AssistRequest::OpenChannel { peer: open.peer, label, reliable });
         }
@@ -101,16 +101,16 @@ impl Engine {
     /// Hands a message to the associations of its receivers, and after them the word to its sender's that it has been passed on.
     fn relay(&mut self, relay: Relay) {
         let Relay { from, to, bytes } = relay;
+        let from = from.filter(|(peer, _)| self.peers.key_of(*peer).is_some());
+        let answers = from.is_some();
         let mut copies = 0;
         for (peer, channel) in to {
             if self.peers.key_of(peer).is_some() {
                 copies += 1;
-                self.request(AssistRequest::SendMessage { peer, channel, bytes: bytes.clone() });
+                self.request(AssistRequest::SendMessage { peer, channel, bytes: bytes.clone(), answers });
             }
         }
-        if let Some((peer, bytes)) = from
-            && self.peers.key_of(peer).is_some()
-        {
+        if let Some((peer, bytes)) = from {
             self.request(AssistRequest::MessagePassed { peer, bytes, copies });
         }
     }

@@ -47,7 +47,7 @@ impl Engine {
         };
         match protocol {
             Protocol::Dtls => self.dtls(now, key, bytes),
-            Protocol::Rtp => self.rtp(now, key, bytes),
+            Protocol::Rtp => self.rtp(now, key, Some(&path), bytes),
             _ => self.rtcp(now, key, Some(&path), bytes),
         }
     }
@@ -93,7 +93,7 @@ impl Engine {
                 self.rooms.set_ready(now, key.index(), true);
             }
         }
-        let answer = Answer { path, bytes: answer, length: checked.answer_bytes };
+        let answer = Answer { path, bytes: answer, length: checked.answer_bytes, keeps: checked.accepted };
         if self.outbox.push_answer(answer) { Ok(()) } else { Err(DropReason::RateLimited) }
     }
 
@@ -109,10 +109,20 @@ impl Engine {
         self.request_datagram(AssistRequest::Datagram { peer, bytes: bytes.into() })
     }
 
-    pub(super) fn rtp(&mut self, now: Micros, key: Key, bytes: &mut [u8]) -> Result<(), DropReason> {
+    /// `path` is where it came from, if that is still known.
+    pub(super) fn rtp(
+        &mut self,
+        now: Micros,
+        key: Key,
+        path: Option<&Path>,
+        bytes: &mut [u8],
+    ) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
         let opened = srtp.inbound.open_rtp(bytes)?;
+        if let Some(path) = path.filter(|_| opened.newest) {
+            peer.ice.come_back(now, path);
+        }
         let packet = bytes.get_mut(..opened.bytes).ok_or(DropReason::Truncated)?;
         let begun = (self.cycles)();
         let header = RtpHeader::parse(packet)?;
@@ -142,16 +152,19 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let peer = self.peers.get_mut(key).ok_or(DropReason::UnknownPeer)?;
         let Some(srtp) = &mut peer.srtp else { return self.hold(key, bytes) };
-        let length = srtp.inbound.open_rtcp(bytes)?;
+        let opened = srtp.inbound.open_rtcp(bytes)?;
         // Everybody who sends or receives media reports about it every few seconds; media itself need not be looked at for this.
         if let Some(path) = path {
             peer.ice.handle_authentic(now, path);
+            if opened.newest {
+                peer.ice.come_back(now, path);
+            }
         }
         // After the tag was checked: forgeries must not use up what the peer may say.
         if !peer.rtcp_rate.take(now) {
             return Err(DropReason::RateLimited);
         }
-        let datagram = bytes.get(..length).ok_or(DropReason::Truncated)?;
+        let datagram = bytes.get(..opened.bytes).ok_or(DropReason::Truncated)?;
         let mut turn = Turn { now, counters: &mut self.counters, reports: &mut self.reports };
         self.rooms.handle_rtcp(&mut turn, key.index(), datagram);
         Ok(())
@@ -182,7 +195,7 @@ impl Engine {
         let packet = &mut bytes[..length];
         let handled = match classify(packet) {
             Protocol::Rtcp => self.rtcp(now, key, None, packet),
-            _ => self.rtp(now, key, packet),
+            _ => self.rtp(now, key, None, packet),
         };
         if let Err(reason) = handled {
             self.counters.drop(reason);

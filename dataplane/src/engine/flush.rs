@@ -35,6 +35,9 @@ impl Engine {
 
     fn send_outbox(&mut self, buffers: &mut impl SendBuffers) -> Result<(), BuffersFull> {
         while let Some(answer) = self.outbox.answer() {
+            if answer.keeps && answer.path.is_tcp() {
+                buffers.keep(&answer.path);
+            }
             let bytes = &answer.bytes[..answer.length];
             buffers.send(&answer.path, bytes.len(), |out| copy(bytes, out))?;
             self.outbox.answer_left();
@@ -45,6 +48,9 @@ impl Engine {
                 None => self.counters.drop(DropReason::NoPath),
             }
             self.outbox.record_left();
+        }
+        while let Some(path) = self.peers.poll_released() {
+            buffers.close(&path);
         }
         Ok(())
     }
@@ -85,6 +91,9 @@ impl Engine {
     ) -> Result<Option<Micros>, BuffersFull> {
         let index = key.index();
         let stream = self.stream_path(key);
+        if let Some(path) = stream {
+            self.rooms.watch_connection(now, index, buffers.is_congested(&path));
+        }
         let mut resumes = None;
         for class in Class::ALL {
             while let Some(item) = self.rooms.queue().first(index, class) {
@@ -157,13 +166,21 @@ impl Engine {
                 }
                 let taken = prepared.taken;
                 let room = prepared.bytes() + srtp.outbound.rtp_overhead_bytes();
-                let mut sealed = Ok(0);
+                let mut sealed = None;
                 buffers.send(&path, room, |out| {
                     let (header, payload) = (prepared.header(), prepared.payload());
-                    sealed = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
-                    sealed.unwrap_or(0)
+                    let bytes = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
+                    sealed = Some(bytes);
+                    bytes.unwrap_or(0)
                 })?;
-                sealed.map(|bytes| (taken, bytes))
+                match sealed {
+                    Some(bytes) => bytes.map(|bytes| (taken, bytes)),
+                    // Its connection dropped and counted it.
+                    None => {
+                        self.rooms.lose(now, item, &taken, room);
+                        return Ok(());
+                    }
+                }
             }
             Err(reason) => Err(reason),
         };

@@ -16,6 +16,8 @@ pub struct Answer {
     pub bytes: [u8; ANSWER_BYTES_MAX],
     /// How many bytes count.
     pub length: usize,
+    /// The path is its peer's from now on.
+    pub keeps: bool,
 }
 
 /// What waits.

@@ -2,6 +2,8 @@
 //!
 //! Promises: a path is in the table only after an authenticated STUN check came from it; the latest peer that proves a path has it.
 
+use std::collections::VecDeque;
+
 use crate::base::ids::PeerId;
 use crate::base::limits::{
     CONSENT_US, DTLS_PER_SECOND, EARLY_PACKETS_PER_PEER, HANDSHAKE_US, LAYER_CHECK_US, PATHS_PER_PEER,
@@ -16,6 +18,9 @@ use crate::room::pool::Slot;
 use crate::session::ice::Ice;
 use crate::session::srtp::{Inbound, Outbound};
 use crate::session::twcc::TwccRecorder;
+
+/// Room for paths that a turn gives up: checks give up one each. When many peers end at once it grows, to four for each of them.
+const RELEASED_AT_FIRST: usize = 64;
 
 /// One association.
 pub struct Peer {
@@ -147,6 +152,8 @@ pub struct Peers {
     slab: Slab<Peer>,
     by_id: Table<PeerId, Key>,
     by_path: Table<Path, Key>,
+    /// TCP paths that were given up since they were last asked for.
+    released: VecDeque<Path>,
 }
 
 impl Peers {
@@ -157,6 +164,7 @@ impl Peers {
             slab: Slab::new(PEERS_PER_CORE),
             by_id: Table::with_hasher(state),
             by_path: Table::with_hasher(state),
+            released: VecDeque::with_capacity(RELEASED_AT_FIRST),
         }
     }
 
@@ -178,9 +186,7 @@ impl Peers {
         let peer = self.slab.remove(key)?;
         self.by_id.remove(&peer.id);
         for path in peer.ice.paths() {
-            if self.by_path.get(&path) == Some(&key) {
-                self.by_path.remove(&path);
-            }
+            self.unbind_path(key, path);
         }
         Some(peer)
     }
@@ -196,7 +202,20 @@ impl Peers {
     pub fn unbind_path(&mut self, key: Key, path: Path) {
         if self.by_path.get(&path) == Some(&key) {
             self.by_path.remove(&path);
+            if path.is_tcp() {
+                self.released.push_back(path);
+            }
         }
+    }
+
+    /// The next TCP path that nobody has any more.
+    pub fn poll_released(&mut self) -> Option<Path> {
+        while let Some(path) = self.released.pop_front() {
+            if !self.by_path.contains_key(&path) {
+                return Some(path);
+            }
+        }
+        None
     }
 
     /// By number.

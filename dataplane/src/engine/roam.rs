@@ -3,6 +3,7 @@
 //! Place: the way of a media packet from an address nobody proved. Promises: only a packet that opens under a peer's keys moves
 //! that peer, never one that was seen before; what is looked at per second and per packet is bounded, so a flood of forgeries
 //! costs little and only puts the honest back to waiting for their next check.
+//! A peer that returns to an address it has proved is followed by `session::ice` alone, without a search.
 //! The move is provisional: consent is not renewed by it, the old path stays known, and the next nominated check, from wherever,
 //! decides. A captured and replayed packet can do no more here than a captured check can with ICE-lite anyway.
 
@@ -37,7 +38,7 @@ impl Engine {
             let packet = &mut copy[..bytes.len()];
             packet.copy_from_slice(bytes);
             let handled = match protocol {
-                Protocol::Rtp => self.rtp(now, key, packet),
+                Protocol::Rtp => self.rtp(now, key, None, packet),
                 _ => self.rtcp(now, key, None, packet),
             };
             if handled.is_ok() {

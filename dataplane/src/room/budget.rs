@@ -240,6 +240,13 @@ impl Rooms {
         if link.pacer.is_open(now) { None } else { Some(link.pacer.opens_at(now)) }
     }
 
+    /// Whether the TCP connection of the peer at `index`, for which something waits, is congested.
+    pub fn watch_connection(&mut self, now: Micros, index: usize, congested: bool) {
+        if let Some(estimator) = self.member_mut(index).and_then(|member| member.link.estimator()) {
+            estimator.watch_connection(now, congested);
+        }
+    }
+
     /// Whether a probe runs towards the peer at `index`.
     #[must_use]
     pub fn is_probing(&self, index: usize) -> bool {

@@ -224,16 +224,7 @@ impl Rooms {
 
     /// A send buffer took the packet, as a datagram of `bytes`.
     pub fn commit(&mut self, turn: &mut Turn<'_>, item: &Item, taken: &Taken, bytes: usize) {
-        let Some(stream) = self.streams.get_mut(item.stream) else { return };
-        if let Some(member) = self.members.get_mut(stream.member).and_then(Option::as_mut) {
-            member.link.handle_sent(turn.now, taken.transport.then_some(member.transport_seq), bytes);
-            if taken.transport {
-                member.transport_seq = member.transport_seq.plus(1);
-            }
-        }
-        if taken.on_rtx {
-            stream.rtx_index += 1;
-        }
+        let Some(stream) = self.take_numbers(turn.now, item, taken, bytes) else { return };
         match taken.role {
             Role::Media | Role::RunStart | Role::KeyStart => {}
             Role::Resend | Role::Vacant => {
@@ -245,10 +236,6 @@ impl Rooms {
                 return;
             }
         }
-        stream.rewrite.commit(turn.now, &taken.fields, &taken.placed);
-        if taken.role == Role::KeyStart {
-            stream.stale = false;
-        }
         if stream.stats.packets() == 0 {
             turn.reports.state(Report::StreamStarted { stream: stream.id });
         }
@@ -257,6 +244,35 @@ impl Rooms {
         turn.counters.packets_forwarded += 1;
         turn.counters.bytes_forwarded += bytes as u64;
         turn.counters.delay(turn.now.since_us(item.received));
+    }
+}
+
+impl Rooms {
+    /// The connection of its receiver dropped the packet, which would have been a datagram of `bytes`. As on any network its numbers
+    /// are used up: what follows leaves a gap, the receiver asks again, and the link is seen to lose.
+    pub fn lose(&mut self, now: Micros, item: &Item, taken: &Taken, bytes: usize) {
+        self.take_numbers(now, item, taken, bytes);
+    }
+
+    /// No number of the packet is ever given to another; answers its stream.
+    fn take_numbers(&mut self, now: Micros, item: &Item, taken: &Taken, bytes: usize) -> Option<&mut Stream> {
+        let stream = self.streams.get_mut(item.stream)?;
+        if let Some(member) = self.members.get_mut(stream.member).and_then(Option::as_mut) {
+            member.link.handle_sent(now, taken.transport.then_some(member.transport_seq), bytes);
+            if taken.transport {
+                member.transport_seq = member.transport_seq.plus(1);
+            }
+        }
+        if taken.on_rtx {
+            stream.rtx_index += 1;
+        }
+        if matches!(taken.role, Role::Media | Role::RunStart | Role::KeyStart) {
+            stream.rewrite.commit(now, &taken.fields, &taken.placed);
+            if taken.role == Role::KeyStart {
+                stream.stale = false;
+            }
+        }
+        Some(stream)
     }
 }
 

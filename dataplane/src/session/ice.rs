@@ -6,7 +6,8 @@
 //! Choice of path: the first authenticated check gives a usable path; USE-CANDIDATE nominates. A nominated check from another
 //! address switches when its PRIORITY is not lower, or when the selected path was not nominated again for 500 ms (a client
 //! that nominates aggressively repeats USE-CANDIDATE on several pairs, and the highest priority wins: RFC 8445 section 8.1.1).
-//! An authenticated media packet from another address moves it provisionally ([`Ice::follow`]).
+//! An authenticated media packet from another address moves it provisionally: from one that nobody proved ([`Ice::follow`]), or back
+//! to one of the peer's own ([`Ice::come_back`]).
 
 use kernels::{HmacSha1, Suite};
 
@@ -23,6 +24,9 @@ pub const ANSWER_BYTES_MAX: usize = 128;
 
 /// A nomination on the selected path holds off one of lower priority for this long.
 const NOMINATION_HOLD_US: u64 = 500_000;
+/// A path that was selected, or nominated again, within this time is not left for what comes over another of the peer's paths: it may have
+/// been on its way since before, and two paths that are both alive share a peer no more often than this.
+const RETURN_HOLD_US: u64 = 500_000;
 
 /// ICE state of one peer.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ struct Selected {
     path: Path,
     priority: u32,
     nominated: Option<Micros>,
+    /// When a check or a packet last said that this is the path.
+    confirmed: Micros,
 }
 
 /// What an authenticated check brought.
@@ -64,6 +70,8 @@ struct Selected {
 pub struct Checked {
     /// Bytes of the answer.
     pub answer_bytes: usize,
+    /// It was a good check: the path is this peer's.
+    pub accepted: bool,
     /// The path is new to this peer.
     pub learned: bool,
     /// This path had to give way to the new one.
@@ -141,7 +149,13 @@ impl Ice {
         if let Some(code) = error {
             let answer_bytes =
                 write_error(&request, code, &hmac, answer).map_err(|_| DropReason::Malformed)?;
-            return Ok(Checked { answer_bytes, learned: false, forgotten: None, switched: false });
+            return Ok(Checked {
+                answer_bytes,
+                accepted: false,
+                learned: false,
+                forgotten: None,
+                switched: false,
+            });
         }
         let answer_bytes =
             write_success(&request, path.remote, &hmac, answer).map_err(|_| DropReason::Malformed)?;
@@ -152,15 +166,29 @@ impl Ice {
             self.previous = None;
         }
         let (learned, forgotten) = self.remember(now, path);
-        Ok(Checked { answer_bytes, learned, forgotten, switched })
+        Ok(Checked { answer_bytes, accepted: true, learned, forgotten, switched })
     }
 
     /// An authenticated packet came by a path that no check has proved: media goes there until the next nominated check decides. Consent
     /// is not renewed. Answers a path that had to give way.
     pub fn follow(&mut self, now: Micros, path: Path) -> Option<Path> {
         let priority = self.selected.map_or(0, |selected| selected.priority);
-        self.selected = Some(Selected { path, priority, nominated: None });
+        self.selected = Some(Selected { path, priority, nominated: None, confirmed: now });
         self.remember(now, path).1
+    }
+
+    /// An authenticated packet newer than all before it came by one of the peer's paths: if that is not the selected one, media goes
+    /// there from now on, as in [`Self::follow`]. What is older than something seen, and was overtaken, moves nobody.
+    /// Cost, when it is the selected one: a comparison.
+    pub fn come_back(&mut self, now: Micros, path: &Path) {
+        let Some(selected) = &mut self.selected else { return };
+        if selected.path == *path || now.since_us(selected.confirmed) < RETURN_HOLD_US {
+            return;
+        }
+        *selected = Selected { path: *path, nominated: None, confirmed: now, ..*selected };
+        if let Some(known) = self.paths.iter_mut().flatten().find(|known| known.path == *path) {
+            known.seen = now;
+        }
     }
 
     /// Another peer proved that it has this path now.
@@ -203,12 +231,12 @@ impl Ice {
     fn select(&mut self, now: Micros, path: Path, priority: u32, nominates: bool) -> bool {
         let nominated = nominates.then_some(now);
         let Some(selected) = &mut self.selected else {
-            self.selected = Some(Selected { path, priority, nominated });
+            self.selected = Some(Selected { path, priority, nominated, confirmed: now });
             return true;
         };
         if selected.path == path {
             if nominates {
-                *selected = Selected { path, priority, nominated };
+                *selected = Selected { path, priority, nominated, confirmed: now };
             }
             return false;
         }
@@ -218,7 +246,7 @@ impl Ice {
         if !nominates || held {
             return false;
         }
-        *selected = Selected { path, priority, nominated };
+        *selected = Selected { path, priority, nominated, confirmed: now };
         true
     }
 

@@ -50,4 +50,8 @@ impl SendBuffers for Metered<'_> {
         probe(true);
         taken
     }
+
+    fn is_congested(&self, path: &Path) -> bool {
+        self.inner.is_congested(path)
+    }
 }

@@ -123,10 +123,40 @@ impl World {
 
     /// Somebody joins and publishes what the terms say; streams follow with [`World::subscribe`].
     pub fn join(&mut self, peer: u32, meeting: u64, terms: Terms, rng: &mut Rng, links: [LinkConfig; 2]) {
+        let path = Path { local: ([10, 0, 0, 1], 7_882).into(), remote: address_of(peer) };
+        self.join_by(path, peer, meeting, terms, rng, links);
+    }
+
+    /// The same over a TCP connection, whose links must not lose anything.
+    pub fn join_over_tcp(
+        &mut self,
+        peer: u32,
+        meeting: u64,
+        terms: Terms,
+        rng: &mut Rng,
+        links: [LinkConfig; 2],
+    ) {
+        let path = Path::tcp([10, 0, 0, 1].into(), address_of(peer));
+        self.join_by(path, peer, meeting, terms, rng, links);
+    }
+
+    /// A guest takes nothing from its connection for so long; then all of it.
+    pub fn stall(&mut self, peer: u32, time_us: u64) {
+        let until = self.network.now().after_us(time_us);
+        self.network.stall(address_of(peer), until);
+    }
+
+    fn join_by(
+        &mut self,
+        path: Path,
+        peer: u32,
+        meeting: u64,
+        terms: Terms,
+        rng: &mut Rng,
+        links: [LinkConfig; 2],
+    ) {
         let now = self.network.now();
-        let [high, low] = (peer as u16).to_be_bytes();
-        let remote: SocketAddr = ([192, 0, high, low], 40_000).into();
-        let path = Path { local: ([10, 0, 0, 1], 7_882).into(), remote };
+        let remote = path.remote;
         self.network.connect(remote, links[0], links[1]);
         let server_ice = IceCredentials {
             ufrag: local_ufrag(CORE, PeerId(peer), 7),
@@ -327,6 +357,11 @@ impl World {
         let remote = self.guests[&receiver].path.remote;
         self.network.counts(remote).is_some_and(|(_, down)| down.reordered > 0)
     }
+}
+
+fn address_of(peer: u32) -> SocketAddr {
+    let [high, low] = (peer as u16).to_be_bytes();
+    ([192, 0, high, low], 40_000).into()
 }
 
 /// The peer whose address this is.

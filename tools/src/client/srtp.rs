@@ -35,7 +35,7 @@ impl Pair {
 
     /// Opens in place; answers the plain compound.
     pub(super) fn open_rtcp<'a>(&mut self, packet: &'a mut [u8]) -> Result<&'a [u8], DropReason> {
-        let bytes = self.inbound.open_rtcp(packet)?;
+        let bytes = self.inbound.open_rtcp(packet)?.bytes;
         Ok(&packet[..bytes])
     }
 

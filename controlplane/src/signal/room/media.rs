@@ -6,7 +6,7 @@ use dataplane::base::reason::Reason;
 use dataplane::command::{Delivery, Wanted};
 use livekit_protocol as proto;
 
-use super::streams::{Stream, Supply};
+use super::streams::{Player, Stream, Supply};
 use super::{Latest, Member, Room};
 use crate::ids::UserId;
 use crate::signal::dynacast::Quality;
@@ -89,7 +89,11 @@ impl Room {
         let refused = member.subscriber.undecodable.iter().map(|sid| (sid, None));
         Some(MediaView {
             link: member.latest,
-            receives: streams.chain(refused).filter_map(|(sid, s)| self.receives(member, sid, s)).collect(),
+            receives: streams
+                .chain(refused)
+                .filter_map(|(sid, stream)| self.receives(member, sid, stream))
+                .chain(self.played(member))
+                .collect(),
             publishes: member.tracks.iter().flat_map(|track| self.publishes(track)).collect(),
         })
     }
@@ -104,8 +108,6 @@ impl Room {
         let shown = sent.unwrap_or(track.id());
         let settings = member.subscriber.settings.get(sid).copied().unwrap_or(Settings::unsaid());
         let delivery = stream.and_then(|stream| stream.delivery);
-        let layers = track.layers(shown);
-        let layer = delivery.and_then(|delivery| layers.get(usize::from(delivery.layer)));
         Some(Receives {
             track_id: sid.to_owned(),
             from: publisher.admission.identity.clone(),
@@ -115,13 +117,36 @@ impl Room {
             codec: track.mime_type(shown),
             wanted: track.wanted(shown, &settings),
             delivery,
-            size: layer.map(|layer| (layer.width, layer.height)).filter(|size| *size != (0, 0)),
+            size: size(track, shown, delivery),
             reason: stream.map_or(Some(Reason::CodecMissing), Stream::reason),
             missing_codecs: match stream.map(|stream| stream.supply) {
                 None => track.variants().filter_map(Variant::codec).collect(),
                 Some(Supply::Waiting(_)) => track.primary.codec().into_iter().collect(),
                 Some(Supply::Offered | Supply::Sent(_)) => Vec::new(),
             },
+        })
+    }
+
+    /// What a player is shown: it wants everything, and takes one codec of each track.
+    fn played<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = Receives> + 'a {
+        let player = member.http.as_ref().and_then(|http| http.player.as_ref());
+        let shown = player.into_iter().flat_map(Player::shown);
+        shown.filter_map(|(variant, delivery)| {
+            let (publisher, track) = self.track_by_id(variant)?;
+            let publisher = self.members.get(&publisher)?;
+            Some(Receives {
+                track_id: track.info.sid.clone(),
+                from: publisher.admission.identity.clone(),
+                from_name: publisher.name.clone(),
+                kind: track.kind,
+                source: source(track),
+                codec: track.mime_type(variant),
+                wanted: Wanted::ALL,
+                delivery,
+                size: size(track, variant, delivery),
+                reason: delivery.and_then(|delivery| delivery.reason),
+                missing_codecs: Vec::new(),
+            })
         })
     }
 
@@ -139,8 +164,15 @@ impl Room {
     /// Streams that one codec of a track feeds.
     fn subscribers(&self, track: &Track, variant: TrackId) -> usize {
         let streams = self.members.values().filter_map(|m| m.subscriber.streams.get(&track.info.sid));
-        streams.filter(|stream| stream.sent() == Some(variant)).count()
+        streams.filter(|stream| stream.sent() == Some(variant)).count() + self.players_shown(variant)
     }
+}
+
+/// Width and height of the layer sent, as announced.
+fn size(track: &Track, variant: TrackId, delivery: Option<Delivery>) -> Option<(u32, u32)> {
+    let layers = track.layers(variant);
+    let layer = layers.get(usize::from(delivery?.layer))?;
+    Some((layer.width, layer.height)).filter(|size| *size != (0, 0))
 }
 
 fn source(track: &Track) -> proto::TrackSource {

@@ -1,7 +1,7 @@
 //! Paths, keys, consent, and leaving without a trace.
 
 use super::*;
-use crate::base::limits::{CONSENT_US, HANDSHAKE_US};
+use crate::base::limits::{CONSENT_US, HANDSHAKE_US, PATHS_PER_PEER};
 
 #[test]
 fn a_peer_joins_by_check_and_keys_and_leaves_nothing_behind() {
@@ -140,6 +140,73 @@ fn media_follows_an_authenticated_packet_at_once_and_the_next_nominated_check_de
 }
 
 #[test]
+fn a_peer_that_returns_to_an_address_it_had_is_followed_at_once_and_never_by_what_is_old() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.join(2, 10);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    house.publish(2, 3, MediaKind::Audio, &[3]);
+    let (wifi, mobile) = (house.client(2).path, path(77));
+    let mut said = 0;
+    // Whether what is sent to the second peer goes to where it is.
+    let mut hears = |house: &mut House| {
+        said += 1;
+        let before = house.client(2).payloads(100).len();
+        house.send_rtp(1, &Media { index: said, ..MEDIA });
+        house.flush();
+        house.client(2).payloads(100).len() > before
+    };
+    let talk = |house: &mut House, index| house.send_rtp(2, &Media { ssrc: 3, index, ..MEDIA });
+    let second = |house: &House| {
+        let key = house.engine.peers.key_of(PeerId(2)).expect("opened");
+        house.engine.peers.get(key).and_then(|peer| peer.ice.path())
+    };
+    talk(&mut house, 1);
+    assert!(hears(&mut house));
+    // Some packets of the first path are late.
+    let late: Vec<_> = (2..5).map(|index| house.seal_rtp(2, &Media { ssrc: 3, index, ..MEDIA })).collect();
+    house.client(2).path = mobile;
+    talk(&mut house, 5);
+    assert!(hears(&mut house), "to an address nobody knew");
+    // Now the first path is as well known as the second, and long enough ago.
+    house.run(2_000);
+    for (path, mut bytes) in late {
+        house.engine.handle_datagram(house.now, path, &mut bytes);
+        assert_eq!(second(&house), Some(mobile), "an old packet that comes late moves nobody");
+    }
+    house.client(2).path = wifi;
+    talk(&mut house, 6);
+    assert_eq!(second(&house), Some(wifi));
+    assert!(hears(&mut house), "back, without a check");
+    // Seen packets and forgeries move nobody.
+    house.run(2_000);
+    house.client(2).path = mobile;
+    talk(&mut house, 6);
+    let (_, mut forged) = house.seal_rtp(2, &Media { ssrc: 3, index: 7, ..MEDIA });
+    forged[20] ^= 1;
+    house.engine.handle_datagram(house.now, mobile, &mut forged);
+    assert_eq!(second(&house), Some(wifi));
+    // A report moves it too.
+    house.send_rtcp(2, |writer| writer.receiver_report(Ssrc(3), &[]).expect("fits"));
+    assert_eq!(second(&house), Some(mobile));
+    // Two paths that are both alive: the peer is not thrown to and fro with every packet.
+    let mut moves = 0;
+    for index in 8..208 {
+        let before = second(&house);
+        house.client(2).path = if index % 2 == 0 { wifi } else { mobile };
+        talk(&mut house, index);
+        moves += u32::from(second(&house) != before);
+        house.now = house.now.after_ms(10);
+    }
+    assert!((1..=5).contains(&moves), "{moves} moves in two seconds");
+    // A nominated check decides whatever packets said.
+    house.client(2).path = wifi;
+    house.check(2);
+    assert_eq!(second(&house), Some(wifi));
+}
+
+#[test]
 fn what_is_forged_or_was_seen_moves_nobody_and_a_flood_of_it_is_bounded() {
     let mut house = House::new();
     house.join(1, 10);
@@ -168,6 +235,39 @@ fn what_is_forged_or_was_seen_moves_nobody_and_a_flood_of_it_is_bounded() {
     house.client(1).path = path(91);
     house.send_rtp(1, &Media { index: 3, ..MEDIA });
     assert_eq!(house.engine.sizes().paths, paths + 1);
+}
+
+#[test]
+fn a_peer_holds_as_many_connections_as_it_has_paths_and_none_once_it_has_ended() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.open(2, 10);
+    let connection = |port: u16| Path::tcp([10, 0, 0, 1].into(), ([192, 0, 2, 2], port).into());
+    for port in 1..=50 {
+        house.client(2).path = connection(port);
+        house.check(2);
+        house.flush();
+        assert!(house.kept.len() <= PATHS_PER_PEER);
+        house.now = house.now.after_ms(100);
+    }
+    assert_eq!(house.closed.len(), 50 - PATHS_PER_PEER);
+    assert!(house.kept.contains(&connection(50)), "the one in use stays");
+    // A check that is answered with an error keeps nothing.
+    house.client(2).path = connection(60);
+    let mut wrong = house.check_by(2, Role::Controlled(1), true);
+    house.engine.handle_datagram(house.now, connection(60), &mut wrong);
+    house.flush();
+    assert!(!house.kept.contains(&connection(60)));
+    // Somebody else connects from the same addresses: the connection is his.
+    let taken = connection(50);
+    house.client(1).path = taken;
+    house.check(1);
+    house.command(Command::ClosePeer { peer: PeerId(2) });
+    house.flush();
+    assert_eq!(house.kept, [taken]);
+    house.command(Command::ClosePeer { peer: PeerId(1) });
+    house.flush();
+    assert_eq!((house.kept.len(), house.closed.len()), (0, 50));
 }
 
 #[test]
@@ -266,11 +366,19 @@ fn a_message_is_relayed_to_those_who_are_there_and_then_its_sender_may_say_more(
     assert!(matches!(
         &house.requests[..],
         [
-            AssistRequest::SendMessage { peer: PeerId(2), channel: 1, bytes },
+            AssistRequest::SendMessage { peer: PeerId(2), channel: 1, bytes, answers: true },
             AssistRequest::SendMessage { peer: PeerId(3), channel: 5, .. },
             AssistRequest::MessagePassed { peer: PeerId(1), bytes: 4, copies: 2 },
         ] if *bytes == b"routed"[..]
     ));
+    // What nobody said, and what somebody said who is gone by now, slows nobody down.
+    for from in [None, Some((PeerId(99), 4))] {
+        house.requests.clear();
+        let (to, bytes) = (vec![(PeerId(2), 1)], bytes::Bytes::from_static(b"news"));
+        house.command(Command::Relay(Box::new(crate::command::Relay { from, to, bytes })));
+        house.run(1);
+        assert!(matches!(&house.requests[..], [AssistRequest::SendMessage { answers: false, .. }]));
+    }
     let drops = crate::base::handoff::ChannelDrops { throttled: 1, full: 2, closed: 3, refused: 4 };
     house.engine.handle_assist(house.now, AssistReply::ChannelDrops(drops));
     let counted = [

@@ -35,9 +35,14 @@ const VP9: u8 = 98;
 const VP9_RTX: u8 = 99;
 
 /// Everything an engine sent, in order; takes at most `room` datagrams per turn.
+#[derive(Default)]
 struct Wire {
     sent: Vec<(Path, Vec<u8>)>,
     room: usize,
+    /// TCP connections that are gone.
+    gone: Vec<Path>,
+    kept: Vec<Path>,
+    closed: Vec<Path>,
 }
 
 impl SendBuffers for Wire {
@@ -51,6 +56,9 @@ impl SendBuffers for Wire {
             return Err(BuffersFull);
         }
         self.room -= 1;
+        if self.gone.contains(path) {
+            return Ok(());
+        }
         let mut bytes = vec![0; bytes_max];
         let length = fill(&mut bytes);
         assert!(length <= bytes_max, "more was written than asked for");
@@ -59,6 +67,14 @@ impl SendBuffers for Wire {
             self.sent.push((*path, bytes));
         }
         Ok(())
+    }
+
+    fn keep(&mut self, path: &Path) {
+        self.kept.push(*path);
+    }
+
+    fn close(&mut self, path: &Path) {
+        self.closed.push(*path);
     }
 }
 
@@ -83,6 +99,11 @@ struct House {
     requests: Vec<AssistRequest>,
     /// Datagrams one flush may send.
     room: usize,
+    /// TCP connections that are gone.
+    gone: Vec<Path>,
+    /// TCP connections that the engine has a peer for, and those it closed.
+    kept: Vec<Path>,
+    closed: Vec<Path>,
 }
 
 fn path(id: u32) -> Path {
@@ -145,6 +166,9 @@ impl House {
             reports: Vec::new(),
             requests: Vec::new(),
             room: usize::MAX,
+            gone: Vec::new(),
+            kept: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -186,6 +210,10 @@ impl House {
     }
 
     fn check_bytes(&mut self, id: u32, nominates: bool) -> Vec<u8> {
+        self.check_by(id, Role::Controlling(1), nominates)
+    }
+
+    fn check_by(&mut self, id: u32, role: Role, nominates: bool) -> Vec<u8> {
         let client = self.client(id);
         let hmac = HmacSha1::new(Suite::scalar(), client.pwd.as_bytes());
         let (ours, theirs) = (local_ufrag(CORE, client.id, client.random), format!("them{id}"));
@@ -194,7 +222,7 @@ impl House {
             remote_ufrag: ours.as_bytes(),
             local_ufrag: theirs.as_bytes(),
             priority: 100,
-            role: Role::Controlling(1),
+            role,
             use_candidate: nominates,
         };
         let mut bytes = vec![0; 300];
@@ -276,7 +304,7 @@ impl House {
 
     /// Ends the turn: what was sent reaches the clients.
     fn flush(&mut self) -> Micros {
-        let mut wire = Wire { sent: Vec::new(), room: self.room };
+        let mut wire = Wire { room: self.room, gone: self.gone.clone(), ..Wire::default() };
         let next = self.engine.flush(self.now, &mut wire);
         while let Some(report) = self.engine.poll_report() {
             self.reports.push(report);
@@ -284,6 +312,13 @@ impl House {
         while let Some(request) = self.engine.poll_assist() {
             self.requests.push(request);
         }
+        for path in wire.kept {
+            if !self.kept.contains(&path) {
+                self.kept.push(path);
+            }
+        }
+        self.kept.retain(|path| !wire.closed.contains(path));
+        self.closed.extend(wire.closed);
         for (path, bytes) in wire.sent {
             let client = self.clients.iter_mut().find(|client| client.path == path);
             client.expect("engines send to authenticated paths only").receive(bytes);
@@ -419,7 +454,7 @@ impl Client {
             }
             Protocol::Rtcp => {
                 let srtp = self.srtp.as_mut().expect("media only after keys");
-                let length = srtp.inbound.open_rtcp(&mut bytes).expect("authentic and new");
+                let length = srtp.inbound.open_rtcp(&mut bytes).expect("authentic and new").bytes;
                 self.rtcp.push(bytes[..length].to_vec());
             }
             other => panic!("{other:?} was sent"),

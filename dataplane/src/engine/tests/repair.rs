@@ -46,6 +46,46 @@ fn what_a_receiver_missed_is_sent_again_on_its_retransmission_stream() {
 }
 
 #[test]
+fn what_a_connection_drops_is_not_counted_as_sent_and_is_lost_as_on_any_network() {
+    let mut house = House::new();
+    house.join(1, 10);
+    house.open(2, 10);
+    house.client(2).path = Path::tcp([10, 0, 0, 1].into(), path(2).remote);
+    house.check(2);
+    house.keys(2);
+    house.publish(1, 2, MediaKind::Video, &[2]);
+    house.publish(1, 1, MediaKind::Audio, &[1]);
+    house.subscribe(2, 200, 2, MediaKind::Video);
+    house.subscribe(2, 100, 1, MediaKind::Audio);
+    let say = |house: &mut House, index| {
+        frame(house, index);
+        house.send_rtp(1, &Media { index, timestamp: index as u32 * 960, ..MEDIA });
+        house.flush();
+    };
+    (1..=3).for_each(|index| say(&mut house, index));
+    assert_eq!(house.engine.counters().packets_forwarded, 6);
+    let bytes = house.engine.counters().bytes_forwarded;
+    house.gone = vec![house.client(2).path];
+    (4..=6).for_each(|index| say(&mut house, index));
+    assert_eq!(house.engine.counters().packets_forwarded, 6, "nothing of it was sent");
+    assert_eq!(house.engine.counters().bytes_forwarded, bytes);
+    house.gone.clear();
+    (7..=9).for_each(|index| say(&mut house, index));
+    assert_eq!(house.engine.counters().packets_forwarded, 12);
+    for stream in [100, 200] {
+        let seqs: Vec<u16> = house.client(2).payloads(stream).iter().map(|(seq, _)| *seq).collect();
+        let steps: Vec<u16> = seqs.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
+        assert_eq!(steps, [1, 1, 4, 1, 1], "the receiver sees what is missing");
+    }
+    // And gets it when it asks.
+    let last = house.client(2).payloads(200)[2].0;
+    let missing = (1..=3).map(|step| Seq(last).plus(step));
+    house.send_rtcp(2, |writer| writer.nack(Ssrc(9), Ssrc(200), missing).expect("fits"));
+    house.flush();
+    assert_eq!(house.client(2).payloads(201).len(), 3);
+}
+
+#[test]
 fn without_a_retransmission_stream_the_very_same_packet_is_sent_again() {
     let mut house = House::new();
     house.join(1, 10);
@@ -65,7 +105,7 @@ fn without_a_retransmission_stream_the_very_same_packet_is_sent_again() {
     })));
     house.flush();
     (1..=3).for_each(|index| frame(&mut house, index));
-    let mut wire = Wire { sent: Vec::new(), room: usize::MAX };
+    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
     let _ = house.engine.flush(house.now, &mut wire);
     let sent: Vec<_> = wire.sent.into_iter().filter(|(_, bytes)| classify(bytes) == Protocol::Rtp).collect();
     assert_eq!(sent.len(), 3);
@@ -73,7 +113,7 @@ fn without_a_retransmission_stream_the_very_same_packet_is_sent_again() {
     house.now = house.now.after_ms(100);
     // The report that comes with the request confirms the stream, which must not change the header.
     house.send_rtcp(2, |writer| writer.nack(Ssrc(9), Ssrc(200), [seq]).expect("fits"));
-    let mut wire = Wire { sent: Vec::new(), room: usize::MAX };
+    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
     let _ = house.engine.flush(house.now, &mut wire);
     let again: Vec<_> = wire.sent.into_iter().filter(|(_, bytes)| classify(bytes) == Protocol::Rtp).collect();
     assert_eq!(again, [sent[1].clone()], "one SRTP index never protects two contents");
@@ -93,7 +133,7 @@ fn without_a_retransmission_stream_the_very_same_packet_is_sent_again() {
     house.now = house.now.after_ms(100);
     let before = house.dropped(DropReason::NotCached);
     house.send_rtcp(2, |writer| writer.nack(Ssrc(9), Ssrc(200), [seq]).expect("fits"));
-    let mut wire = Wire { sent: Vec::new(), room: usize::MAX };
+    let mut wire = Wire { room: usize::MAX, ..Wire::default() };
     let _ = house.engine.flush(house.now, &mut wire);
     assert!(!wire.sent.iter().any(|(_, bytes)| classify(bytes) == Protocol::Rtp), "not under the old index");
     assert_eq!(house.dropped(DropReason::NotCached), before + 1);

@@ -2,6 +2,8 @@
 //!
 //! Promises: what happens to the n-th datagram depends on the seed, the datagrams before it and their times, and on nothing else.
 
+use std::collections::VecDeque;
+
 use crate::base::rng::Rng;
 use crate::base::time::Micros;
 
@@ -53,6 +55,8 @@ pub struct Link {
     /// The latest arrival so far, which jitter does not undercut.
     latest: Micros,
     burst_left: u32,
+    /// What waits for the link: when its last bit leaves, and its bytes.
+    waiting: VecDeque<(Micros, usize)>,
     counts: LinkCounts,
 }
 
@@ -66,6 +70,7 @@ impl Link {
             free_at: Micros(0),
             latest: Micros(0),
             burst_left: 0,
+            waiting: VecDeque::new(),
             counts: LinkCounts { sent: 0, lost: 0, duplicated: 0, reordered: 0 },
         }
     }
@@ -97,6 +102,10 @@ impl Link {
         }
         let takes_us = (bytes as u64 * 8_000_000).checked_div(config.rate_bps).unwrap_or(0);
         self.free_at = starts.after_us(takes_us);
+        while self.waiting.front().is_some_and(|(leaves, _)| *leaves <= now) {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((self.free_at, bytes));
         let mut at = self.free_at.after_us(config.delay_us + jitter);
         if reordered {
             self.counts.reordered += 1;
@@ -107,6 +116,17 @@ impl Link {
         }
         self.counts.duplicated += u64::from(duplicated);
         [Some(at), duplicated.then(|| at.after_us(config.delay_us / 2))]
+    }
+
+    /// Nothing that is put in leaves before `until`.
+    pub fn stall(&mut self, until: Micros) {
+        self.free_at = self.free_at.max(until);
+    }
+
+    /// Bytes that have not left yet.
+    #[must_use]
+    pub fn waiting_bytes(&self, now: Micros) -> usize {
+        self.waiting.iter().filter(|(leaves, _)| *leaves > now).map(|(_, bytes)| bytes).sum()
     }
 
     /// What it did so far.

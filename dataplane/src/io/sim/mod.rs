@@ -2,6 +2,7 @@
 //!
 //! Place: a test owns one [`Network`] with one server side and many remote addresses; it gives every arrival to the engine or to a
 //! client, and lends [`Network::server`] to `flush`. Whole rooms run without a socket, a thread or a wait.
+//! A TCP path (`Path::is_tcp`) is a link whose config loses nothing: its queue is what waits in the connection.
 //! Promises: the same seed and the same datagrams give the same arrivals, at the same microsecond and in the same order.
 //! Not here: the loop (a test's), clients (`tools`).
 
@@ -11,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
-use crate::base::limits::DATAGRAM_BYTES_MAX;
+use crate::base::limits::{DATAGRAM_BYTES_MAX, TCP_CONGESTED_BYTES};
 use crate::base::net::{BuffersFull, Path, SendBuffers};
 use crate::base::time::Micros;
 
@@ -101,6 +102,13 @@ impl Network {
         let seed = self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(2 * self.links.len() as u64);
         let access = Access { up: Link::new(up, seed), down: Link::new(down, seed + 1) };
         self.links.insert(remote, access);
+    }
+
+    /// A client takes nothing more before `until`; then all of it, in order.
+    pub fn stall(&mut self, remote: SocketAddr, until: Micros) {
+        if let Some(access) = self.links.get_mut(&remote) {
+            access.down.stall(until);
+        }
     }
 
     /// Unplugs an address: what is on its way arrives, nothing more is sent.
@@ -213,6 +221,11 @@ impl SendBuffers for ServerBuffers<'_> {
             self.network.send(false, *path, bytes);
         }
         Ok(())
+    }
+
+    fn is_congested(&self, path: &Path) -> bool {
+        let waits = |access: &Access| access.down.waiting_bytes(self.network.now) > TCP_CONGESTED_BYTES;
+        path.is_tcp() && self.network.links.get(&path.remote).is_some_and(waits)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Connection {
     incoming: Reassembly,
     queue: Queue,
     opened: Micros,
-    /// The engine sent something here, which it does only after an authenticated check.
+    /// When something was last sent on it, since its peer authenticated.
     answered: Option<Micros>,
     /// The queue was empty or lost a byte.
     moved: Micros,
@@ -84,10 +84,15 @@ impl Connection {
             self.moved = now;
         }
         let queued = self.queue.push(bytes_max, fill);
-        if queued {
+        if queued && self.is_proved() {
             self.answered = Some(now);
         }
         queued
+    }
+
+    /// Its peer has authenticated.
+    pub(super) const fn prove(&mut self, now: Micros) {
+        self.answered = Some(now);
     }
 
     /// Reads once and gives every whole frame to `sink`; adds empty frames to `malformed`. A connection that nobody has proved is read

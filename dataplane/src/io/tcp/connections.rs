@@ -108,18 +108,35 @@ impl Connections {
             self.dropped.queue_full += 1;
             return;
         };
-        let was_proved = connection.is_proved();
         if !connection.push(self.now, bytes_max, fill) {
             self.dropped.queue_full += 1;
             return;
-        }
-        if !was_proved && connection.is_proved() {
-            self.unproved -= 1;
         }
         if !connection.listed {
             connection.listed = true;
             self.writable.push(key);
         }
+    }
+
+    /// A peer has this path.
+    pub(super) fn keep(&mut self, path: &Path) {
+        let key = self.by_path.get(path);
+        if let Some(connection) = key.and_then(|key| self.table.get_mut(*key))
+            && !connection.is_proved()
+        {
+            connection.prove(self.now);
+            self.unproved -= 1;
+        }
+    }
+
+    /// No peer has this path any more.
+    pub(super) fn close(&mut self, path: &Path) {
+        let Some(key) = self.by_path.get(path).copied() else { return };
+        if let Some(connection) = self.table.get_mut(key) {
+            // The last words, as far as they go at once.
+            let _ = connection.write(self.now);
+        }
+        self.end(key, TcpEnd::Forgotten);
     }
 
     /// Takes new connections, writes what the turn queued, ends what is overdue.

@@ -40,6 +40,8 @@ ends! {
     FrameTooLong => "frame_too_long",
     /// Its core has as many connections as it takes.
     CoreFull => "core_full",
+    /// Its peer ended, or has newer paths than it may have.
+    Forgotten => "forgotten",
     /// Its peer is gone or uses another path.
     Idle => "idle",
     /// Its peer does not read.

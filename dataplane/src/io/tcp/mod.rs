@@ -2,7 +2,8 @@
 //!
 //! Place: [`Door`] accepts on a thread of its own and hands each connection to the core that its first STUN check names; there
 //! [`WithTcp`] serves it beside the UDP backend. To the engine a connection is a [`Path`] like any other
-//! ([`Path::is_tcp`]); it asks [`SendBuffers::is_congested`] before it adds pictures.
+//! ([`Path::is_tcp`]); it says which it has a peer for ([`SendBuffers::keep`], [`SendBuffers::close`]) and asks
+//! [`SendBuffers::is_congested`] before it adds pictures.
 //! Promises: without a connection a turn costs one look at two lengths, and a UDP datagram one comparison; a connection's memory and
 //! time are bounded, and its end is counted with a reason ([`TcpEnd`]).
 //! Not here: what frames mean (`engine`), who may connect (an authenticated check decides that, as with UDP).
@@ -67,6 +68,18 @@ impl<B: Backend> SendBuffers for WithTcp<B> {
                 Ok(())
             }
             _ => self.udp.send(path, bytes_max, fill),
+        }
+    }
+
+    fn keep(&mut self, path: &Path) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.keep(path);
+        }
+    }
+
+    fn close(&mut self, path: &Path) {
+        if let Some(tcp) = &mut self.tcp {
+            tcp.close(path);
         }
     }
 

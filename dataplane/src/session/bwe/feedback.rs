@@ -63,6 +63,7 @@ impl Estimator {
     /// Whether feedback can be true and says something new. Changes only the count of jumps.
     pub(super) fn check(&mut self, reference: i64, feedback: TwccFeedback<'_>) -> Result<(), FeedbackFault> {
         let (mut known, mut fresh, mut jumped) = (false, false, false);
+        let (stalled, resumed) = (self.stalled, self.resumed);
         let mut arrival_us = reference * REFERENCE_TICK_US as i64;
         for (seq, delta) in feedback.packets() {
             let Some(delta) = delta else { continue };
@@ -75,7 +76,8 @@ impl Estimator {
                     fresh |= sent.fate != Fate::Received;
                     let transit_us = arrival_us - sent.at.0 as i64;
                     let usual_us = self.transit_us.unwrap_or(transit_us);
-                    jumped |= transit_us.abs_diff(usual_us) > TRANSIT_JUMP_US;
+                    let stood = stalled || resumed.is_some_and(|at| sent.at <= at);
+                    jumped |= !stood && transit_us.abs_diff(usual_us) > TRANSIT_JUMP_US;
                 }
             }
         }
@@ -119,6 +121,7 @@ impl Estimator {
         // The quickest way from sending to hearing of it, less what the packet waited at the receiver.
         let mut transit_us_max = i64::MIN;
         let mut arrival_us_max = i64::MIN;
+        let (stalled, resumed) = (self.stalled, self.resumed);
         self.queue.begin();
         for (seq, delta) in feedback.packets() {
             if let Some(delta) = delta {
@@ -148,6 +151,11 @@ impl Estimator {
             sent.fate = Fate::Received;
             outcome.received = outcome.received.saturating_add(1);
             let (sent_us, bytes, cluster) = (sent.at.0, sent.bytes, sent.cluster);
+            // What stood in a connection that took nothing came when it did, and not when the link let it.
+            if stalled || resumed.is_some_and(|at| sent.at <= at) {
+                self.loss.handle_received(late);
+                continue;
+            }
             let (transit_us, at_us) = (arrival_us - sent_us as i64, arrival_us.max(0) as u64);
             self.transit_us = Some(transit_us);
             transit_us_max = transit_us_max.max(now.0 as i64 - sent_us as i64 - arrival_us);
@@ -165,7 +173,7 @@ impl Estimator {
                 self.trend.handle_variation(variation);
             }
         }
-        if outcome.received > 0 {
+        if transit_us_max > i64::MIN {
             self.measure_rtt((transit_us_max + arrival_us_max).max(0) as u64);
         }
         outcome

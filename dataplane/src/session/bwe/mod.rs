@@ -71,6 +71,14 @@ const PAUSE_US: u64 = 1_000_000;
 /// The rate falls to three quarters then, and again this much later.
 const SILENCE_STEP_US: u64 = 500_000;
 const SILENCE_KEEP: u64 = 750;
+/// A TCP connection that is congested for this long without a break has stalled. It is looked at while something waits for it; when
+/// nothing does for this long, what was seen is old.
+const STALL_US: u64 = 500_000;
+const UNWATCHED_US: u64 = 500_000;
+/// Kernels take some 8 KiB at a time, so that a slow connection, of 130 kbit/s and less, is congested as long; but then again and again.
+/// One that was congested for this long, so lately, is slow and does not stall.
+const SLOW_US: u64 = 250_000;
+const SLOW_AGAIN_US: u64 = 1_000_000;
 /// After this long without packets the last ones say nothing about the link.
 const QUIET_US: u64 = 2_000_000;
 /// After this long without feedback the client counts as one that sends none.
@@ -127,6 +135,14 @@ pub struct Estimator {
     /// How often the rate fell for silence since the last feedback.
     silences: u32,
     has_feedback: bool,
+    /// Since when the connection has been congested without a break, and when that was last seen.
+    congested: Option<(Micros, Micros)>,
+    /// When it last ceased to be congested for long.
+    choked: Option<Micros>,
+    /// It takes nothing: packets wait with us and not in the network.
+    stalled: bool,
+    /// When the last stall ended: packets from before it say nothing about the link.
+    resumed: Option<Micros>,
 }
 
 const _: () = assert!(size_of::<Estimator>() <= 2_560, "the arithmetic of the module header");
@@ -166,6 +182,10 @@ impl Estimator {
             waiting: None,
             silences: 0,
             has_feedback: false,
+            congested: None,
+            choked: None,
+            stalled: false,
+            resumed: None,
         }
     }
 
@@ -262,6 +282,9 @@ impl Estimator {
 
     /// Does what is due. Call when [`Self::next_timeout`] has come, then ask [`Self::poll_probe`].
     pub fn handle_timeout(&mut self, now: Micros) {
+        if self.congested.is_some_and(|(_, seen)| now.since_us(seen) >= UNWATCHED_US) {
+            self.watch_connection(now, false);
+        }
         self.probes.handle_timeout(now, self.rtt_us);
         if now < self.silence_deadline() {
             return;
@@ -284,6 +307,29 @@ impl Estimator {
         if self.waiting.is_some_and(|since| now.since_us(since) >= FEEDBACK_LOST_US) {
             self.has_feedback = false;
             self.acked_bps = None;
+        }
+    }
+
+    /// Whether the TCP connection that packets leave by is congested now, asked while something waits for it. One that stays so has
+    /// stalled. What it takes late is no measure of the link then, and that nobody answers is none either: the rate stays, and nothing is
+    /// probed, until it takes packets again; and what leaves from then on says what the link carries.
+    pub fn watch_connection(&mut self, now: Micros, congested: bool) {
+        if !congested {
+            let Some((since, _)) = self.congested.take() else { return };
+            if now.since_us(since) >= SLOW_US {
+                self.choked = Some(now);
+            }
+            if self.stalled {
+                self.resume(now);
+            }
+            return;
+        }
+        let since = self.congested.map_or(now, |(since, _)| since);
+        self.congested = Some((since, now));
+        let slow = self.choked.is_some_and(|at| since.since_us(at) < SLOW_AGAIN_US);
+        if !self.stalled && !slow && now.since_us(since) >= STALL_US {
+            self.stalled = true;
+            self.probes.abandon();
         }
     }
 
@@ -357,7 +403,7 @@ impl Estimator {
     fn probing_from(&self) -> Micros {
         let calm = self.trend.state() != LinkState::Overusing && self.queue.queue_us() < QUEUE_US_CALM;
         match self.waiting {
-            _ if !self.has_feedback || self.silences > 0 => Micros::NEVER,
+            _ if !self.has_feedback || self.silences > 0 || self.stalled => Micros::NEVER,
             _ if calm => Micros(0),
             None => self.heard.after_us(QUIET_US),
             Some(_) => Micros::NEVER,
@@ -366,11 +412,22 @@ impl Estimator {
 
     fn silence_deadline(&self) -> Micros {
         match self.waiting {
-            Some(since) if self.has_feedback => {
+            Some(since) if self.has_feedback && !self.stalled => {
                 since.after_us(SILENCE_US + u64::from(self.silences) * SILENCE_STEP_US)
             }
             _ => Micros::NEVER,
         }
+    }
+
+    fn resume(&mut self, now: Micros) {
+        (self.stalled, self.resumed) = (false, Some(now));
+        (self.waiting, self.silences) = (self.waiting.map(|_| now), 0);
+        (self.deep, self.deep_falls) = (None, 0);
+        self.rate.hold(now);
+        self.acked.clear();
+        self.groups.interrupt();
+        self.trend.restart();
+        self.loss.restart();
     }
 
     /// Moves the rate as the measurements ask.

@@ -294,6 +294,11 @@ impl Probes {
         }
     }
 
+    /// Gives a cluster up that says nothing about the link, for no fault of its own.
+    pub(super) fn abandon(&mut self) {
+        self.cluster = None;
+    }
+
     /// Whether a cluster is on its way.
     pub(super) const fn is_active(&self) -> bool {
         self.cluster.is_some()

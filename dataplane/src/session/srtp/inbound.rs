@@ -34,6 +34,17 @@ pub struct OpenedRtp {
     pub bytes: usize,
     /// Roll-over counter and sequence number, 48 bits.
     pub index: u64,
+    /// Nothing of its stream that was seen before is as new.
+    pub newest: bool,
+}
+
+/// A datagram opened in place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenedRtcp {
+    /// Bytes of the plain compound: it is now `packet[..bytes]`.
+    pub bytes: usize,
+    /// Nothing of its sender that was seen before is as new.
+    pub newest: bool,
 }
 
 impl Inbound {
@@ -59,16 +70,16 @@ impl Inbound {
         let ssrc = rtp::ssrc(packet).ok_or(DropReason::Truncated)?;
         let seq = rtp::seq(packet).ok_or(DropReason::Truncated)?;
         let stream = self.rtp_streams.find(ssrc)?;
-        let index = match stream.window(&self.rtp_streams) {
+        let (index, newest) = match stream.window(&self.rtp_streams) {
             Some(window) => {
                 let index = estimate(window.highest(), seq)?;
                 if !window.is_new(index) {
                     return Err(DropReason::Replayed);
                 }
-                index
+                (index, index > window.highest())
             }
             // A sender's roll-over counter begins at zero (RFC 3711 section 3.2.1).
-            None => u64::from(seq.0),
+            None => (u64::from(seq.0), true),
         };
         let (header, sealed) = packet.split_at_mut(header_bytes);
         let opened = match &self.rtp {
@@ -87,15 +98,14 @@ impl Inbound {
         };
         let payload_bytes = opened.map_err(|_| DropReason::BadTag)?;
         self.rtp_streams.take(stream, ssrc, index);
-        Ok(OpenedRtp { header_bytes, bytes: header_bytes + payload_bytes, index })
+        Ok(OpenedRtp { header_bytes, bytes: header_bytes + payload_bytes, index, newest })
     }
 
-    /// Opens one SRTCP datagram in place (RFC 3711 section 3.4, RFC 7714 section 9); answers the bytes of the plain compound,
-    /// which is then `packet[..bytes]`. Packets that are authenticated but not encrypted are not negotiated and not taken.
+    /// Opens one SRTCP datagram in place (RFC 3711 section 3.4, RFC 7714 section 9). Packets that are authenticated but not encrypted are not negotiated and not taken.
     ///
     /// # Errors
     /// As [`Self::open_rtp`]; a clear encrypted flag is `Malformed`.
-    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
+    pub fn open_rtcp(&mut self, packet: &mut [u8]) -> Result<OpenedRtcp, DropReason> {
         let tag_bytes = match &self.rtcp {
             Cipher::Gcm { .. } => GcmKey::TAG_BYTES,
             Cipher::CmSha1 { .. } => CmSha1Key::TAG_BYTES,
@@ -115,9 +125,11 @@ impl Inbound {
         }
         let index = word & !ENCRYPTED;
         let stream = self.rtcp_streams.find(ssrc)?;
-        if stream.window(&self.rtcp_streams).is_some_and(|window| !window.is_new(u64::from(index))) {
+        let window = stream.window(&self.rtcp_streams);
+        if window.is_some_and(|window| !window.is_new(u64::from(index))) {
             return Err(DropReason::Replayed);
         }
+        let newest = window.is_none_or(|window| u64::from(index) > window.highest());
         match &self.rtcp {
             Cipher::Gcm { key, salt } => {
                 let (clear, rest) = packet.split_at_mut(RTCP_CLEAR_BYTES);
@@ -140,7 +152,7 @@ impl Inbound {
             }
         }
         self.rtcp_streams.take(stream, ssrc, u64::from(index));
-        Ok(plain_bytes)
+        Ok(OpenedRtcp { bytes: plain_bytes, newest })
     }
 
     /// Whether RTP of this SSRC has authenticated here.

@@ -10,7 +10,7 @@ mod kdf;
 mod outbound;
 mod replay;
 
-pub use inbound::{Inbound, OpenedRtp};
+pub use inbound::{Inbound, OpenedRtcp, OpenedRtp};
 pub use outbound::{Outbound, SealKeyRef};
 
 use kernels::{CmSha1Key, GcmKey, Suite};

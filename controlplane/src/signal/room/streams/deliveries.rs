@@ -32,7 +32,9 @@ impl Tally {
 impl Room {
     /// A stream is sent otherwise than before.
     pub(in crate::signal::room) fn delivered(&mut self, id: StreamId, delivery: Delivery) {
-        let Some((key, track)) = self.streams.get(&id).copied() else { return };
+        let Some((key, track)) = self.streams.get(&id).copied() else {
+            return self.delivered_to_player(id, delivery);
+        };
         let Some((publisher, track)) = self.track_by_id(track) else { return };
         let (sid, kind) = (track.info.sid.clone(), track.kind);
         let Some(publisher) = self.members.get(&publisher).map(|m| m.sid.clone()) else { return };

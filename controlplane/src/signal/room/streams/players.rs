@@ -7,7 +7,8 @@
 
 use dataplane::base::ids::{StreamId, TrackId};
 use dataplane::base::media::{Format, MediaKind};
-use dataplane::command::{Command, Retarget, SPEAKERS_MAX, SpeakerLevel};
+use dataplane::base::reason::Reason;
+use dataplane::command::{Command, Delivery, Retarget, SPEAKERS_MAX, SpeakerLevel};
 use livekit_protocol as proto;
 
 use crate::sdp::play;
@@ -26,6 +27,8 @@ struct Slot {
     formats: Vec<Format>,
     /// What it was told to show.
     shows: Option<Shown>,
+    /// What the packet core last said about it, while it shows something.
+    delivery: Option<Delivery>,
 }
 
 /// Whom a player is shown.
@@ -47,7 +50,12 @@ struct Candidate {
 impl Player {
     /// Adds a stream that shows nothing yet.
     pub fn add(&mut self, stream: StreamId, kind: MediaKind, formats: Vec<Format>) {
-        self.0.push(Slot { stream, kind, formats, shows: None });
+        self.0.push(Slot { stream, kind, formats, shows: None, delivery: None });
+    }
+
+    /// Tracks it is shown, and what the packet core said about each.
+    pub fn shown(&self) -> impl Iterator<Item = (TrackId, Option<Delivery>)> {
+        self.0.iter().filter_map(|slot| Some((slot.track()?, slot.delivery)))
     }
 
     fn shows(&self, track: TrackId) -> bool {
@@ -58,6 +66,11 @@ impl Player {
 impl Slot {
     fn track(&self) -> Option<TrackId> {
         self.shows.as_ref().map(|(track, _)| *track)
+    }
+
+    /// Why it gets no more.
+    fn reason(&self) -> Option<Reason> {
+        self.delivery?.reason
     }
 
     /// A candidate as it can be shown here.
@@ -88,11 +101,28 @@ impl Room {
         self.players().any(|(_, player)| player.shows(variant))
     }
 
+    /// A player's stream is sent otherwise than before. It is told nothing: it has no signalling.
+    pub(super) fn delivered_to_player(&mut self, id: StreamId, delivery: Delivery) {
+        let players = self.members.values_mut().filter_map(|member| member.http.as_mut()?.player.as_mut());
+        let slot = players.flat_map(|player| player.0.iter_mut()).find(|slot| slot.stream == id);
+        // What was said before the stream came to show nothing is old.
+        let Some(slot) = slot.filter(|slot| slot.shows.is_some()) else { return };
+        let before = slot.reason();
+        slot.delivery = Some(delivery);
+        self.reasons.replace(before, delivery.reason);
+    }
+
+    /// How many players are shown one codec of a track.
+    pub(in crate::signal::room) fn players_shown(&self, variant: TrackId) -> usize {
+        self.players().filter(|(_, player)| player.shows(variant)).count()
+    }
+
     /// A member is gone: what it was shown is wanted less.
     pub(in crate::signal::room) fn end_player(&mut self, member: &Member) {
         let Some(player) = member.http.as_ref().and_then(|http| http.player.as_ref()) else { return };
         for slot in &player.0 {
             self.touched.extend(slot.track().and_then(|track| self.primary_of(track)));
+            self.reasons.replace(slot.reason(), None);
             self.effects.push(Effect::Command(Command::Unsubscribe { stream: slot.stream }));
         }
     }
@@ -130,6 +160,10 @@ impl Room {
             let mut moved = Vec::new();
             for (slot, wanted) in player.0.iter_mut().zip(wanted) {
                 if slot.shows != wanted {
+                    if wanted.is_none() {
+                        self.reasons.replace(slot.reason(), None);
+                        slot.delivery = None;
+                    }
                     let before = std::mem::replace(&mut slot.shows, wanted.clone());
                     moved.push((slot.stream, before, wanted));
                 }

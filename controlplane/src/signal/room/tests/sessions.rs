@@ -309,6 +309,52 @@ fn a_player_waits_and_is_shown_the_first_then_whoever_speaks_and_a_screen_before
 }
 
 #[test]
+fn what_a_player_is_shown_and_why_it_is_not_more_is_there_for_whoever_asks() {
+    let mut stage = Stage::new();
+    let player = stage.whep(9, CHROMIUM);
+    let stream = |stage: &Stage, kind| {
+        stage.opened_streams().iter().find(|open| open.kind == kind).expect("one of each").stream
+    };
+    let (picture, voice) = (stream(&stage, MediaKind::Video), stream(&stage, MediaKind::Audio));
+    let reduced = |stage: &Stage| stage.room.reasons().counts().map(|(_, count)| count).sum::<u32>();
+    let delivery = Delivery {
+        paused: false,
+        layer: 0,
+        temporal: 0,
+        layer_count: 3,
+        temporal_count: 1,
+        bitrate_bps: 150_000,
+        reason: Some(Reason::LinkEstimate),
+    };
+    stage.report(Report::Delivery { stream: picture, delivery });
+    assert_eq!(reduced(&stage), 0, "it shows nothing yet");
+    assert!(stage.room.media(UserId(9)).expect("a member").receives.is_empty());
+    stage.join(1);
+    stage.publish(1, CHROMIUM, &[(MICROPHONE, proto::TrackType::Audio), (CAMERA, proto::TrackType::Video)]);
+    stage.report(Report::Delivery { stream: picture, delivery });
+    stage.report(Report::Delivery { stream: voice, delivery: Delivery { reason: None, ..delivery } });
+    let view = stage.room.media(UserId(9)).expect("a member");
+    assert_eq!(view.receives.len(), 2);
+    let of_kind = |kind| view.receives.iter().find(|received| received.kind == kind).expect("one of each");
+    let received = of_kind(MediaKind::Video);
+    assert_eq!((received.track_id.as_str(), received.from.as_str()), (&*stage.camera_sid(1), "user_1"));
+    assert_eq!((received.delivery, received.reason), (Some(delivery), delivery.reason));
+    assert_eq!(of_kind(MediaKind::Audio).reason, None);
+    assert!(stage.room.media(UserId(1)).expect("a member").publishes.iter().all(|p| p.subscribers == 1));
+    assert_eq!(reduced(&stage), 1);
+    // Nothing more to be shown, and the end of the session, take it back.
+    stage.room.remove_user(stage.now_ms, UserId(1));
+    stage.settle();
+    assert_eq!(reduced(&stage), 0);
+    stage.join(1);
+    stage.publish(1, CHROMIUM, &[(MICROPHONE, proto::TrackType::Audio), (CAMERA, proto::TrackType::Video)]);
+    stage.report(Report::Delivery { stream: picture, delivery });
+    assert_eq!(reduced(&stage), 1);
+    assert_eq!(stage.leave(9, Protocol::Whep, &player.resource), Ok(()));
+    assert_eq!(reduced(&stage), 0);
+}
+
+#[test]
 fn a_player_is_sent_only_what_it_decodes_in_its_own_payload_types() {
     let mut stage = Stage::new();
     let only_h264 = without_codecs(&receiving(CHROMIUM), &["VP8", "VP9", "AV1"]);

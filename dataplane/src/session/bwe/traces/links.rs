@@ -42,6 +42,60 @@ fn a_link_that_shrinks_is_left_in_two_seconds_and_found_again_in_ten() {
 }
 
 #[test]
+fn a_connection_that_stalls_is_taken_up_where_it_was() {
+    for seed in 1..=10 {
+        let mut lane = Loop::new(seed, Path { queue_us_max: u64::MAX / 2, ..GOOD }, 4_000_000);
+        lane.run_ms(8_000 + 100 * seed);
+        let before = lane.estimator.estimate_bps();
+        assert!(before >= 4_000_000, "seed {seed}: {before}");
+        // Sound goes on and waits.
+        let stall_us = 1_000_000 * seed;
+        lane.free_us = lane.now_us + stall_us;
+        lane.media_bps = 30_000;
+        for _ in 0..stall_us / 1_000 {
+            lane.estimator.watch_connection(Micros(lane.now_us), true);
+            lane.step();
+        }
+        lane.estimator.watch_connection(Micros(lane.now_us), false);
+        lane.media_bps = u64::MAX;
+        let mut least = u64::MAX;
+        for _ in 0..5_000 {
+            lane.step();
+            least = least.min(lane.estimator.estimate_bps());
+        }
+        lane.trace("stall");
+        assert!(least >= before / 2, "seed {seed}: {least} of {before}");
+        assert!(lane.estimator.estimate_bps() >= before * 9 / 10 && lane.faults == 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_slow_is_not_taken_for_one_that_stalls() {
+    for seed in 1..=10 {
+        let path = Path { rate_bps: 100_000, queue_us_max: u64::MAX / 2, ..GOOD };
+        let mut lane = Loop::new(seed, path, 2_000_000);
+        // The kernel takes 8 KiB at a time, and pictures wait meanwhile.
+        let mut taken = 0;
+        for _ in 0..20_000 {
+            let waits_us = lane.free_us.saturating_sub(lane.now_us);
+            if waits_us < 650_000 {
+                taken = 20;
+            }
+            let congested = taken == 0;
+            taken -= u64::from(!congested);
+            if waits_us > 0 {
+                lane.estimator.watch_connection(Micros(lane.now_us), congested);
+            }
+            lane.media_bps = if congested { 20_000 } else { u64::MAX };
+            lane.step();
+        }
+        lane.trace("slow connection");
+        let found = lane.estimator.estimate_bps();
+        assert!(found < 130_000, "seed {seed}: {found}");
+    }
+}
+
+#[test]
 fn a_slow_link_that_also_loses_five_percent_is_used() {
     for seed in 1..=20 {
         let path = Path {
