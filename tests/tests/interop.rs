@@ -1,4 +1,5 @@
-//! A WebRTC implementation that is not ours (str0m) meets through the real daemon: join over `/rtc`, publish, subscribe.
+//! A WebRTC implementation that is not ours (str0m) meets through the real daemon: join over `/rtc`, publish, subscribe; over UDP, and
+//! over TCP with sockets and frames (RFC 4571) of the test's own, as str0m has neither.
 //!
 //! Each participant is two connections, as protocol v0 wants. Frames carry a text with publisher and number, so that what
 //! arrives is compared byte for byte with what was sent.
@@ -15,31 +16,114 @@ use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::config::DtlsVersion;
 use str0m::format::Codec;
 use str0m::media::{Direction, Frequency, MediaKind, MediaTime, Mid};
-use str0m::net::{Protocol, Receive};
+use str0m::net::{Protocol, Receive, TcpType};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
 use tests::daemon::{Daemon, Scratch};
 use tests::livekit::{Received, Signalling};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
 
 /// Everything here takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How a participant reaches the daemon.
+#[derive(Clone, Copy)]
+struct Access {
+    protocol: Protocol,
+    dtls: DtlsVersion,
+}
+
+const UDP: Access = Access { protocol: Protocol::Udp, dtls: DtlsVersion::Dtls12 };
+
+/// The socket of a connection.
+enum Way {
+    Udp(UdpSocket),
+    /// Made when the daemon has said where to; with what was read of the next frame.
+    Tcp(Option<(TcpStream, Vec<u8>)>),
+}
+
+impl Way {
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Udp(socket) => socket.local_addr().ok(),
+            Self::Tcp(connection) => connection.as_ref().and_then(|(stream, _)| stream.local_addr().ok()),
+        }
+    }
+
+    async fn send(&mut self, to: SocketAddr, datagram: &[u8]) {
+        match self {
+            Self::Udp(socket) => _ = socket.send_to(datagram, to).await,
+            Self::Tcp(connection) => {
+                let (stream, _) = connection.as_mut().expect("without a candidate nothing is sent");
+                assert_eq!(stream.peer_addr().expect("it stands"), to);
+                let length = u16::try_from(datagram.len()).expect("a datagram").to_be_bytes();
+                stream.write_all(&[&length, datagram].concat()).await.expect("the connection stands");
+            }
+        }
+    }
+
+    /// The next datagram; may be given up at any time without losing one.
+    async fn receive(&mut self) -> (SocketAddr, Vec<u8>) {
+        match self {
+            Self::Udp(socket) => {
+                let mut datagram = [0; 2_000];
+                let (count, from) = socket.recv_from(&mut datagram).await.expect("loopback works");
+                (from, datagram[..count].to_vec())
+            }
+            Self::Tcp(Some((stream, read))) => loop {
+                let length = read.first_chunk().map(|length| usize::from(u16::from_be_bytes(*length)));
+                if let Some(end) = length.map(|length| 2 + length).filter(|end| *end <= read.len()) {
+                    let frame: Vec<u8> = read.drain(..end).skip(2).collect();
+                    return (stream.peer_addr().expect("it stands"), frame);
+                }
+                let count = stream.read_buf(read).await.expect("the connection stands");
+                assert_ne!(count, 0, "the daemon closed the connection");
+            },
+            Self::Tcp(None) => std::future::pending().await,
+        }
+    }
+}
+
+/// The address in the daemon's TCP candidate.
+fn tcp_address(sdp: &str) -> SocketAddr {
+    let is_tcp = |candidate: &&str| candidate.contains(" tcp ") && candidate.ends_with("tcptype passive");
+    let candidate = sdp.lines().filter(|line| line.starts_with("a=candidate:")).find(is_tcp);
+    let parts: Vec<&str> = candidate.expect("TCP is offered").split(' ').collect();
+    SocketAddr::new(parts[4].parse().expect("an address"), parts[5].parse().expect("a port"))
+}
+
 /// One str0m connection with its socket.
 struct Peer {
     rtc: Rtc,
-    socket: UdpSocket,
-    address: SocketAddr,
+    way: Way,
     wake: Instant,
 }
 
 impl Peer {
-    async fn new(dtls: DtlsVersion) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a loopback socket");
-        let address = socket.local_addr().expect("a bound socket has an address");
+    async fn new(access: Access) -> Self {
         let now = Instant::now();
-        let mut rtc = RtcConfig::new().set_dtls_version(dtls).build(now);
-        rtc.add_local_candidate(Candidate::host(address, "udp").expect("a host candidate"));
-        Self { rtc, socket, address, wake: now }
+        let rtc = RtcConfig::new().set_dtls_version(access.dtls).build(now);
+        let way = match access.protocol {
+            Protocol::Udp => Way::Udp(UdpSocket::bind("127.0.0.1:0").await.expect("a loopback socket")),
+            _ => Way::Tcp(None),
+        };
+        let mut this = Self { rtc, way, wake: now };
+        if let Some(address) = this.way.address() {
+            this.rtc.add_local_candidate(Candidate::host(address, "udp").expect("a host candidate"));
+        }
+        this
+    }
+
+    /// Connects to where a description says, if that is still to be done.
+    async fn connect(&mut self, sdp: &str) {
+        if let Way::Tcp(connection @ None) = &mut self.way {
+            let stream = TcpStream::connect(tcp_address(sdp)).await.expect("the port listens");
+            stream.set_nodelay(true).expect("it can be set");
+            let address = stream.local_addr().expect("a connected socket has an address");
+            *connection = Some((stream, Vec::new()));
+            let active = Candidate::builder().tcp().host(address).tcptype(TcpType::Active).build();
+            self.rtc.add_local_candidate(active.expect("a host candidate"));
+        }
     }
 
     /// Sends what is to be sent and collects what happened.
@@ -51,9 +135,7 @@ impl Peer {
                     self.wake = at;
                     return events;
                 }
-                Output::Transmit(send) => {
-                    let _ = self.socket.send_to(&send.contents, send.destination).await;
-                }
+                Output::Transmit(send) => self.way.send(send.destination, &send.contents).await,
                 Output::Event(event) => events.push(event),
             }
         }
@@ -61,7 +143,9 @@ impl Peer {
 
     fn input(&mut self, from: SocketAddr, bytes: &[u8]) {
         let Ok(contents) = bytes.try_into() else { return };
-        let receive = Receive { proto: Protocol::Udp, source: from, destination: self.address, contents };
+        let proto = if matches!(self.way, Way::Udp(_)) { Protocol::Udp } else { Protocol::Tcp };
+        let destination = self.way.address().expect("something came");
+        let receive = Receive { proto, source: from, destination, contents };
         self.rtc.handle_input(Input::Receive(Instant::now(), receive)).expect("the datagram is taken");
     }
 }
@@ -137,7 +221,7 @@ fn read_frame(kind: MediaKind, bytes: &[u8]) -> Option<(String, u64, bool)> {
 }
 
 impl Participant {
-    async fn join(meeting: &Meeting, name: &str, publishes: bool, dtls: DtlsVersion) -> Self {
+    async fn join(meeting: &Meeting, name: &str, publishes: bool, access: Access) -> Self {
         let began = Instant::now();
         let mut signalling =
             Signalling::open(meeting.daemon.address, &meeting.token(name), "").await.expect("let in");
@@ -145,8 +229,8 @@ impl Participant {
         let mut this = Self {
             name: name.to_owned(),
             signalling,
-            publisher: Peer::new(dtls).await,
-            subscriber: Peer::new(dtls).await,
+            publisher: Peer::new(access).await,
+            subscriber: Peer::new(access).await,
             pending: None,
             sending: Vec::new(),
             began,
@@ -195,6 +279,7 @@ impl Participant {
             Reply::Offer(offer) => {
                 // Left the choice, str0m (made for servers) takes the server's role, which clients must leave to us.
                 let sdp = offer.sdp.replace("a=setup:actpass", "a=setup:passive");
+                self.subscriber.connect(&sdp).await;
                 let offered = SdpOffer::from_sdp_string(&sdp).expect("str0m reads our offers");
                 let answer =
                     self.subscriber.rtc.sdp_api().accept_offer(offered).expect("str0m takes our offers");
@@ -209,6 +294,7 @@ impl Participant {
             }
             Reply::Answer(answer) => {
                 assert_eq!(answer.id, 1);
+                self.publisher.connect(&answer.sdp).await;
                 let answer = SdpAnswer::from_sdp_string(&answer.sdp).expect("str0m reads our answers");
                 let pending = self.pending.take().expect("one offer is open");
                 self.publisher.rtc.sdp_api().accept_answer(pending, answer).expect("str0m takes our answers");
@@ -285,16 +371,11 @@ impl Participant {
 
     /// Waits for the next thing; may be given up at any time without losing one.
     async fn wait(&mut self) -> Happening {
-        let (mut from_publisher, mut from_subscriber) = ([0; 2_000], [0; 2_000]);
         let media = self.sending.iter().map(|s| s.next).min().unwrap_or(self.publisher.wake);
         let wake = self.publisher.wake.min(self.subscriber.wake).min(media);
         tokio::select! {
-            Ok((count, from)) = self.publisher.socket.recv_from(&mut from_publisher) => {
-                Happening::Publisher(from, from_publisher[..count].to_vec())
-            }
-            Ok((count, from)) = self.subscriber.socket.recv_from(&mut from_subscriber) => {
-                Happening::Subscriber(from, from_subscriber[..count].to_vec())
-            }
+            (from, datagram) = self.publisher.way.receive() => Happening::Publisher(from, datagram),
+            (from, datagram) = self.subscriber.way.receive() => Happening::Subscriber(from, datagram),
             received = self.signalling.receive() => Happening::Signal(received),
             () = tokio::time::sleep_until(wake.into()) => Happening::Time,
         }
@@ -361,11 +442,12 @@ impl Meeting {
     }
 }
 
-async fn two_people_and_a_latecomer(name: &str, flags: &[&str], dtls: DtlsVersion, spoken: &str) {
+/// They meet; the daemon then, and what it logged.
+async fn two_people_and_a_latecomer(name: &str, flags: &[&str], access: Access, spoken: &str) -> Meeting {
     let meeting = Meeting::new(name, flags);
     let mut people = Vec::new();
     for name in ["Ada", "Bob"] {
-        people.push(Participant::join(&meeting, name, true, dtls).await);
+        people.push(Participant::join(&meeting, name, true, access).await);
     }
     run(&mut people, |people| {
         people
@@ -375,7 +457,7 @@ async fn two_people_and_a_latecomer(name: &str, flags: &[&str], dtls: DtlsVersio
     })
     .await;
     // Somebody who only watches comes while the meeting runs: no keyframe is due, so one must be asked for.
-    people.push(Participant::join(&meeting, "Cid", false, dtls).await);
+    people.push(Participant::join(&meeting, "Cid", false, access).await);
     run(&mut people, |people| ["Ada", "Bob"].iter().all(|n| people[2].got(n, "video") >= 15)).await;
     for person in &people {
         let mut channels = person.channels.clone();
@@ -393,23 +475,35 @@ async fn two_people_and_a_latecomer(name: &str, flags: &[&str], dtls: DtlsVersio
     let ready: Vec<&str> = log.lines().filter(|l| l.contains("media ready")).collect();
     assert!(ready.len() >= 5, "{log}");
     assert!(ready.iter().all(|l| l.contains(spoken)), "{ready:?}");
+    meeting
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_independent_client_meets_over_dtls_1_2_with_aes_256_gcm() {
-    two_people_and_a_latecomer("interop-12", &[], DtlsVersion::Dtls12, "dtls=1.2 srtp=AEAD_AES_256_GCM")
-        .await;
+    two_people_and_a_latecomer("interop-12", &[], UDP, "dtls=1.2 srtp=AEAD_AES_256_GCM").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_independent_client_meets_over_dtls_1_3() {
-    two_people_and_a_latecomer("interop-13", &["--dtls", "1.3"], DtlsVersion::Dtls13, "dtls=1.3").await;
+    let access = Access { dtls: DtlsVersion::Dtls13, ..UDP };
+    two_people_and_a_latecomer("interop-13", &["--dtls", "1.3"], access, "dtls=1.3").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_independent_client_meets_over_tcp_alone() {
+    let access = Access { protocol: Protocol::Tcp, ..UDP };
+    let meeting = two_people_and_a_latecomer("interop-tcp", &[], access, "dtls=1.2").await;
+    let metrics = meeting.daemon.call("GET", "/metrics", None).text();
+    let accepted =
+        metrics.lines().find_map(|line| line.strip_prefix("kaigi_tcp_connections_accepted_total "));
+    // Both directions of two people, and the latecomer, who publishes nothing.
+    assert!(accepted.is_some_and(|count| count.parse().is_ok_and(|count: u32| count >= 5)), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_alone_without_media_gets_a_connection_and_its_channels() {
     let meeting = Meeting::new("interop-alone", &[]);
-    let mut people = vec![Participant::join(&meeting, "Ada", false, DtlsVersion::Dtls12).await];
+    let mut people = vec![Participant::join(&meeting, "Ada", false, UDP).await];
     run(&mut people, |people| people[0].connected && people[0].channels.len() == 2).await;
 }
 
@@ -419,11 +513,11 @@ async fn meetings_side_by_side_hear_nothing_of_each_other() {
     let other = meeting.daemon.create_meeting();
     let mut people = Vec::new();
     for name in ["Ada", "Bob"] {
-        people.push(Participant::join(&meeting, name, true, DtlsVersion::Dtls12).await);
+        people.push(Participant::join(&meeting, name, true, UDP).await);
     }
     let meeting = Meeting { id: other, ..meeting };
     for name in ["Eve", "Fay"] {
-        people.push(Participant::join(&meeting, name, true, DtlsVersion::Dtls12).await);
+        people.push(Participant::join(&meeting, name, true, UDP).await);
     }
     run(&mut people, |people| {
         let pairs = [(0, "Bob"), (1, "Ada"), (2, "Fay"), (3, "Eve")];

@@ -10,13 +10,14 @@ use dataplane::base::ids::{CoreId, PeerId, Ssrc, local_ufrag};
 use dataplane::base::media::MediaKind;
 use dataplane::base::time::Micros;
 use dataplane::boot::{CoreEnd, Plane, PlaneConfig, start};
-use dataplane::command::{PeerEnd, Report};
+use dataplane::command::{Command, PeerEnd, Report};
 use dataplane::engine::Rules;
 use dataplane::io::IoChoice;
 use dataplane::io::tcp::TcpEnd;
 use dataplane::io::tcp::frame::{Reassembly, length_field};
 use dataplane::io::uring;
-use tests::world::dtls::Host;
+use kernels::{HmacSha1, Suite};
+use tests::world::dtls::{Host, server_ice};
 use tests::world::{Camera, Guest, Microphone, Terms, commands, stream_number};
 use tools::client::codec::VideoCodec;
 use tools::client::codec::scalability::Scalability;
@@ -438,7 +439,7 @@ fn a_participant_holds_a_few_connections_and_they_end_with_it() {
     house.until("pictures", |house| house.pictures(2, 1) > 5);
     // It proves one more after the other, each by a good check whose answer shows that it counts.
     let password = server_ice(0, 1).pwd;
-    let hmac = kernels::HmacSha1::new(Suite::scalar(), password.as_bytes());
+    let hmac = HmacSha1::new(Suite::scalar(), password.as_bytes());
     let ufrag = local_ufrag(CoreId(0), PeerId(1), 7);
     let good = framed(&request(&ufrag, "guest1", false, &|parts| hmac.mac(parts)));
     let mut more = Vec::new();

@@ -1,8 +1,11 @@
 //! WHIP and WHEP over HTTP: every status code of RFC 9725 and of draft-ietf-wish-whep that this server gives, on the real daemon.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
 use tests::daemon::{Daemon, PATIENCE, Scratch};
 use tests::http::{self, Answer};
 
@@ -39,11 +42,23 @@ impl House {
         self.daemon.send("PATCH", session, Some(token), headers, body.as_bytes())
     }
 
-    fn states(&self) -> Vec<String> {
+    /// A member of every participant, oldest first.
+    fn participants(&self, member: &str) -> Vec<String> {
         let path = format!("/api/v1/meetings/{}/participants", self.meeting);
         let list = self.daemon.call("GET", &path, Some(&self.host)).json();
-        let of = |item: &Value| item["state"].as_str().expect("a state").to_owned();
+        let of = |item: &Value| item[member].as_str().expect("a text").to_owned();
         list["items"].as_array().expect("a list").iter().map(of).collect()
+    }
+
+    fn states(&self) -> Vec<String> {
+        self.participants("state")
+    }
+
+    /// Everybody who is connected, as the daemon counts them.
+    fn counted(&self) -> String {
+        let metrics = self.daemon.call("GET", "/metrics", None).text();
+        let counted = metrics.lines().find_map(|line| line.strip_prefix("kaigi_participants "));
+        counted.expect("it is counted").to_owned()
     }
 
     fn until_states(&self, wanted: &[&str]) {
@@ -272,6 +287,89 @@ fn sessions_follow_their_meeting_and_the_server() {
     };
     assert_problem(&refused, 503, "draining");
     assert!(house.daemon.wait().success());
+}
+
+#[test]
+fn a_refused_session_leaves_the_same_persons_earlier_one_alone() {
+    let house = House::new("whip-earlier");
+    for (index, door) in DOORS.into_iter().enumerate() {
+        let token = house.token();
+        let opened = house.post(door, &token, &offer(door));
+        assert_eq!(opened.status, 201, "{opened:?}");
+        let session = opened.header("location").expect("a location").to_owned();
+        let tag = opened.header("etag").expect("a tag").to_owned();
+        let stands = |after: &str| {
+            let trickled = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=end-of-candidates\r\n";
+            let noted = house.patch(&session, &token, &[FRAGMENT, ("if-match", &tag)], trickled);
+            assert_eq!(noted.status, 204, "after {after}: {noted:?}");
+            assert_eq!(house.states()[index], "connected", "after {after}");
+            assert_eq!(house.counted(), "1", "after {after}");
+        };
+        stands("nothing");
+        let good = offer(door);
+        let codecs = ["opus/48000", "red/48000", "VP8/90000", "VP9/90000", "H264/90000", "AV1/90000"];
+        let unknown = codecs.iter().fold(good.clone(), |offer, codec| offer.replace(codec, "theora/90000"));
+        for other in DOORS {
+            for (body, status, slug) in [
+                ("a".repeat(1_000_000), 413, "body-too-large"),
+                ("hello".into(), 400, "malformed-description"),
+                (good.replace("a=setup:actpass", "a=setup:passive"), 422, "unusable-description"),
+                (unknown.clone(), 406, "no-common-format"),
+            ] {
+                assert_problem(&house.post(other, &token, &body), status, slug);
+                stands(slug);
+            }
+        }
+        // The room itself refuses what the host does not allow: then the person was counted already.
+        let (other, right) = if door == "whip" { ("whep", "can_subscribe") } else { ("whip", "can_publish") };
+        let identity = &house.participants("id")[index];
+        let path = format!("/api/v1/meetings/{}/participants/{identity}/permissions", house.meeting);
+        let changed = house.daemon.call_json("PATCH", &path, Some(&house.host), &json!({ right: false }));
+        assert_eq!(changed.status, 200, "{changed:?}");
+        for _ in 0..3 {
+            assert_problem(&house.post(other, &token, &offer(other)), 403, "token-out-of-scope");
+            stands("a refusal by the host");
+        }
+        assert_eq!(house.daemon.call("DELETE", &session, Some(&token)).status, 200);
+        house.until_states(&["left", "left"][..=index]);
+        assert_eq!(house.counted(), "0");
+    }
+}
+
+/// A request as bytes on a connection that is closed when this is dropped.
+fn begin(house: &House, token: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(house.daemon.address).expect("it listens");
+    let head = format!(
+        "POST /whip/{} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/sdp\r\ncontent-length: {}\r\n\r\n",
+        house.meeting,
+        OFFER.len()
+    );
+    stream.write_all(&[head.as_bytes(), OFFER.as_bytes()].concat()).expect("it reads");
+    stream
+}
+
+/// Whoever hangs up before the answer has a session or none, depending on when; nobody can ever use it.
+#[test]
+fn a_request_given_up_before_its_answer_leaves_nobody_in_the_meeting() {
+    let house = House::new("whip-aborted");
+    let tokens: Vec<String> = (0..20).map(|_| house.token()).collect();
+    for (index, token) in tokens.iter().enumerate() {
+        let stream = begin(&house, token);
+        std::thread::sleep(Duration::from_millis(index as u64));
+        drop(stream);
+    }
+    let begun = Instant::now();
+    while !house.states().iter().any(|state| state == "connected") {
+        assert!(begun.elapsed() < PATIENCE, "nobody came as far as a session: {:?}", house.states());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // A session whose media never begins lasts 30 seconds.
+    while house.counted() != "0" || house.states().iter().any(|state| state == "connected") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} of {:?}", house.counted(), house.states());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    println!("nobody is left after {:.1} s", begun.elapsed().as_secs_f64());
+    assert_eq!(house.post("whip", &tokens[0], OFFER).status, 201, "who gave up may try again");
 }
 
 #[test]

@@ -9,8 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use livekit_protocol as proto;
+use proto::signal_response::Message as Reply;
 use serde_json::Value;
 use tests::daemon::{Daemon, Scratch};
+use tests::livekit::Signalling;
 
 /// Python and its imports alone take seconds on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -216,4 +219,39 @@ fn encoders_publish_and_players_are_shown_what_they_can_decode() {
     }
     assert_eq!(grey.end()["closed"], 200);
     meeting.until_state("Grey", "left");
+}
+
+/// How the room is told that somebody is gone.
+async fn until_gone(observer: &mut Signalling, name: &str) -> proto::DisconnectReason {
+    observer
+        .until(|reply| {
+            let Reply::Update(update) = reply else { return None };
+            let gone = |info: &&proto::ParticipantInfo| {
+                info.name == name && info.state() == proto::participant_info::State::Disconnected
+            };
+            update.participants.iter().find(gone).map(proto::ParticipantInfo::disconnect_reason)
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_is_killed_leaves_after_half_a_minute() {
+    let meeting = Meeting::new("whip-killed");
+    let mut player = meeting.play("whep.py");
+    let mut publisher = meeting.publish("Encoder", "200");
+    player.until_more(15);
+    publisher.child.kill().expect("it runs");
+    let killed = Instant::now();
+    // An observer without media is itself let stay for half a minute, and nothing is said for longer than one waits for a word.
+    tokio::time::sleep(Duration::from_secs(18)).await;
+    let token = meeting.token("Observer");
+    let mut observer = Signalling::open(meeting.daemon.address, &token, "").await.expect("let in");
+    let others = observer.join().await.other_participants;
+    assert!(others.iter().any(|info| info.name == "Encoder"), "{others:?}");
+    assert_eq!(meeting.state("Encoder"), "connected");
+    let reason = tokio::time::timeout(Duration::from_secs(30), until_gone(&mut observer, "Encoder")).await;
+    println!("gone after {:.1} s: {reason:?}", killed.elapsed().as_secs_f64());
+    assert!(reason.is_ok(), "45 s after its end it is still there");
+    meeting.until_state("Encoder", "left");
+    assert_eq!(player.end()["closed"], 200);
 }

@@ -16,7 +16,8 @@ use tools::client::{Client, ClientConfig, Remote, Security};
 use super::{Guest, Terms, commands};
 
 /// The plane's ICE credentials for a peer.
-fn server_ice(core: u8, peer: u32) -> IceCredentials {
+#[must_use]
+pub fn server_ice(core: u8, peer: u32) -> IceCredentials {
     IceCredentials {
         ufrag: local_ufrag(CoreId(core), PeerId(peer), 7),
         pwd: format!("password of peer {peer:08}"),
