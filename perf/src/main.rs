@@ -4,6 +4,7 @@
 //! of its result. Not here: verdicts (whoever compares records has those).
 #![deny(unsafe_code)]
 
+mod fleet;
 mod forward;
 mod kernels;
 mod meter;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use ::kernels::Suite;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use forward::report::Report;
 use record::Host;
 
 #[global_allocator]
@@ -56,6 +58,13 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Servers, network and money for a service of 300 million people, beside a reference design's
+    Fleet {
+        #[command(flatten)]
+        options: Box<fleet::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Args)]
@@ -81,12 +90,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Forward { options, output } => {
-            let report = forward::run(&options, |step| eprintln!("{}", step.step()))?;
-            if output.json {
-                println!("{}", serde_json::to_string(&report)?);
-            } else {
-                print!("{}", report.table());
-            }
+            let report = forward::run(&options, print_step)?;
+            print(&output, &report, Report::table)?;
             if let Some(defect) = report.defect() {
                 bail!(defect);
             }
@@ -117,7 +122,27 @@ fn run(command: Command) -> Result<()> {
             }
             keep(&output, "kernels", "every suite, seal and open", &rows)
         }
+        Command::Fleet { options, output } => {
+            let report = fleet::run(&options, &record::read(Path::new(RECORDS))?)?;
+            print(&output, &report, fleet::Report::table)?;
+            keep(&output, "fleet", &report.key(), &report)
+        }
     }
+}
+
+/// One line of a run with several, while it goes on.
+fn print_step(report: &Report) {
+    eprintln!("{}", report.step());
+}
+
+/// Prints a result as it is wanted.
+fn print<T: serde::Serialize>(output: &Output, result: &T, table: impl Fn(&T) -> String) -> Result<()> {
+    if output.json {
+        println!("{}", serde_json::to_string(result)?);
+    } else {
+        print!("{}", table(result));
+    }
+    Ok(())
 }
 
 /// Writes the record if one is wanted.
