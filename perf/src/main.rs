@@ -4,11 +4,13 @@
 //! of its result. Not here: verdicts (whoever compares records has those).
 #![deny(unsafe_code)]
 
+mod account;
 mod fleet;
 mod forward;
 mod kernels;
 mod meter;
 mod netns;
+mod peers;
 mod record;
 mod sys;
 
@@ -22,7 +24,7 @@ use forward::report::Report;
 use record::Host;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: account::Accounting = account::Accounting;
 
 /// Where records are kept, from the repository's root.
 const RECORDS: &str = "perf/record";
@@ -62,6 +64,13 @@ enum Command {
     Fleet {
         #[command(flatten)]
         options: Box<fleet::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Kaigi, Janus and a naive SFU on str0m under the same load
+    Peers {
+        #[command(flatten)]
+        options: Box<peers::Options>,
         #[command(flatten)]
         output: Output,
     },
@@ -121,6 +130,11 @@ fn run(command: Command) -> Result<()> {
                 bail!("a kernel's output differs from aws-lc's: {}", row.line());
             }
             keep(&output, "kernels", "every suite, seal and open", &rows)
+        }
+        Command::Peers { options, output } => {
+            let results = peers::run(&options, print_step)?;
+            print(&output, &results, peers::result::Results::table)?;
+            keep(&output, "peers", &results.key(), &results)
         }
         Command::Fleet { options, output } => {
             let report = fleet::run(&options, &record::read(Path::new(RECORDS))?)?;
