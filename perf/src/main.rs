@@ -12,6 +12,7 @@ mod meter;
 mod netns;
 mod peers;
 mod record;
+mod scale;
 mod sys;
 
 use std::path::Path;
@@ -64,6 +65,13 @@ enum Command {
     Fleet {
         #[command(flatten)]
         options: Box<fleet::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Cycles per packet and memory per participant at 10, 100 and 1,000 meetings on one core
+    Scale {
+        #[command(flatten)]
+        options: Box<scale::Options>,
         #[command(flatten)]
         output: Output,
     },
@@ -130,6 +138,11 @@ fn run(command: Command) -> Result<()> {
                 bail!("a kernel's output differs from aws-lc's: {}", row.line());
             }
             keep(&output, "kernels", "every suite, seal and open", &rows)
+        }
+        Command::Scale { options, output } => {
+            let results = scale::run(&options, print_step)?;
+            print(&output, &results, scale::Results::table)?;
+            keep(&output, "scale", &results.key(), &results)
         }
         Command::Peers { options, output } => {
             let results = peers::run(&options, print_step)?;

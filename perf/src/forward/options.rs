@@ -276,6 +276,15 @@ mod tests {
         options: Options,
     }
 
+    impl Site {
+        /// Over loopback and for one second.
+        pub fn for_tests() -> Self {
+            let Options { profile, segmentation, cpu_server, cpu_clients, .. } = Options::default();
+            let (net, io) = (Net::Loopback, IoChoice::Epoll);
+            Self { seconds: 1, profile, net, segmentation, io, cpu_server, cpu_clients }
+        }
+    }
+
     impl Options {
         /// What the command line's defaults are, but over loopback and for one second.
         pub fn for_tests() -> Self {

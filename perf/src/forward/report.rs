@@ -337,6 +337,11 @@ impl Report {
         self.loss
     }
 
+    /// Bytes the server holds for each participant, if that is known.
+    pub const fn memory_bytes_per_participant(&self) -> Option<u64> {
+        self.memory_bytes_per_participant
+    }
+
     /// Hash of the content.
     pub fn hash(&self) -> &str {
         &self.result_hash
