@@ -8,11 +8,13 @@ mod account;
 mod fleet;
 mod forward;
 mod kernels;
+mod latency;
 mod meter;
 mod netns;
 mod peers;
 mod record;
 mod scale;
+mod soak;
 mod sys;
 
 use std::path::Path;
@@ -72,6 +74,20 @@ enum Command {
     Scale {
         #[command(flatten)]
         options: Box<scale::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delay through the server at 10 % and 70 % of what one core holds
+    Latency {
+        #[command(flatten)]
+        options: Box<latency::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// A long run whose counters and memory must not drift
+    Soak {
+        #[command(flatten)]
+        options: Box<soak::Options>,
         #[command(flatten)]
         output: Output,
     },
@@ -143,6 +159,22 @@ fn run(command: Command) -> Result<()> {
             let results = scale::run(&options, print_step)?;
             print(&output, &results, scale::Results::table)?;
             keep(&output, "scale", &results.key(), &results)
+        }
+        Command::Latency { options, output } => {
+            let results = latency::run(&options, print_step)?;
+            print(&output, &results, latency::Results::table)?;
+            keep(&output, "latency", &results.key(), &results)
+        }
+        Command::Soak { options, output } => {
+            let results = soak::run(&options)?;
+            print(&output, &results, soak::Results::table)?;
+            if let Some(defect) = results.report().defect() {
+                bail!(defect);
+            }
+            if let Some(drift) = results.drift() {
+                bail!("it drifts: {drift}");
+            }
+            keep(&output, "soak", &results.key(), &results)
         }
         Command::Peers { options, output } => {
             let results = peers::run(&options, print_step)?;

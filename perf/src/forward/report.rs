@@ -342,6 +342,11 @@ impl Report {
         self.memory_bytes_per_participant
     }
 
+    /// The window's parts.
+    pub fn intervals(&self) -> &[Interval] {
+        &self.intervals
+    }
+
     /// Hash of the content.
     pub fn hash(&self) -> &str {
         &self.result_hash
