@@ -13,6 +13,7 @@ mod meter;
 mod netns;
 mod peers;
 mod record;
+mod report;
 mod scale;
 mod soak;
 mod sys;
@@ -90,6 +91,11 @@ enum Command {
         options: Box<soak::Options>,
         #[command(flatten)]
         output: Output,
+    },
+    /// One self-contained HTML page from the records
+    Report {
+        #[command(flatten)]
+        options: report::Options,
     },
     /// Kaigi, Janus and a naive SFU on str0m under the same load
     Peers {
@@ -175,6 +181,11 @@ fn run(command: Command) -> Result<()> {
                 bail!("it drifts: {drift}");
             }
             keep(&output, "soak", &results.key(), &results)
+        }
+        Command::Report { options } => {
+            let written = report::run(&options)?;
+            println!("{}", if options.json { serde_json::to_string(&written)? } else { written.line() });
+            Ok(())
         }
         Command::Peers { options, output } => {
             let results = peers::run(&options, print_step)?;

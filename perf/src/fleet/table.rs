@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::model::Cost;
 use super::{Column, Report};
+use crate::report::text::grouped as thousands;
 
 /// A cost's part.
 type Part = fn(&Cost) -> f64;
@@ -117,17 +118,4 @@ impl Report {
         }
         let _ = writeln!(text);
     }
-}
-
-/// A whole number with commas.
-fn thousands(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index != 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if value <= -0.5 { format!("-{text}") } else { text }
 }
