@@ -100,23 +100,34 @@ pub struct Janus {
     session: String,
     transaction: u64,
     rooms: u32,
-    /// Configuration and log.
-    directory: PathBuf,
+    /// Dropped after the process.
+    _scratch: Scratch,
+}
+
+/// Configuration and log, removed on drop.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Nothing depends on it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Janus {
     /// Starts it. The calling thread must reach the server's side.
     pub fn start(options: &Options, link: &Link, installation: &Installation) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("kaigi-perf-janus-{}", std::process::id()));
+        let scratch = Scratch(std::env::temp_dir().join(format!("kaigi-perf-janus-{}", std::process::id())));
+        let directory = &scratch.0;
         let address = SocketAddr::new(link.server(), PORT);
-        configure(&directory, &installation.library, address)?;
+        configure(directory, &installation.library, address)?;
         let mut command = Command::new(&installation.program);
-        command.arg("-F").arg(&directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg("-F").arg(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(path) = &installation.srtp {
             command.env("LD_LIBRARY_PATH", path);
         }
         let mut process = Process::start(NAME, link, options.cpu_server, &mut command)?;
-        let mut http = link.on_clients(|| connect(address, &mut process, &directory))?;
+        let mut http = link.on_clients(|| connect(address, &mut process, directory))?;
         process.settle();
         let created = http.post("/janus", &json!({ "janus": "create", "transaction": "0" }))?;
         let session = format!("/janus/{}", id(&created)?);
@@ -129,7 +140,7 @@ impl Janus {
             session,
             transaction: 0,
             rooms: 0,
-            directory,
+            _scratch: scratch,
         })
     }
 
@@ -241,13 +252,6 @@ impl Server for Janus {
 
     fn memory_bytes(&self) -> Option<u64> {
         self.process.memory_bytes()
-    }
-}
-
-impl Drop for Janus {
-    fn drop(&mut self) {
-        // Nothing depends on it.
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

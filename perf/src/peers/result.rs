@@ -207,8 +207,18 @@ impl Results {
             let _ = writeln!(text, "{:?}: {}", comparison.scenario, comparison.description);
             let _ = writeln!(
                 text,
-                "{:<8} {:<12} {:>9} {:>11} {:>9} {:>13} {:>8} {:>9} {:>9}",
-                "system", "load", "size", "packets/s", "cycles", "instructions", "loss %", "p50 us", "p99 us"
+                "{:<8} {:<12} {:>9} {:>11} {:>9} {:>13} {:>8} {:>9} {:>9} {:>6} {:>6}",
+                "system",
+                "load",
+                "size",
+                "packets/s",
+                "cycles",
+                "instructions",
+                "loss %",
+                "p50 us",
+                "p99 us",
+                "srv %",
+                "cli %"
             );
             for row in &comparison.systems {
                 let name = format!("{:?}", row.system).to_lowercase();
