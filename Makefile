@@ -69,6 +69,8 @@ bench: setup-bench web ## the benchmark harness's short run
 	$(BIN)/kaigi-perf kernels
 	$(BIN)/kaigi-perf forward --publishers 1 --subscribers 20 --profile gcm --payload 1150 --seconds 5
 	$(BIN)/kaigi-perf forward --publishers 1 --subscribers 20 --profile cm --payload 1150 --seconds 5
+	$(BIN)/kaigi-perf scale --meetings 10,100 --total-pps 6000 --seconds 2
+	$(BIN)/kaigi-perf fleet
 
 deb: ## a Debian package (not yet)
 	@echo "make deb: not yet; the package comes with the appliance install. Use 'make run' or target/release/kaigid." >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a fresh Debian machine lacks. Usage: tools/setup.sh run|test|bench
+# Installs what a fresh Debian machine lacks. Usage: tools/setup.sh run|test|bench|peers
 # Idempotent and quiet when nothing is missing; says what to do when it cannot install.
 set -euo pipefail
 
@@ -9,6 +9,8 @@ mode=${1:-run}
 run_needs=(cc:gcc c++:g++ node:nodejs npm:npm)
 test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2 nft:nftables)
 bench_needs=("${run_needs[@]}" ip:iproute2)
+# What kaigi-perf peers compares with, and what builds its SRTP library.
+peers_needs=("${bench_needs[@]}" janus:janus make:make patch:patch xz:xz-utils)
 # Packages of the test clients that bring no command: GStreamer's elements and its Python bindings.
 client_needs=(python3 python3-venv python3-gi gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice)
@@ -17,7 +19,8 @@ case $mode in
     run) needs=("${run_needs[@]}") ;;
     test) needs=("${test_needs[@]}") ;;
     bench) needs=("${bench_needs[@]}") ;;
-    *) echo "usage: $0 run|test|bench" >&2; exit 2 ;;
+    peers) needs=("${peers_needs[@]}") ;;
+    *) echo "usage: $0 run|test|bench|peers" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null; then
@@ -33,6 +36,9 @@ if [[ $mode == test ]]; then
     for package in "${client_needs[@]}"; do
         [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
     done
+fi
+if [[ $mode == peers && ! -e /usr/include/openssl/evp.h ]]; then
+    missing+=(libssl-dev)
 fi
 if ((${#missing[@]})); then
     sudo=()

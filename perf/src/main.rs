@@ -4,11 +4,18 @@
 //! of its result. Not here: verdicts (whoever compares records has those).
 #![deny(unsafe_code)]
 
+mod account;
+mod fleet;
 mod forward;
 mod kernels;
+mod latency;
 mod meter;
 mod netns;
+mod peers;
 mod record;
+mod report;
+mod scale;
+mod soak;
 mod sys;
 
 use std::path::Path;
@@ -17,10 +24,11 @@ use std::process::ExitCode;
 use ::kernels::Suite;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
+use forward::report::Report;
 use record::Host;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: account::Accounting = account::Accounting;
 
 /// Where records are kept, from the repository's root.
 const RECORDS: &str = "perf/record";
@@ -56,6 +64,46 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Servers, network and money for a service of 300 million people, beside a reference design's
+    Fleet {
+        #[command(flatten)]
+        options: Box<fleet::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Cycles per packet and memory per participant at 10, 100 and 1,000 meetings on one core
+    Scale {
+        #[command(flatten)]
+        options: Box<scale::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Delay through the server at 10 % and 70 % of what one core holds
+    Latency {
+        #[command(flatten)]
+        options: Box<latency::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// A long run whose counters and memory must not drift
+    Soak {
+        #[command(flatten)]
+        options: Box<soak::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One self-contained HTML page from the records
+    Report {
+        #[command(flatten)]
+        options: report::Options,
+    },
+    /// Kaigi, Janus and a naive SFU on str0m under the same load
+    Peers {
+        #[command(flatten)]
+        options: Box<peers::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Args)]
@@ -81,12 +129,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Forward { options, output } => {
-            let report = forward::run(&options, |step| eprintln!("{}", step.step()))?;
-            if output.json {
-                println!("{}", serde_json::to_string(&report)?);
-            } else {
-                print!("{}", report.table());
-            }
+            let report = forward::run(&options, print_step)?;
+            print(&output, &report, Report::table)?;
             if let Some(defect) = report.defect() {
                 bail!(defect);
             }
@@ -117,7 +161,58 @@ fn run(command: Command) -> Result<()> {
             }
             keep(&output, "kernels", "every suite, seal and open", &rows)
         }
+        Command::Scale { options, output } => {
+            let results = scale::run(&options, print_step)?;
+            print(&output, &results, scale::Results::table)?;
+            keep(&output, "scale", &results.key(), &results)
+        }
+        Command::Latency { options, output } => {
+            let results = latency::run(&options, print_step)?;
+            print(&output, &results, latency::Results::table)?;
+            keep(&output, "latency", &results.key(), &results)
+        }
+        Command::Soak { options, output } => {
+            let results = soak::run(&options)?;
+            print(&output, &results, soak::Results::table)?;
+            if let Some(defect) = results.report().defect() {
+                bail!(defect);
+            }
+            if let Some(drift) = results.drift() {
+                bail!("it drifts: {drift}");
+            }
+            keep(&output, "soak", &results.key(), &results)
+        }
+        Command::Report { options } => {
+            let written = report::run(&options)?;
+            println!("{}", if options.json { serde_json::to_string(&written)? } else { written.line() });
+            Ok(())
+        }
+        Command::Peers { options, output } => {
+            let results = peers::run(&options, print_step)?;
+            print(&output, &results, peers::result::Results::table)?;
+            keep(&output, "peers", &results.key(), &results)
+        }
+        Command::Fleet { options, output } => {
+            let report = fleet::run(&options, &record::read(Path::new(RECORDS))?)?;
+            print(&output, &report, fleet::Report::table)?;
+            keep(&output, "fleet", &report.key(), &report)
+        }
     }
+}
+
+/// One line of a run with several, while it goes on.
+fn print_step(report: &Report) {
+    eprintln!("{}", report.step());
+}
+
+/// Prints a result as it is wanted.
+fn print<T: serde::Serialize>(output: &Output, result: &T, table: impl Fn(&T) -> String) -> Result<()> {
+    if output.json {
+        println!("{}", serde_json::to_string(result)?);
+    } else {
+        print!("{}", table(result));
+    }
+    Ok(())
 }
 
 /// Writes the record if one is wanted.

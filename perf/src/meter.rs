@@ -1,4 +1,4 @@
-//! Where a thread's cycles go: hardware counters where the host has them, else the time-stamp counter times CPU time.
+//! Where a thread's or a process's cycles go: hardware counters where the host has them, else the time-stamp counter times CPU time.
 //!
 //! Promises: a sample is cumulative, so a window is the difference of two. With hardware counters user and kernel are told
 //! apart; without, there is only their sum, exact to the scheduler's nanoseconds (the kernel's own split is by ticks of 4 ms, too
@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,15 +15,20 @@ use dataplane::io::cycles;
 
 use crate::sys::{Counter, CounterKind};
 
-/// Measures one thread.
+/// Measures one thread, or all threads of a process together.
 pub struct Meter {
-    tid: i32,
-    counters: Option<[Counter; 4]>,
+    threads: Vec<Thread>,
     /// Time-stamp-counter cycles per second.
     tsc_hz: f64,
 }
 
-/// Cumulative counts of a thread.
+struct Thread {
+    /// Its directory in /proc.
+    path: PathBuf,
+    counters: Option<[Counter; 4]>,
+}
+
+/// Cumulative counts of everything that is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// CPU time, nanoseconds.
@@ -34,7 +40,7 @@ pub struct Sample {
     at: Instant,
 }
 
-/// What a thread used between two samples.
+/// What was used between two samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
     /// Cycles in both modes.
@@ -54,82 +60,119 @@ pub struct Used {
 impl Meter {
     /// Measures the thread of this process that is called `name`.
     pub fn of_thread(name: &str, tsc_hz: f64) -> Result<Self> {
-        for entry in fs::read_dir("/proc/self/task").context("cannot list the threads")? {
-            let path = entry?.path();
+        for path in threads("self")? {
             let comm = fs::read_to_string(path.join("comm")).unwrap_or_default();
-            let tid = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.parse().ok());
-            if let (true, Some(tid)) = (comm.trim_end() == name, tid) {
-                return Ok(Self::of_tid(tid, tsc_hz));
+            if comm.trim_end() == name {
+                return Ok(Self { threads: vec![Thread::new(path)], tsc_hz });
             }
         }
         bail!("no thread is called {name}")
     }
 
-    /// Measures a thread by its id.
-    fn of_tid(tid: i32, tsc_hz: f64) -> Self {
-        let kinds = [
-            CounterKind::CyclesUser,
-            CounterKind::CyclesKernel,
-            CounterKind::InstructionsUser,
-            CounterKind::InstructionsKernel,
-        ];
-        let counters: io::Result<Vec<Counter>> =
-            kinds.into_iter().map(|kind| Counter::of_thread(tid, kind)).collect();
-        Self { tid, counters: counters.ok().and_then(|counters| counters.try_into().ok()), tsc_hz }
+    /// Measures all threads that a process has now.
+    pub fn of_process(pid: u32, tsc_hz: f64) -> Result<Self> {
+        let threads = threads(&pid.to_string())?.into_iter().map(Thread::new).collect();
+        Ok(Self { threads, tsc_hz })
     }
 
     /// `perf_event` or `tsc_cpu_time`: how cycles are counted here.
-    pub const fn source(&self) -> &'static str {
-        if self.counters.is_some() { "perf_event" } else { "tsc_cpu_time" }
+    pub fn source(&self) -> &'static str {
+        let counted = self.threads.iter().all(|thread| thread.counters.is_some());
+        if counted { "perf_event" } else { "tsc_cpu_time" }
     }
 
-    /// The counts so far.
+    /// The counts so far. A thread that has ended counts no more.
     pub fn sample(&self) -> Result<Sample> {
-        let counts = match &self.counters {
-            Some(counters) => {
-                let mut counts = [0; 4];
-                for (count, counter) in counts.iter_mut().zip(counters) {
-                    *count = counter.read().context("cannot read a hardware counter")?;
+        let mut sample = Sample { cpu_ns: 0, wait_ns: 0, counts: Some([0; 4]), at: Instant::now() };
+        let mut living = 0;
+        for thread in &self.threads {
+            let Some((cpu_ns, wait_ns)) = thread.times()? else { continue };
+            living += 1;
+            sample.cpu_ns += cpu_ns;
+            sample.wait_ns += wait_ns;
+            match (&thread.counters, &mut sample.counts) {
+                (Some(counters), Some(counts)) => {
+                    for (count, counter) in counts.iter_mut().zip(counters) {
+                        *count += counter.read().context("cannot read a hardware counter")?;
+                    }
                 }
-                Some(counts)
+                _ => sample.counts = None,
             }
-            None => None,
-        };
-        let schedstat = fs::read_to_string(format!("/proc/self/task/{}/schedstat", self.tid))
-            .context("cannot read the thread's CPU time: the kernel needs CONFIG_SCHED_INFO")?;
-        let mut fields = schedstat.split_whitespace().map(str::parse);
-        let (Some(Ok(cpu_ns)), Some(Ok(wait_ns))) = (fields.next(), fields.next()) else {
-            bail!("unexpected /proc/self/task/*/schedstat");
-        };
-        Ok(Sample { cpu_ns, wait_ns, counts, at: Instant::now() })
+        }
+        if living == 0 {
+            bail!("what is measured has ended");
+        }
+        Ok(sample)
     }
 
     /// What was used between two samples.
     pub fn between(&self, from: &Sample, to: &Sample) -> Used {
         let seconds = to.at.duration_since(from.at).as_secs_f64();
         let cpu_s = to.cpu_ns.saturating_sub(from.cpu_ns) as f64 / 1e9;
-        let cpu_share = cpu_s / seconds.max(1e-9);
-        let wait_share = to.wait_ns.saturating_sub(from.wait_ns) as f64 / 1e9 / seconds.max(1e-9);
-        if let (Some(from), Some(to)) = (from.counts, to.counts) {
-            let used: Vec<f64> = from.iter().zip(to).map(|(a, b)| b.saturating_sub(*a) as f64).collect();
-            return Used {
-                cycles: used[0] + used[1],
-                cycles_user: Some(used[0]),
-                instructions: Some((used[2], used[3])),
-                cpu_share,
-                wait_share,
-                seconds,
-            };
-        }
+        let wait_s = to.wait_ns.saturating_sub(from.wait_ns) as f64 / 1e9;
+        let counts = from.counts.zip(to.counts).map(|(from, to)| {
+            let mut used = [0.0; 4];
+            for (used, (from, to)) in used.iter_mut().zip(from.iter().zip(to)) {
+                *used = to.saturating_sub(*from) as f64;
+            }
+            used
+        });
         Used {
-            cycles: cpu_s * self.tsc_hz,
-            cycles_user: None,
-            instructions: None,
-            cpu_share,
-            wait_share,
+            cycles: counts.map_or(cpu_s * self.tsc_hz, |used| used[0] + used[1]),
+            cycles_user: counts.map(|used| used[0]),
+            instructions: counts.map(|used| (used[2], used[3])),
+            cpu_share: cpu_s / seconds.max(1e-9),
+            wait_share: wait_s / seconds.max(1e-9),
             seconds,
         }
     }
+}
+
+impl Thread {
+    fn new(path: PathBuf) -> Self {
+        let kinds = [
+            CounterKind::CyclesUser,
+            CounterKind::CyclesKernel,
+            CounterKind::InstructionsUser,
+            CounterKind::InstructionsKernel,
+        ];
+        let tid = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let counters: io::Result<Vec<Counter>> =
+            kinds.into_iter().map(|kind| Counter::of_thread(tid.unwrap_or(-1), kind)).collect();
+        Self { path, counters: counters.ok().and_then(|counters| counters.try_into().ok()) }
+    }
+
+    /// CPU time and time it waited for the CPU, nanoseconds; `None` when it has ended.
+    fn times(&self) -> Result<Option<(u64, u64)>> {
+        let schedstat = match fs::read_to_string(self.path.join("schedstat")) {
+            Ok(text) => text,
+            Err(_) if !self.path.exists() => return Ok(None),
+            Err(error) => {
+                return Err(error)
+                    .context("cannot read a thread's CPU time: the kernel needs CONFIG_SCHED_INFO");
+            }
+        };
+        let mut fields = schedstat.split_whitespace().map(str::parse);
+        let (Some(Ok(cpu_ns)), Some(Ok(wait_ns))) = (fields.next(), fields.next()) else {
+            bail!("unexpected /proc/*/task/*/schedstat");
+        };
+        Ok(Some((cpu_ns, wait_ns)))
+    }
+}
+
+/// Directories of a process's threads.
+fn threads(process: &str) -> Result<Vec<PathBuf>> {
+    let path = format!("/proc/{process}/task");
+    let entries = fs::read_dir(&path).with_context(|| format!("cannot list the threads in {path}"))?;
+    Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
+}
+
+/// Resident memory of a process, bytes; `self` is this one.
+pub fn resident_bytes(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1_024)
 }
 
 /// Rate of the time-stamp counter, measured for a twentieth of a second.
@@ -161,5 +204,14 @@ mod tests {
         assert!(used.cycles > 0.0);
         assert!(used.cpu_share > 0.0 && used.seconds > 0.0);
         assert!(Meter::of_thread("no such thread", 1e9).is_err());
+    }
+
+    #[test]
+    fn a_process_is_its_threads_and_one_that_ended_cannot_be_sampled() {
+        let meter = Meter::of_process(std::process::id(), 1e9).expect("that is us");
+        assert!(meter.sample().is_ok());
+        assert!(resident_bytes("self").is_some_and(|bytes| bytes > 1 << 20));
+        let gone = Thread { path: PathBuf::from("/proc/self/task/0"), counters: None };
+        assert!(Meter { threads: vec![gone], tsc_hz: 1e9 }.sample().is_err());
     }
 }

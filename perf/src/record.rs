@@ -79,6 +79,69 @@ pub fn write<T: Serialize>(
     Ok(path)
 }
 
+/// One recorded run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The benchmark's name.
+    pub benchmark: String,
+    /// Kind of machine.
+    pub host_class: String,
+    /// Day.
+    pub date: String,
+    /// What was measured.
+    pub key: String,
+    /// The machine, as [`Host`] was written.
+    pub host: Value,
+    /// The benchmark's own object.
+    pub result: Value,
+}
+
+/// Every run recorded below `root`, by kind of machine, day and benchmark. No directory is no runs.
+pub fn read(root: &Path) -> Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    for class in entries(root)? {
+        for day in entries(&class)? {
+            for file in entries(&day)? {
+                if file.extension().is_some_and(|extension| extension == "json") {
+                    read_file(&file, &mut runs)?;
+                }
+            }
+        }
+    }
+    Ok(runs)
+}
+
+fn read_file(path: &Path, runs: &mut Vec<Run>) -> Result<()> {
+    let name = |path: Option<&Path>| {
+        let name = path.and_then(Path::file_stem).unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let values: Vec<Value> = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a record: move it away", path.display()))?;
+    let (day, class) = (path.parent(), path.parent().and_then(Path::parent));
+    runs.extend(values.into_iter().map(|mut value| Run {
+        benchmark: name(Some(path)),
+        host_class: name(class),
+        date: name(day),
+        key: value["key"].as_str().unwrap_or_default().to_owned(),
+        host: value["host"].take(),
+        result: value["result"].take(),
+    }));
+    Ok(())
+}
+
+/// What lies in a directory, in the order of names.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    if !directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 fn field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     cpuinfo.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -137,10 +200,15 @@ mod tests {
         }
         let path = root.join(&host.class).join(&host.date).join("test.json");
         let text = fs::read_to_string(&path).expect("it was written");
+        let read_back = read(&root).expect("it is a record");
         fs::remove_dir_all(&root).expect("we made it");
         let runs: Vec<Value> = serde_json::from_str(&text).expect("it is JSON");
         let results: Vec<_> = runs.iter().map(|run| (run["key"].as_str(), run["result"].as_u64())).collect();
         assert_eq!(results, [(Some("two"), Some(2)), (Some("one"), Some(3))]);
+        let run = &read_back[1];
+        assert_eq!((run.benchmark.as_str(), run.key.as_str(), &run.result), ("test", "one", &json!(3)));
+        assert_eq!((&run.host_class, &run.date), (&host.class, &host.date));
+        assert!(read(&root).expect("nothing is there").is_empty());
         assert_eq!(runs[0]["host"]["class"], host.class.as_str());
         assert!(runs[0]["host"]["compiler"].as_str().is_some_and(|text| text.starts_with("rustc")));
     }

@@ -68,6 +68,20 @@ pub fn interrupted() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
+/// Allows this process to have so many files open.
+pub fn allow_files(count: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit, written before the call returns.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    if limit.rlim_cur >= count {
+        return Ok(());
+    }
+    limit.rlim_cur = count;
+    limit.rlim_max = limit.rlim_max.max(count);
+    // SAFETY: the pointer is to a live rlimit, which the call only reads.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })
+}
+
 /// What a hardware counter counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CounterKind {

@@ -1,9 +1,15 @@
 //! What a forwarding run is made of.
 
+use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use dataplane::base::handoff::SrtpProfile;
+use dataplane::base::limits::{PEERS_PER_CORE, STREAMS_PER_PEER};
+use dataplane::base::media::MediaKind;
 use dataplane::io::IoChoice;
 use serde::Serialize;
+
+/// A core takes no more.
+const ASSOCIATIONS_MAX: u32 = PEERS_PER_CORE as u32;
 
 /// SRTP protection of every client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
@@ -61,12 +67,18 @@ pub enum Kind {
 /// Options of `kaigi-perf forward`.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct Options {
-    /// Clients that send one track each and receive nothing
+    /// Meetings, all alike
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    pub meetings: u32,
+    /// Clients of a meeting that send one track each and receive nothing
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub publishers: u32,
-    /// Clients that receive every track
+    /// Clients of a meeting that receive every track
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     pub subscribers: u32,
+    /// Everyone sends and receives: instead of --subscribers each publisher has a second association that receives all others
+    #[arg(long)]
+    pub everyone: bool,
     /// SRTP profile every client offers
     #[arg(long, value_enum, default_value_t = Profile::Gcm)]
     pub profile: Profile,
@@ -116,13 +128,134 @@ pub struct Options {
     pub search: bool,
 }
 
+/// Where and how a comparison runs: what is not part of its loads.
+#[derive(Args, Clone, Debug)]
+pub struct Site {
+    /// Length of each measured window after one second of warm-up
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub seconds: u32,
+    /// SRTP profile every client offers
+    #[arg(long, value_enum, default_value_t = Profile::Gcm)]
+    pub profile: Profile,
+    /// Where the packets travel
+    #[arg(long, value_enum, default_value_t = Net::Veth)]
+    pub net: Net,
+    /// Who cuts kaigi's GSO sends into packets (veth)
+    #[arg(long, value_enum, default_value_t = Segmentation::Device)]
+    pub segmentation: Segmentation,
+    /// Kaigi's I/O backend: auto, uring, epoll or xdp
+    #[arg(long, default_value = "uring", value_parser = |text: &str| text.parse::<IoChoice>())]
+    pub io: IoChoice,
+    /// CPU of the server
+    #[arg(long, default_value_t = 0)]
+    pub cpu_server: usize,
+    /// CPU of all clients
+    #[arg(long, default_value_t = 1)]
+    pub cpu_clients: usize,
+}
+
+impl Site {
+    /// A load here; everything else is as the command line's defaults.
+    pub fn load(&self) -> Options {
+        Options {
+            seconds: self.seconds,
+            profile: self.profile,
+            net: self.net,
+            segmentation: self.segmentation,
+            io: self.io,
+            cpu_server: self.cpu_server,
+            cpu_clients: self.cpu_clients,
+            ..Options::default()
+        }
+    }
+}
+
+impl Default for Options {
+    /// As the command line's defaults, which a test compares.
+    fn default() -> Self {
+        Self {
+            meetings: 1,
+            publishers: 1,
+            subscribers: 20,
+            everyone: false,
+            profile: Profile::Gcm,
+            payload: 1_150,
+            seconds: 5,
+            kind: Kind::Video,
+            pps: 270,
+            burst: 9,
+            nack: 0.0,
+            rate_control: false,
+            net: Net::Veth,
+            segmentation: Segmentation::Device,
+            io: IoChoice::Uring,
+            cpu_server: 0,
+            cpu_clients: 1,
+            suite: None,
+            search: false,
+        }
+    }
+}
+
 impl Options {
+    /// Clients of a meeting that receive.
+    pub const fn receivers(&self) -> u32 {
+        if self.everyone { self.publishers } else { self.subscribers }
+    }
+
+    /// Clients of all meetings.
+    pub const fn associations(&self) -> u32 {
+        self.meetings * (self.publishers + self.receivers())
+    }
+
+    /// Receivers of each packet.
+    pub const fn fan_out(&self) -> u32 {
+        if self.everyone { self.publishers - 1 } else { self.subscribers }
+    }
+
+    /// How many streams the server sends.
+    pub const fn streams(&self) -> u64 {
+        self.meetings as u64 * self.publishers as u64 * self.fan_out() as u64
+    }
+
+    /// As the dataplane names it.
+    pub const fn media_kind(&self) -> MediaKind {
+        match self.kind {
+            Kind::Video => MediaKind::Video,
+            Kind::Audio => MediaKind::Audio,
+        }
+    }
+
+    /// Whether there is anything to measure, and few enough clients for one machine.
+    pub fn check(&self) -> Result<()> {
+        if self.everyone && self.publishers < 2 {
+            bail!("--everyone needs two --publishers at least: nobody is sent their own media");
+        }
+        if self.associations() > ASSOCIATIONS_MAX {
+            bail!("{} clients are more than one core takes: {ASSOCIATIONS_MAX}", self.associations());
+        }
+        if self.streams_per_receiver() > STREAMS_PER_PEER as u32 {
+            bail!("more than {STREAMS_PER_PEER} streams for one client");
+        }
+        Ok(())
+    }
+
+    const fn streams_per_receiver(&self) -> u32 {
+        if self.everyone { self.publishers - 1 } else { self.publishers }
+    }
+
     /// Time between two frames of a publisher, microseconds.
     pub fn frame_interval_us(&self) -> u64 {
         match self.kind {
             Kind::Audio => 20_000,
             Kind::Video => (u64::from(self.burst) * 1_000_000 / u64::from(self.pps)).max(1),
         }
+    }
+
+    /// Packets per second that the server is to send.
+    pub fn nominal_pps(&self) -> f64 {
+        let frame_packets = if self.kind == Kind::Audio { 1 } else { self.burst };
+        self.streams() as f64 * f64::from(frame_packets) * 1e6 / self.frame_interval_us() as f64
     }
 
     /// Frames of one publisher: over warm-up, window and a little more, so that all still send when the window ends.
@@ -141,6 +274,37 @@ mod tests {
     struct Cli {
         #[command(flatten)]
         options: Options,
+    }
+
+    impl Site {
+        /// Over loopback and for one second.
+        pub fn for_tests() -> Self {
+            let Options { profile, segmentation, cpu_server, cpu_clients, .. } = Options::default();
+            let (net, io) = (Net::Loopback, IoChoice::Epoll);
+            Self { seconds: 1, profile, net, segmentation, io, cpu_server, cpu_clients }
+        }
+    }
+
+    impl Options {
+        /// What the command line's defaults are, but over loopback and for one second.
+        pub fn for_tests() -> Self {
+            Self { net: Net::Loopback, seconds: 1, io: IoChoice::Epoll, ..Self::default() }
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_command_line() {
+        let parsed = Cli::try_parse_from(["x"]).expect("the defaults are valid").options;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Options::default()));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_said() {
+        assert!(Options::for_tests().check().is_ok());
+        let alone = Options { everyone: true, publishers: 1, ..Options::for_tests() };
+        assert!(alone.check().is_err());
+        let crowd = Options { meetings: 4_000, subscribers: 20, ..Options::for_tests() };
+        assert!(crowd.check().expect_err("84,000 clients").to_string().contains("84000"));
     }
 
     #[test]

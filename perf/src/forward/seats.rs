@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use tools::client::{Client, ClientState, TRANSMIT_BYTES_MIN};
 
+use super::checks::{ANSWER_BYTES_MAX, Checks};
 use crate::sys;
 
 /// The clients' CPU may be away for a while: 4 MiB are 1,800 packets with the kernel's bookkeeping.
@@ -26,6 +27,7 @@ const READS_PER_TURN: usize = 64;
 pub struct Seat {
     /// The client.
     pub client: Client,
+    checks: Option<Checks>,
     socket: UdpSocket,
     due: Micros,
     /// The socket may have more to read.
@@ -63,15 +65,25 @@ impl Seats {
         Micros(sys::monotonic_us() - self.origin_us)
     }
 
-    /// Gives a client a socket of its own on `local`, connected to the server.
-    pub fn add(&mut self, client: Client, local: IpAddr, server: SocketAddr) -> Result<()> {
-        let socket = UdpSocket::bind((local, 0))
-            .context("cannot open a client's socket: raise the limit of open files (ulimit -n)")?;
+    /// A socket for a client on `local`.
+    pub fn socket(local: IpAddr) -> Result<UdpSocket> {
+        UdpSocket::bind((local, 0))
+            .context("cannot open a client's socket: raise the limit of open files (ulimit -n)")
+    }
+
+    /// Gives a client a socket of its own, connected to the server.
+    pub fn add(
+        &mut self,
+        client: Client,
+        checks: Option<Checks>,
+        socket: UdpSocket,
+        server: SocketAddr,
+    ) -> Result<()> {
         socket.connect(server).with_context(|| format!("cannot reach {server}"))?;
         sys::prepare_socket(&socket, RECEIVE_BUFFER_BYTES).context("cannot prepare a client's socket")?;
         let token = Token(self.seats.len());
         self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
-        self.seats.push(Seat { client, socket, due: Micros(0), ready: false });
+        self.seats.push(Seat { client, checks, socket, due: Micros(0), ready: false });
         Ok(())
     }
 
@@ -145,6 +157,14 @@ impl Seat {
             };
             let now = Micros(sys::monotonic_us() - origin_us);
             for datagram in buffer[..bytes].chunks_mut(segment) {
+                let mut answer = [0; ANSWER_BYTES_MAX];
+                if let Some(bytes) =
+                    self.checks.as_ref().and_then(|checks| checks.answer(datagram, &mut answer))
+                {
+                    // A lost answer is asked for again.
+                    let _ = self.socket.send(&answer[..bytes]);
+                    continue;
+                }
                 self.client.handle_datagram(now, datagram);
             }
         }

@@ -34,6 +34,8 @@ pub(super) struct Agent {
     remote: Option<Remote>,
     suite: Suite,
     tie_breaker: u64,
+    /// The other side nominates: it offered, and is no ICE-lite server.
+    controlled: bool,
     next_check: Micros,
     first_check: Option<Micros>,
     outstanding: [Option<(TransactionId, Micros)>; OUTSTANDING],
@@ -54,6 +56,7 @@ impl Agent {
             remote: None,
             suite,
             tie_breaker: rng.next_u64(),
+            controlled: false,
             next_check: Micros::NEVER,
             first_check: None,
             outstanding: [None; OUTSTANDING],
@@ -77,6 +80,11 @@ impl Agent {
     /// New credentials of our own, before [`Self::set_remote`] restarts.
     pub(super) fn set_local(&mut self, local: IceCredentials) {
         self.local = local;
+    }
+
+    /// Lets the other side nominate.
+    pub(super) const fn set_controlled(&mut self) {
+        self.controlled = true;
     }
 
     pub(super) const fn local(&self) -> &IceCredentials {
@@ -117,8 +125,11 @@ impl Agent {
             remote_ufrag: remote.ufrag.as_bytes(),
             local_ufrag: self.local.ufrag.as_bytes(),
             priority: PRIORITY,
-            role: Role::Controlling(self.tie_breaker),
-            use_candidate: true,
+            role: match self.controlled {
+                true => Role::Controlled(self.tie_breaker),
+                false => Role::Controlling(self.tie_breaker),
+            },
+            use_candidate: !self.controlled,
         };
         let bytes = write_request(&request, &|parts| remote.hmac.mac(parts), out).ok()?;
         self.outstanding[self.next_slot] = Some((transaction, now));
@@ -208,6 +219,16 @@ mod tests {
         assert!(agent.poll(Micros(KEEPALIVE_US), &mut rng, &mut out).is_some());
         assert!(!agent.is_expired(Micros(CONSENT_US)));
         assert!(agent.is_expired(Micros(CONSENT_US + 3_000)));
+    }
+
+    #[test]
+    fn a_controlled_agent_does_not_nominate() {
+        let (mut agent, mut rng) = agent();
+        agent.set_controlled();
+        let mut out = [0; 256];
+        let bytes = agent.poll(Micros(0), &mut rng, &mut out).expect("a check is due at once");
+        let message = StunMessage::parse(&out[..bytes]).expect("the agent writes valid requests");
+        assert!(!message.use_candidate);
     }
 
     #[test]

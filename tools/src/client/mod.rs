@@ -175,6 +175,11 @@ impl Client {
         self.agent.set_local(ice);
     }
 
+    /// Lets the server nominate, before [`Self::set_remote`]: for servers that offer and are not ICE-lite. Kaigi is.
+    pub const fn set_controlled(&mut self) {
+        self.agent.set_controlled();
+    }
+
     /// Our ICE credentials.
     #[must_use]
     pub const fn local_ice(&self) -> &IceCredentials {
