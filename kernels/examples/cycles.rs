@@ -1,7 +1,7 @@
 //! Time-stamp-counter cycles per packet of every suite, beside `ring` and `aws-lc-rs` in the same run.
 //!
-//! `cargo run --release -p kernels --example cycles` prints one line per operation and payload: the median of many rounds over
-//! 200 keys in turn, as a fan-out would use them. TSC cycles run at the nominal frequency, not at the core's: compare columns,
+//! `cargo run --release -p kernels --example cycles [WORD]..` prints one line per operation and payload: the median of many rounds over
+//! 200 keys in turn, as a fan-out would use them; words keep the lines that contain all of them. TSC cycles run at the nominal frequency, not at the core's: compare columns,
 //! not machines. The last line is a hash of all output, so that no compiler can skip the work.
 //! The recorded benchmark with peers is `perf`; this is the quick look while a kernel is being written.
 
@@ -32,9 +32,13 @@ mod measure {
     type Packet = dyn FnMut(usize, &[u8], &mut [u8]);
 
     pub fn run() {
+        let filter: Vec<String> = std::env::args().skip(1).collect();
         let mut hash = 0u64;
         println!("{:<28} {:>10} {:>10} {:>10}", "TSC cycles per packet", "1200 B", "160 B", "1452 B");
         let mut line = |name: String, mut packet: Box<Packet>| {
+            if !filter.iter().all(|word| name.contains(word.as_str())) {
+                return;
+            }
             let rounds = if name.ends_with(" scalar") { ROUNDS_SCALAR } else { ROUNDS };
             let cells = PAYLOADS.map(|len| median(len, rounds, &mut packet, &mut hash));
             println!("{name:<28} {:>10} {:>10} {:>10}", cells[0], cells[1], cells[2]);
@@ -55,6 +59,14 @@ mod measure {
                 format!("gcm-128 seal+prefix {}", suite.name()),
                 Box::new(move |i, body, out| {
                     gcm[i].seal(&iv(i), &HEADER, &[&body[..6], &body[6..]], out);
+                }),
+            );
+            let gcm = keys(|i| GcmKey::new(suite, &bytes(i)[..16]).expect("a key"));
+            line(
+                format!("gcm-128 seal in place {}", suite.name()),
+                Box::new(move |i, body, out| {
+                    let tag = gcm[i].seal_in_place(&iv(i), &HEADER, &mut out[..body.len()]);
+                    out[body.len()..].copy_from_slice(&tag);
                 }),
             );
             let gcm = keys(|i| GcmKey::new(suite, &bytes(i)[..16]).expect("a key"));

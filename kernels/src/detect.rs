@@ -3,7 +3,7 @@
 
 use crate::scalar::ScalarSha1;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{Aesni, Shani, Vaes};
+use crate::x86_64::{Aesni, Shani, Vaes, Vaes512};
 use std::fmt;
 
 /// A set of kernels that this CPU can run.
@@ -22,6 +22,8 @@ pub(crate) enum AesUnit {
     Aesni(Aesni),
     #[cfg(target_arch = "x86_64")]
     Vaes(Vaes),
+    #[cfg(target_arch = "x86_64")]
+    Vaes512(Vaes512),
 }
 
 /// What SHA-1 runs on; a value of a hardware variant proves that the CPU has it.
@@ -68,12 +70,14 @@ impl fmt::Debug for Suite {
 #[cfg(target_arch = "x86_64")]
 fn hardware() -> impl Iterator<Item = Suite> {
     let (aesni, vaes) = (Aesni::detect().map(AesUnit::Aesni), Vaes::detect().map(AesUnit::Vaes));
+    let vaes512 = Vaes512::detect().map(AesUnit::Vaes512);
     let (scalar, shani) = (Some(Sha1Unit::Scalar(ScalarSha1)), Shani::detect().map(Sha1Unit::Shani));
     [
         ("aesni", aesni, scalar),
         ("aesni+shani", aesni, shani),
         ("vaes", vaes, scalar),
         ("vaes+shani", vaes, shani),
+        ("vaes512+shani", vaes512, shani),
     ]
     .into_iter()
     .filter_map(|(name, aes, sha1)| Some(Suite { name, aes: aes?, sha1: sha1? }))

@@ -26,6 +26,10 @@ enum Kernel {
     Vaes128(x86_64::Gcm<x86_64::Vaes, ROUND_KEYS_128>),
     #[cfg(target_arch = "x86_64")]
     Vaes256(x86_64::Gcm<x86_64::Vaes, ROUND_KEYS_256>),
+    #[cfg(target_arch = "x86_64")]
+    Wide128(x86_64::Gcm<x86_64::Vaes512, ROUND_KEYS_128>),
+    #[cfg(target_arch = "x86_64")]
+    Wide256(x86_64::Gcm<x86_64::Vaes512, ROUND_KEYS_256>),
 }
 
 /// Evaluates `$call` with `$gcm` bound to the kernel of `$key`: the one dispatch of a call.
@@ -41,6 +45,10 @@ macro_rules! dispatch {
             Kernel::Vaes128($gcm) => $call,
             #[cfg(target_arch = "x86_64")]
             Kernel::Vaes256($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Wide128($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Wide256($gcm) => $call,
         }
     };
 }
@@ -72,6 +80,14 @@ impl GcmKey {
             #[cfg(target_arch = "x86_64")]
             (AesUnit::Vaes(unit), KeyBytes::Aes256(key)) => {
                 Kernel::Vaes256(x86_64::Gcm::<x86_64::Vaes, _>::new(unit, key))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Vaes512(unit), KeyBytes::Aes128(key)) => {
+                Kernel::Wide128(x86_64::Gcm::<x86_64::Vaes512, _>::new(unit, key))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Vaes512(unit), KeyBytes::Aes256(key)) => {
+                Kernel::Wide256(x86_64::Gcm::<x86_64::Vaes512, _>::new(unit, key))
             }
         }))
     }

@@ -3,7 +3,7 @@
 //! (the first group of blocks is put together in the buffer, everything after it is read where the body lies).
 
 /// Kernels work in groups of this many bytes, so a split between `filled` and `rest` on this grid never cuts a group.
-pub(crate) const GROUP_BYTES: usize = 256;
+pub(crate) const GROUP_BYTES: usize = 512;
 
 /// See the module header. Invariants: `filled` is a multiple of [`GROUP_BYTES`] or `rest` is empty;
 /// `buffer.len() == filled + rest.len()`.
@@ -26,6 +26,9 @@ impl<'a> Text<'a> {
     /// When `buffer` is not as long as prefix and body together.
     pub(crate) fn apart(prefix: &[u8], body: &'a [u8], buffer: &'a mut [u8]) -> Self {
         assert_eq!(buffer.len(), prefix.len() + body.len(), "the buffer takes prefix and body");
+        if prefix.is_empty() {
+            return Self { buffer, filled: 0, rest: body };
+        }
         let filled = prefix.len().next_multiple_of(GROUP_BYTES).min(buffer.len());
         let (head, rest) = body.split_at(filled - prefix.len());
         let (for_prefix, for_head) = buffer[..filled].split_at_mut(prefix.len());
@@ -59,7 +62,7 @@ mod tests {
     #[test]
     fn a_split_never_cuts_a_group_and_loses_no_byte() {
         let source: Vec<u8> = (0..700).map(|i| i as u8).collect();
-        for total in [0, 1, 15, 127, 128, 129, 255, 256, 257, 700] {
+        for total in [0, 1, 15, 127, 128, 129, 511, 512, 513, 700] {
             for prefix in (0..=total).filter(|prefix| prefix % 7 < 2) {
                 let mut buffer = vec![0xee; total];
                 let (before, body) = source[..total].split_at(prefix);

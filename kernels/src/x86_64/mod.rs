@@ -12,6 +12,7 @@ mod gcm;
 mod ghash;
 mod sha1;
 mod vaes;
+mod vaes512;
 mod vector;
 
 pub(crate) use aesni::Aesni;
@@ -19,3 +20,4 @@ pub(crate) use ctr::Ctr;
 pub(crate) use gcm::Gcm;
 pub(crate) use sha1::Shani;
 pub(crate) use vaes::Vaes;
+pub(crate) use vaes512::Vaes512;
