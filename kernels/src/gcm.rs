@@ -3,7 +3,7 @@
 
 use crate::compare::equal;
 use crate::detect::AesUnit;
-use crate::many::{SealJob, SealKey};
+use crate::many::{OpenJob, SealJob, SealKey};
 use crate::schedule::{KeyBytes, ROUND_KEYS_128, ROUND_KEYS_256};
 use crate::text::Text;
 #[cfg(target_arch = "x86_64")]
@@ -143,6 +143,10 @@ impl SealKey for GcmKey {
 
     fn seal_job(job: SealJob<'_, Self>, body: &[u8]) {
         job.key.seal(&job.iv, job.header, &[job.prefix, body], job.out);
+    }
+
+    fn open_job(job: OpenJob<'_, Self>) -> Result<usize, BadTag> {
+        job.key.open_in_place(&job.iv, job.header, job.buf)
     }
 }
 
