@@ -98,6 +98,7 @@ impl GcmKey {
     ///
     /// # Panics
     /// When `out` has no room.
+    #[inline]
     pub fn seal(&self, iv: &[u8; 12], aad: &[u8], payload: &[&[u8]; 2], out: &mut [u8]) -> usize {
         let [prefix, body] = *payload;
         let text_bytes = prefix.len() + body.len();
@@ -116,6 +117,7 @@ impl GcmKey {
     ///
     /// # Errors
     /// [`BadTag`], with all of `buf` zeroed, when the tag does not verify or `buf` is shorter than one.
+    #[inline]
     pub fn open_in_place(&self, iv: &[u8; 12], aad: &[u8], buf: &mut [u8]) -> Result<usize, BadTag> {
         let Some((text, tag)) = buf.split_last_chunk_mut::<{ Self::TAG_BYTES }>() else {
             buf.fill(0);
@@ -131,6 +133,7 @@ impl GcmKey {
         }
     }
 
+    #[inline]
     fn seal_text(&self, iv: &[u8; 12], aad: &[u8], text: Text<'_>) -> [u8; Self::TAG_BYTES] {
         dispatch!(self, gcm => gcm.seal(iv, aad, text))
     }
@@ -141,10 +144,12 @@ impl SealKey for GcmKey {
     type Trailer = ();
     const TAG_BYTES: usize = Self::TAG_BYTES;
 
+    #[inline]
     fn seal_job(job: SealJob<'_, Self>, body: &[u8]) {
         job.key.seal(&job.iv, job.header, &[job.prefix, body], job.out);
     }
 
+    #[inline]
     fn open_job(job: OpenJob<'_, Self>) -> Result<usize, BadTag> {
         job.key.open_in_place(&job.iv, job.header, job.buf)
     }

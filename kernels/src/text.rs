@@ -15,6 +15,7 @@ pub(crate) struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// The whole text lies in `buffer` already.
+    #[inline]
     pub(crate) fn in_place(buffer: &'a mut [u8]) -> Self {
         let filled = buffer.len();
         Self { buffer, filled, rest: &[] }
@@ -24,6 +25,7 @@ impl<'a> Text<'a> {
     ///
     /// # Panics
     /// When `buffer` is not as long as prefix and body together.
+    #[inline]
     pub(crate) fn apart(prefix: &[u8], body: &'a [u8], buffer: &'a mut [u8]) -> Self {
         assert_eq!(buffer.len(), prefix.len() + body.len(), "the buffer takes prefix and body");
         if prefix.is_empty() {
@@ -38,6 +40,7 @@ impl<'a> Text<'a> {
     }
 
     /// Bytes of text.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.buffer.len()
     }
@@ -49,6 +52,7 @@ impl<'a> Text<'a> {
     }
 
     /// The part to transform in place, then source and destination of the part to copy; the last two are equally long.
+    #[inline]
     pub(crate) fn parts(self) -> (&'a mut [u8], &'a [u8], &'a mut [u8]) {
         let (filled, room) = self.buffer.split_at_mut(self.filled);
         (filled, self.rest, room)

@@ -125,6 +125,7 @@ fn finish<V: Vector, const KEYS: usize>(
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "an iterator over registers would keep them in memory")]
 fn finish_with<V: Vector, const N: usize, const KEYS: usize>(
     unit: V,
     keys: &RoundKeys<KEYS>,
@@ -142,13 +143,13 @@ fn finish_with<V: Vector, const N: usize, const KEYS: usize>(
         None => (None, None),
     };
     let whole = whole.as_chunks_mut().0;
-    for (index, keystream) in keystream.into_iter().enumerate() {
+    for index in 0..N {
         let Some(room) = whole.get_mut(index * V::BLOCKS..(index + 1) * V::BLOCKS) else { break };
         let text = match source {
             Some(source) => unit.load(&source.as_chunks().0[index * V::BLOCKS..]),
             None => unit.load(room),
         };
-        unit.store(room, unit.xor(text, keystream));
+        unit.store(room, unit.xor(text, keystream[index]));
     }
     if !part.is_empty() {
         let text = unit.load_bytes(source_part.unwrap_or(part));

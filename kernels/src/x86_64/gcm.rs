@@ -89,7 +89,16 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
         let unit = self.unit;
         let mut packet = Packet::new::<STEP, KEYS>(self, iv, aad, text.len());
 
+        let is_short = text.len() < STEP * BLOCK_BYTES;
         let (filled, rest, room) = text.parts();
+        if is_short {
+            // No step: an audio packet, and its fixed cost counts.
+            return if filled.is_empty() {
+                self.finish::<true, STEP>(packet, None, Some(rest), room)
+            } else {
+                self.finish::<true, STEP>(packet, None, None, filled)
+            };
+        }
         let mut sealed: Option<&[Block; STEP]> = None;
         let (in_place, filled_tail) = steps_mut::<STEP>(filled);
         for step in in_place {
@@ -122,6 +131,9 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
     fn open_text<const STEP: usize>(&self, iv: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Block {
         let unit = self.unit;
         let mut packet = Packet::new::<STEP, KEYS>(self, iv, aad, text.len());
+        if text.len() < STEP * BLOCK_BYTES {
+            return self.finish::<false, STEP>(packet, None, None, text);
+        }
         let (in_place, tail) = steps_mut::<STEP>(text);
         for step in in_place {
             let keystream: [_; FLIGHT] = self.keystream_and_hash(&mut packet, Some(step));
@@ -197,6 +209,7 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
     }
 
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "an iterator over registers would keep them in memory")]
     fn finish_with<const SEAL: bool, const STEP: usize, const N: usize>(
         &self,
         mut packet: Packet<V>,
@@ -223,13 +236,13 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
             }
             None => (None, None),
         };
-        for (index, keystream) in keystream.into_iter().enumerate() {
+        for index in 0..N {
             let Some(room) = whole.get_mut(index * V::BLOCKS..(index + 1) * V::BLOCKS) else { break };
             let text = match source {
                 Some(source) => unit.load(&source.as_chunks().0[index * V::BLOCKS..]),
                 None => unit.load(room),
             };
-            let result = unit.xor(text, keystream);
+            let result = unit.xor(text, keystream[index]);
             unit.store(room, result);
             let ciphertext = unit.reverse(if SEAL { result } else { text });
             product.add_at(&self.powers, packet.with_carried(ciphertext), power);

@@ -57,7 +57,13 @@ impl Powers {
             return self.begin_long(unit, bytes, behind);
         }
         let mut product = Product::zero(unit);
-        self.extend(unit, &mut product, unit.zero(), bytes, blocks + behind);
+        if bytes.len() <= V::BLOCKS * BLOCK_BYTES {
+            // Any RTP header with four blocks to a register.
+            let block = unit.reverse(unit.load_bytes(bytes));
+            product.add_at(self, block, blocks + behind);
+        } else {
+            self.extend(unit, &mut product, unit.zero(), bytes, blocks + behind);
+        }
         product
     }
 
