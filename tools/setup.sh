@@ -8,7 +8,8 @@ mode=${1:-run}
 # command that must exist -> Debian package that brings it
 run_needs=(cc:gcc c++:g++ node:nodejs npm:npm)
 test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2 nft:nftables)
-bench_needs=("${run_needs[@]}" ip:iproute2)
+# OpenSSL is a rival that kaigi-perf measures; the command comes with the library.
+bench_needs=("${run_needs[@]}" ip:iproute2 openssl:openssl)
 # Packages of the test clients that bring no command: GStreamer's elements and its Python bindings.
 client_needs=(python3 python3-venv python3-gi gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice)
