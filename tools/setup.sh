@@ -8,7 +8,8 @@ mode=${1:-run}
 # command that must exist -> Debian package that brings it
 run_needs=(cc:gcc c++:g++ node:nodejs npm:npm)
 test_needs=("${run_needs[@]}" chromium:chromium firefox-esr:firefox-esr pulseaudio:pulseaudio promtool:prometheus ip:iproute2 nft:nftables)
-bench_needs=("${run_needs[@]}" ip:iproute2)
+# OpenSSL is a rival that kaigi-perf measures; the command comes with the library.
+bench_needs=("${run_needs[@]}" ip:iproute2 openssl:openssl)
 # What kaigi-perf peers compares with, and what builds its SRTP library.
 peers_needs=("${bench_needs[@]}" janus:janus make:make patch:patch xz:xz-utils)
 # Packages of the test clients that bring no command: GStreamer's elements and its Python bindings.

@@ -1,7 +1,7 @@
 //! Time-stamp-counter cycles per packet of every suite, beside `ring` and `aws-lc-rs` in the same run.
 //!
-//! `cargo run --release -p kernels --example cycles` prints one line per operation and payload: the median of many rounds over
-//! 200 keys in turn, as a fan-out would use them. TSC cycles run at the nominal frequency, not at the core's: compare columns,
+//! `cargo run --release -p kernels --example cycles [WORD]..` prints one line per operation and payload: the median of many rounds over
+//! 200 keys in turn, as a fan-out would use them; words keep the lines that contain all of them. TSC cycles run at the nominal frequency, not at the core's: compare columns,
 //! not machines. The last line is a hash of all output, so that no compiler can skip the work.
 //! The recorded benchmark with peers is `perf`; this is the quick look while a kernel is being written.
 
@@ -17,7 +17,7 @@ fn main() {
 
 #[cfg(target_arch = "x86_64")]
 mod measure {
-    use kernels::{CmSha1Key, GcmKey, HmacSha1, Suite};
+    use kernels::{CmSha1Key, GcmKey, HmacSha1, SealJob, Suite, seal_many};
     use std::hint::black_box;
 
     /// As many as a large meeting has receivers.
@@ -32,9 +32,13 @@ mod measure {
     type Packet = dyn FnMut(usize, &[u8], &mut [u8]);
 
     pub fn run() {
+        let filter: Vec<String> = std::env::args().skip(1).collect();
         let mut hash = 0u64;
         println!("{:<28} {:>10} {:>10} {:>10}", "TSC cycles per packet", "1200 B", "160 B", "1452 B");
         let mut line = |name: String, mut packet: Box<Packet>| {
+            if !filter.iter().all(|word| name.contains(word.as_str())) {
+                return;
+            }
             let rounds = if name.ends_with(" scalar") { ROUNDS_SCALAR } else { ROUNDS };
             let cells = PAYLOADS.map(|len| median(len, rounds, &mut packet, &mut hash));
             println!("{name:<28} {:>10} {:>10} {:>10}", cells[0], cells[1], cells[2]);
@@ -59,6 +63,14 @@ mod measure {
             );
             let gcm = keys(|i| GcmKey::new(suite, &bytes(i)[..16]).expect("a key"));
             line(
+                format!("gcm-128 seal in place {}", suite.name()),
+                Box::new(move |i, body, out| {
+                    let tag = gcm[i].seal_in_place(&iv(i), &HEADER, &mut out[..body.len()]);
+                    out[body.len()..].copy_from_slice(&tag);
+                }),
+            );
+            let gcm = keys(|i| GcmKey::new(suite, &bytes(i)[..16]).expect("a key"));
+            line(
                 format!("gcm-128 open (copied) {}", suite.name()),
                 Box::new(move |i, body, out| {
                     let buf = &mut out[..body.len()];
@@ -73,6 +85,11 @@ mod measure {
                 Box::new(move |i, body, out| {
                     cm[i].seal(&[1; 16], &HEADER, &[&[], body], &[0; 4], out);
                 }),
+            );
+            let cm = keys(|i| CmSha1Key::new(suite, &[i as u8; 16], &[i as u8; 20]));
+            line(
+                format!("cm-sha1-80 seal_many {}", suite.name()),
+                Box::new(move |i, body, out| many(&cm, i, body, out)),
             );
             let hmac = keys(|i| HmacSha1::new(suite, &bytes(i)[..20]));
             line(
@@ -152,6 +169,28 @@ mod measure {
             );
         }
         println!("result {hash:016x}");
+    }
+
+    /// Seals for all receivers once the first one's turn comes; buffers of its own, as long as the caller's.
+    fn many(keys: &[CmSha1Key], i: usize, body: &[u8], out: &mut [u8]) {
+        thread_local!(static OUTS: std::cell::RefCell<Vec<Vec<u8>>> = const { std::cell::RefCell::new(Vec::new()) });
+        if i > 0 {
+            return;
+        }
+        OUTS.with_borrow_mut(|outs| {
+            outs.resize_with(KEYS, Vec::new);
+            outs.iter_mut().for_each(|own| own.resize(out.len(), 0));
+            let jobs = keys.iter().zip(outs.iter_mut()).map(|(key, out)| SealJob {
+                key,
+                iv: [1; 16],
+                header: &HEADER,
+                prefix: &[],
+                trailer: [0; 4],
+                out,
+            });
+            seal_many(body, jobs);
+            out.copy_from_slice(&outs[KEYS - 1]);
+        });
     }
 
     /// Median cycles per packet over rounds of one packet for each key.

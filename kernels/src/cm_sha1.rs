@@ -4,7 +4,9 @@
 //! [`CmSha1Key::verify`].
 
 use crate::compare::equal;
-use crate::many::{SealJob, SealKey};
+use crate::hmac::{self, HEADER_BYTES_MAX, Message};
+use crate::many::{OpenJob, SealJob, SealKey, in_groups};
+use crate::sha1::LANES_MAX;
 use crate::text::Text;
 use crate::{AesCtr, BLOCK_BYTES, BadTag, HmacSha1, Suite};
 use std::fmt;
@@ -98,6 +100,104 @@ impl SealKey for CmSha1Key {
     fn seal_job(job: SealJob<'_, Self>, body: &[u8]) {
         job.key.seal(&job.iv, job.header, &[job.prefix, body], &job.trailer, job.out);
     }
+
+    fn seal_jobs<'a>(body: &[u8], jobs: impl Iterator<Item = SealJob<'a, Self>>) {
+        in_groups(
+            jobs,
+            |first| hmac::lanes(&first.key.hmac),
+            |group| {
+                if group.len() == 1 || group.iter().flatten().any(|job| job.header.len() > HEADER_BYTES_MAX) {
+                    group.iter_mut().filter_map(Option::take).for_each(|job| Self::seal_job(job, body));
+                } else {
+                    seal_group(body, group);
+                }
+            },
+        );
+    }
+
+    fn open_job(job: OpenJob<'_, Self>) -> Result<usize, BadTag> {
+        job.key.open_in_place(&job.iv, job.header, job.buf, &job.trailer)
+    }
+
+    fn open_jobs<'a>(
+        jobs: impl Iterator<Item = OpenJob<'a, Self>>,
+        mut opened: impl FnMut(usize, Result<usize, BadTag>),
+    ) {
+        let mut index = 0;
+        in_groups(
+            jobs,
+            |first| hmac::lanes(&first.key.hmac),
+            |group| {
+                let is_alone = |job: &OpenJob<'_, Self>| {
+                    job.header.len() > HEADER_BYTES_MAX || job.buf.len() < Self::TAG_BYTES
+                };
+                let alone = group.len() == 1 || group.iter().flatten().any(is_alone);
+                let is_good = if alone { [false; LANES_MAX] } else { verify_group(group) };
+                for (job, is_good) in group.iter_mut().filter_map(Option::take).zip(is_good) {
+                    let answer = if alone { Self::open_job(job) } else { open_verified(job, is_good) };
+                    opened(index, answer);
+                    index += 1;
+                }
+            },
+        );
+    }
+}
+
+/// Seals at least two jobs: each is encrypted, then their tags are made together. No header is longer than
+/// [`HEADER_BYTES_MAX`].
+fn seal_group(body: &[u8], group: &mut [Option<SealJob<'_, CmSha1Key>>]) {
+    for job in group.iter_mut().flatten() {
+        let (text, rest) = job.out.split_at_mut(job.prefix.len() + body.len());
+        assert!(rest.len() >= CmSha1Key::TAG_BYTES, "the buffer takes the tag too");
+        job.key.ctr.apply_text(&job.iv, Text::apart(job.prefix, body, text));
+    }
+    let macs = macs(group, |job| Message {
+        key: &job.key.hmac,
+        header: job.header,
+        text: &job.out[..job.prefix.len() + body.len()],
+        trailer: job.trailer,
+    });
+    for (job, mac) in group.iter_mut().flatten().zip(macs) {
+        let at = job.prefix.len() + body.len();
+        job.out[at..at + CmSha1Key::TAG_BYTES].copy_from_slice(&mac[..CmSha1Key::TAG_BYTES]);
+    }
+}
+
+/// Which of at least two jobs have a good tag. No header is longer than [`HEADER_BYTES_MAX`], each buffer holds a tag.
+fn verify_group(group: &mut [Option<OpenJob<'_, CmSha1Key>>]) -> [bool; LANES_MAX] {
+    let macs = macs(group, |job| Message {
+        key: &job.key.hmac,
+        header: job.header,
+        text: &job.buf[..job.buf.len() - CmSha1Key::TAG_BYTES],
+        trailer: job.trailer,
+    });
+    let mut is_good = [false; LANES_MAX];
+    for ((job, mac), is_good) in group.iter().flatten().zip(macs).zip(&mut is_good) {
+        let tag = &job.buf[job.buf.len() - CmSha1Key::TAG_BYTES..];
+        *is_good = equal(&mac[..CmSha1Key::TAG_BYTES], tag);
+    }
+    is_good
+}
+
+/// Decrypts, or zeroes, what [`verify_group`] has judged.
+fn open_verified(job: OpenJob<'_, CmSha1Key>, is_good: bool) -> Result<usize, BadTag> {
+    if !is_good {
+        job.buf.fill(0);
+        return Err(BadTag);
+    }
+    let text_bytes = job.buf.len() - CmSha1Key::TAG_BYTES;
+    job.key.ctr.apply(&job.iv, &mut job.buf[..text_bytes]);
+    Ok(text_bytes)
+}
+
+/// The MACs of at least two jobs.
+fn macs<'j, J>(
+    group: &'j [Option<J>],
+    message: impl Fn(&'j J) -> Message<'j>,
+) -> [[u8; HmacSha1::MAC_BYTES]; LANES_MAX] {
+    let job = |lane: usize| group[lane].as_ref().expect("a group's slots are filled");
+    let lanes: [Message<'_>; LANES_MAX] = std::array::from_fn(|lane| message(job(lane.min(group.len() - 1))));
+    hmac::macs(&lanes[..group.len()])
 }
 
 impl fmt::Debug for CmSha1Key {

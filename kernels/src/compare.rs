@@ -4,6 +4,7 @@
 use std::hint::black_box;
 
 /// True when `a` and `b` are equal. Lengths are public: unequal lengths answer at once.
+#[inline]
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;

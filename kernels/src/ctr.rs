@@ -20,6 +20,8 @@ enum Kernel {
     Aesni(x86_64::Ctr<x86_64::Aesni>),
     #[cfg(target_arch = "x86_64")]
     Vaes(x86_64::Ctr<x86_64::Vaes>),
+    #[cfg(target_arch = "x86_64")]
+    Vaes512(x86_64::Ctr<x86_64::Vaes512>),
 }
 
 impl AesCtr {
@@ -35,6 +37,8 @@ impl AesCtr {
             AesUnit::Aesni(unit) => Kernel::Aesni(x86_64::Ctr::new(unit, key)),
             #[cfg(target_arch = "x86_64")]
             AesUnit::Vaes(unit) => Kernel::Vaes(x86_64::Ctr::new(unit, key)),
+            #[cfg(target_arch = "x86_64")]
+            AesUnit::Vaes512(unit) => Kernel::Vaes512(x86_64::Ctr::new(unit, key)),
         }))
     }
 
@@ -61,6 +65,8 @@ impl AesCtr {
             Kernel::Aesni(aes) => aes.apply(iv, text),
             #[cfg(target_arch = "x86_64")]
             Kernel::Vaes(aes) => aes.apply(iv, text),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes512(aes) => aes.apply(iv, text),
         }
     }
 }

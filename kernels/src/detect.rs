@@ -3,7 +3,7 @@
 
 use crate::scalar::ScalarSha1;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{Aesni, Shani, Vaes};
+use crate::x86_64::{Aesni, Avx2, Shani, Vaes, Vaes512};
 use std::fmt;
 
 /// A set of kernels that this CPU can run.
@@ -22,12 +22,16 @@ pub(crate) enum AesUnit {
     Aesni(Aesni),
     #[cfg(target_arch = "x86_64")]
     Vaes(Vaes),
+    #[cfg(target_arch = "x86_64")]
+    Vaes512(Vaes512),
 }
 
 /// What SHA-1 runs on; a value of a hardware variant proves that the CPU has it.
 #[derive(Clone, Copy)]
 pub(crate) enum Sha1Unit {
     Scalar(ScalarSha1),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Shani(Shani),
 }
@@ -68,12 +72,17 @@ impl fmt::Debug for Suite {
 #[cfg(target_arch = "x86_64")]
 fn hardware() -> impl Iterator<Item = Suite> {
     let (aesni, vaes) = (Aesni::detect().map(AesUnit::Aesni), Vaes::detect().map(AesUnit::Vaes));
-    let (scalar, shani) = (Some(Sha1Unit::Scalar(ScalarSha1)), Shani::detect().map(Sha1Unit::Shani));
+    let vaes512 = Vaes512::detect().map(AesUnit::Vaes512);
+    let scalar = Some(Sha1Unit::Scalar(ScalarSha1));
+    let (avx2, shani) = (Avx2::detect().map(Sha1Unit::Avx2), Shani::detect().map(Sha1Unit::Shani));
     [
         ("aesni", aesni, scalar),
+        ("aesni+avx2", aesni, avx2),
         ("aesni+shani", aesni, shani),
-        ("vaes", vaes, scalar),
+        ("vaes+avx2", vaes, avx2),
         ("vaes+shani", vaes, shani),
+        ("vaes512+avx2", vaes512, avx2),
+        ("vaes512+shani", vaes512, shani),
     ]
     .into_iter()
     .filter_map(|(name, aes, sha1)| Some(Suite { name, aes: aes?, sha1: sha1? }))

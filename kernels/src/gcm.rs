@@ -3,7 +3,7 @@
 
 use crate::compare::equal;
 use crate::detect::AesUnit;
-use crate::many::{SealJob, SealKey};
+use crate::many::{OpenJob, SealJob, SealKey};
 use crate::schedule::{KeyBytes, ROUND_KEYS_128, ROUND_KEYS_256};
 use crate::text::Text;
 #[cfg(target_arch = "x86_64")]
@@ -26,6 +26,10 @@ enum Kernel {
     Vaes128(x86_64::Gcm<x86_64::Vaes, ROUND_KEYS_128>),
     #[cfg(target_arch = "x86_64")]
     Vaes256(x86_64::Gcm<x86_64::Vaes, ROUND_KEYS_256>),
+    #[cfg(target_arch = "x86_64")]
+    Wide128(x86_64::Gcm<x86_64::Vaes512, ROUND_KEYS_128>),
+    #[cfg(target_arch = "x86_64")]
+    Wide256(x86_64::Gcm<x86_64::Vaes512, ROUND_KEYS_256>),
 }
 
 /// Evaluates `$call` with `$gcm` bound to the kernel of `$key`: the one dispatch of a call.
@@ -41,6 +45,10 @@ macro_rules! dispatch {
             Kernel::Vaes128($gcm) => $call,
             #[cfg(target_arch = "x86_64")]
             Kernel::Vaes256($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Wide128($gcm) => $call,
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Wide256($gcm) => $call,
         }
     };
 }
@@ -73,6 +81,14 @@ impl GcmKey {
             (AesUnit::Vaes(unit), KeyBytes::Aes256(key)) => {
                 Kernel::Vaes256(x86_64::Gcm::<x86_64::Vaes, _>::new(unit, key))
             }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Vaes512(unit), KeyBytes::Aes128(key)) => {
+                Kernel::Wide128(x86_64::Gcm::<x86_64::Vaes512, _>::new(unit, key))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (AesUnit::Vaes512(unit), KeyBytes::Aes256(key)) => {
+                Kernel::Wide256(x86_64::Gcm::<x86_64::Vaes512, _>::new(unit, key))
+            }
         }))
     }
 
@@ -82,6 +98,7 @@ impl GcmKey {
     ///
     /// # Panics
     /// When `out` has no room.
+    #[inline]
     pub fn seal(&self, iv: &[u8; 12], aad: &[u8], payload: &[&[u8]; 2], out: &mut [u8]) -> usize {
         let [prefix, body] = *payload;
         let text_bytes = prefix.len() + body.len();
@@ -100,6 +117,7 @@ impl GcmKey {
     ///
     /// # Errors
     /// [`BadTag`], with all of `buf` zeroed, when the tag does not verify or `buf` is shorter than one.
+    #[inline]
     pub fn open_in_place(&self, iv: &[u8; 12], aad: &[u8], buf: &mut [u8]) -> Result<usize, BadTag> {
         let Some((text, tag)) = buf.split_last_chunk_mut::<{ Self::TAG_BYTES }>() else {
             buf.fill(0);
@@ -115,6 +133,7 @@ impl GcmKey {
         }
     }
 
+    #[inline]
     fn seal_text(&self, iv: &[u8; 12], aad: &[u8], text: Text<'_>) -> [u8; Self::TAG_BYTES] {
         dispatch!(self, gcm => gcm.seal(iv, aad, text))
     }
@@ -125,8 +144,14 @@ impl SealKey for GcmKey {
     type Trailer = ();
     const TAG_BYTES: usize = Self::TAG_BYTES;
 
+    #[inline]
     fn seal_job(job: SealJob<'_, Self>, body: &[u8]) {
         job.key.seal(&job.iv, job.header, &[job.prefix, body], job.out);
+    }
+
+    #[inline]
+    fn open_job(job: OpenJob<'_, Self>) -> Result<usize, BadTag> {
+        job.key.open_in_place(&job.iv, job.header, job.buf)
     }
 }
 

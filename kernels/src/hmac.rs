@@ -5,7 +5,12 @@
 use crate::Suite;
 use crate::compare::equal;
 use crate::detect::Sha1Unit;
-use crate::sha1::{BLOCK_BYTES, Compress, DIGEST_BYTES, INITIAL, Sha1, State};
+use crate::scalar::ScalarSha1;
+use crate::sha1::{
+    BLOCK_BYTES, Compress, CompressMany, DIGEST_BYTES, INITIAL, LANES_MAX, Sha1, State, digest,
+};
+#[cfg(target_arch = "x86_64")]
+use crate::x86_64::{Avx2, Shani};
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -27,6 +32,8 @@ impl HmacSha1 {
         let (inner, outer) = match unit {
             Sha1Unit::Scalar(kernel) => key_states(kernel, key),
             #[cfg(target_arch = "x86_64")]
+            Sha1Unit::Avx2(kernel) => key_states(kernel, key),
+            #[cfg(target_arch = "x86_64")]
             Sha1Unit::Shani(kernel) => key_states(kernel, key),
         };
         Self { unit, inner, outer }
@@ -38,6 +45,8 @@ impl HmacSha1 {
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
         match self.unit {
             Sha1Unit::Scalar(kernel) => self.mac_with(kernel, parts),
+            #[cfg(target_arch = "x86_64")]
+            Sha1Unit::Avx2(kernel) => self.mac_with(kernel, parts),
             #[cfg(target_arch = "x86_64")]
             Sha1Unit::Shani(kernel) => self.mac_with(kernel, parts),
         }
@@ -58,6 +67,153 @@ impl HmacSha1 {
         let mut outer = Sha1::resume(kernel, self.outer, BLOCK_BYTES);
         outer.update(&inner.finish());
         outer.finish()
+    }
+}
+
+/// MACs that one call of [`macs`] has its kernel make together.
+pub(crate) fn lanes(key: &HmacSha1) -> usize {
+    match key.unit {
+        Sha1Unit::Scalar(_) => ScalarSha1::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Sha1Unit::Avx2(_) => Avx2::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Sha1Unit::Shani(_) => Shani::LANES,
+    }
+}
+
+/// The MACs of `messages`, at most [`lanes`] of the first one's key, to the first elements of the answer.
+pub(crate) fn macs(messages: &[Message<'_>]) -> [[u8; DIGEST_BYTES]; LANES_MAX] {
+    let Some(first) = messages.first() else { return [[0; DIGEST_BYTES]; LANES_MAX] };
+    match first.key.unit {
+        Sha1Unit::Scalar(kernel) => macs_with(kernel, messages),
+        #[cfg(target_arch = "x86_64")]
+        Sha1Unit::Avx2(kernel) => macs_with(kernel, messages),
+        #[cfg(target_arch = "x86_64")]
+        Sha1Unit::Shani(kernel) => macs_with(kernel, messages),
+    }
+}
+
+/// Longest header of a [`Message`], in bytes: an RTP header with every extension that a browser sends takes half.
+pub(crate) const HEADER_BYTES_MAX: usize = 2 * BLOCK_BYTES;
+
+/// What one lane of [`macs`] authenticates: header || text || trailer.
+pub(crate) struct Message<'a> {
+    /// The key.
+    pub(crate) key: &'a HmacSha1,
+    /// At most [`HEADER_BYTES_MAX`].
+    pub(crate) header: &'a [u8],
+    /// Hashed where it lies but for its ends.
+    pub(crate) text: &'a [u8],
+    /// The roll-over counter.
+    pub(crate) trailer: [u8; 4],
+}
+
+/// The blocks of a message that do not lie in memory as they are hashed: those with the header, and the padded last ones.
+struct Ends {
+    head: [[u8; BLOCK_BYTES]; HEADER_BYTES_MAX / BLOCK_BYTES],
+    head_blocks: usize,
+    tail: [[u8; BLOCK_BYTES]; 2],
+    tail_blocks: usize,
+}
+
+impl Message<'_> {
+    fn ends(&self) -> Ends {
+        let (header_bytes, bytes) = (self.header.len(), self.header.len() + self.text.len());
+        let mut ends =
+            Ends { head: [[0; BLOCK_BYTES]; 2], head_blocks: 0, tail: [[0; BLOCK_BYTES]; 2], tail_blocks: 0 };
+        ends.head_blocks = header_bytes.div_ceil(BLOCK_BYTES).min(bytes / BLOCK_BYTES);
+        self.copy(0, &mut ends.head.as_flattened_mut()[..ends.head_blocks * BLOCK_BYTES]);
+        let held = bytes % BLOCK_BYTES;
+        let tail = ends.tail.as_flattened_mut();
+        self.copy(bytes - held, &mut tail[..held]);
+        let end = held + self.trailer.len();
+        tail[held..end].copy_from_slice(&self.trailer);
+        tail[end] = 0x80;
+        let bits = ((BLOCK_BYTES + bytes + self.trailer.len()) as u64 * 8).to_be_bytes();
+        ends.tail_blocks = (end + 1 + bits.len()).div_ceil(BLOCK_BYTES);
+        tail[ends.tail_blocks * BLOCK_BYTES - bits.len()..][..bits.len()].copy_from_slice(&bits);
+        ends
+    }
+
+    /// Fills `out` with header || text from byte `from` on, which has that many.
+    fn copy(&self, from: usize, out: &mut [u8]) {
+        let header = self.header.get(from..).unwrap_or_default();
+        let (of_header, of_text) = out.split_at_mut(header.len().min(out.len()));
+        of_header.copy_from_slice(&header[..of_header.len()]);
+        let at = (from + of_header.len()).saturating_sub(self.header.len());
+        of_text.copy_from_slice(&self.text[at..at + of_text.len()]);
+    }
+
+    /// The whole blocks of text between the ends.
+    fn middle(&self, ends: &Ends) -> &[[u8; BLOCK_BYTES]] {
+        let head = ends.head_blocks * BLOCK_BYTES;
+        self.text.get(head.saturating_sub(self.header.len())..).unwrap_or_default().as_chunks().0
+    }
+}
+
+fn macs_with<C: CompressMany>(kernel: C, messages: &[Message<'_>]) -> [[u8; DIGEST_BYTES]; LANES_MAX] {
+    let mut answer = [[0; DIGEST_BYTES]; LANES_MAX];
+    macro_rules! arms {
+        ($($count:literal)*) => {
+            match messages.len() {
+                $($count if $count <= C::LANES => {
+                    let messages = messages.first_chunk().expect("as many as there are");
+                    answer[..$count].copy_from_slice(&macs_of::<$count, C>(kernel, messages));
+                })*
+                _ => unreachable!("a group has at most as many messages as its kernel has lanes"),
+            }
+        };
+    }
+    arms!(1 2 3 4 5 6 7 8);
+    answer
+}
+
+/// The MACs of `messages`, side by side as far as they are equally long.
+fn macs_of<const N: usize, C: CompressMany>(
+    kernel: C,
+    messages: &[Message<'_>; N],
+) -> [[u8; DIGEST_BYTES]; N] {
+    let ends: [Ends; N] = std::array::from_fn(|lane| messages[lane].ends());
+    let mut states: [State; N] = std::array::from_fn(|lane| messages[lane].key.inner);
+    compress_each(
+        kernel,
+        &mut states,
+        std::array::from_fn(|lane| &ends[lane].head[..ends[lane].head_blocks]),
+    );
+    compress_each(kernel, &mut states, std::array::from_fn(|lane| messages[lane].middle(&ends[lane])));
+    compress_each(
+        kernel,
+        &mut states,
+        std::array::from_fn(|lane| &ends[lane].tail[..ends[lane].tail_blocks]),
+    );
+
+    let mut outer_states: [State; N] = std::array::from_fn(|lane| messages[lane].key.outer);
+    let outer_blocks = states.map(|state| {
+        let mut block = [0; BLOCK_BYTES];
+        block[..DIGEST_BYTES].copy_from_slice(&digest(&state));
+        block[DIGEST_BYTES] = 0x80;
+        let bits = ((BLOCK_BYTES + DIGEST_BYTES) as u64 * 8).to_be_bytes();
+        block[BLOCK_BYTES - bits.len()..].copy_from_slice(&bits);
+        [block]
+    });
+    kernel.compress_many(&mut outer_states, std::array::from_fn(|lane| &outer_blocks[lane][..]));
+    outer_states.map(|state| digest(&state))
+}
+
+/// Hashes `blocks[lane]` into `states[lane]`: all lanes together as long as each has blocks, and the longer ones on their own.
+fn compress_each<const N: usize, C: CompressMany>(
+    kernel: C,
+    states: &mut [State; N],
+    blocks: [&[[u8; BLOCK_BYTES]]; N],
+) {
+    let common = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or(0);
+    if common > 0 {
+        kernel.compress_many(states, blocks.map(|blocks| &blocks[..common]));
+    }
+    for (state, blocks) in states.iter_mut().zip(blocks) {
+        if blocks.len() > common {
+            kernel.compress(state, &blocks[common..]);
+        }
     }
 }
 

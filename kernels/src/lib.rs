@@ -36,7 +36,7 @@ pub use ctr::AesCtr;
 pub use detect::Suite;
 pub use gcm::GcmKey;
 pub use hmac::HmacSha1;
-pub use many::{SealJob, SealKey, seal_many};
+pub use many::{OpenJob, SealJob, SealKey, open_many, seal_many};
 
 use std::fmt;
 

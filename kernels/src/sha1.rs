@@ -19,6 +19,18 @@ pub(crate) trait Compress: Copy {
     fn compress(self, state: &mut State, blocks: &[[u8; BLOCK_BYTES]]);
 }
 
+/// A compression kernel that takes several messages side by side.
+pub(crate) trait CompressMany: Compress {
+    /// Messages that are worth taking at a time, 1 to [`LANES_MAX`].
+    const LANES: usize;
+
+    /// Hashes `blocks[lane]` into `states[lane]`. `N` is at most `LANES`; all lanes have the same number of blocks.
+    fn compress_many<const N: usize>(self, states: &mut [State; N], blocks: [&[[u8; BLOCK_BYTES]]; N]);
+}
+
+/// The most lanes of any kernel.
+pub(crate) const LANES_MAX: usize = 8;
+
 /// A hash under way.
 pub(crate) struct Sha1<C> {
     kernel: C,
@@ -69,10 +81,16 @@ impl<C: Compress> Sha1<C> {
         let count = if self.held + 1 + bits.len() <= BLOCK_BYTES { 1 } else { 2 };
         padded[count - 1][BLOCK_BYTES - bits.len()..].copy_from_slice(&bits);
         self.kernel.compress(&mut self.state, &padded[..count]);
-        let mut digest = [0; DIGEST_BYTES];
-        for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(self.state) {
-            *bytes = word.to_be_bytes();
-        }
-        digest
+        digest(&self.state)
     }
+}
+
+/// The digest of a finished hash.
+#[inline]
+pub(crate) fn digest(state: &State) -> [u8; DIGEST_BYTES] {
+    let mut digest = [0; DIGEST_BYTES];
+    for (bytes, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    digest
 }

@@ -3,7 +3,7 @@
 //! (the first group of blocks is put together in the buffer, everything after it is read where the body lies).
 
 /// Kernels work in groups of this many bytes, so a split between `filled` and `rest` on this grid never cuts a group.
-pub(crate) const GROUP_BYTES: usize = 256;
+pub(crate) const GROUP_BYTES: usize = 512;
 
 /// See the module header. Invariants: `filled` is a multiple of [`GROUP_BYTES`] or `rest` is empty;
 /// `buffer.len() == filled + rest.len()`.
@@ -15,6 +15,7 @@ pub(crate) struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// The whole text lies in `buffer` already.
+    #[inline]
     pub(crate) fn in_place(buffer: &'a mut [u8]) -> Self {
         let filled = buffer.len();
         Self { buffer, filled, rest: &[] }
@@ -24,8 +25,12 @@ impl<'a> Text<'a> {
     ///
     /// # Panics
     /// When `buffer` is not as long as prefix and body together.
+    #[inline]
     pub(crate) fn apart(prefix: &[u8], body: &'a [u8], buffer: &'a mut [u8]) -> Self {
         assert_eq!(buffer.len(), prefix.len() + body.len(), "the buffer takes prefix and body");
+        if prefix.is_empty() {
+            return Self { buffer, filled: 0, rest: body };
+        }
         let filled = prefix.len().next_multiple_of(GROUP_BYTES).min(buffer.len());
         let (head, rest) = body.split_at(filled - prefix.len());
         let (for_prefix, for_head) = buffer[..filled].split_at_mut(prefix.len());
@@ -35,6 +40,7 @@ impl<'a> Text<'a> {
     }
 
     /// Bytes of text.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.buffer.len()
     }
@@ -46,6 +52,7 @@ impl<'a> Text<'a> {
     }
 
     /// The part to transform in place, then source and destination of the part to copy; the last two are equally long.
+    #[inline]
     pub(crate) fn parts(self) -> (&'a mut [u8], &'a [u8], &'a mut [u8]) {
         let (filled, room) = self.buffer.split_at_mut(self.filled);
         (filled, self.rest, room)
@@ -59,7 +66,7 @@ mod tests {
     #[test]
     fn a_split_never_cuts_a_group_and_loses_no_byte() {
         let source: Vec<u8> = (0..700).map(|i| i as u8).collect();
-        for total in [0, 1, 15, 127, 128, 129, 255, 256, 257, 700] {
+        for total in [0, 1, 15, 127, 128, 129, 511, 512, 513, 700] {
             for prefix in (0..=total).filter(|prefix| prefix % 7 < 2) {
                 let mut buffer = vec![0xee; total];
                 let (before, body) = source[..total].split_at(prefix);

@@ -5,7 +5,7 @@ use kernels::{AesCtr, BadTag, CmSha1Key, GcmKey, HmacSha1, KeyLength, SealJob, S
 
 /// Lengths around every block and group boundary, one past a group, and the payloads of a video packet and of a full MTU.
 fn lengths() -> impl Iterator<Item = usize> {
-    (0..=129).chain([143, 144, 255, 256, 257, 383, 1200, 1452])
+    (0..=129).chain([143, 144, 255, 256, 257, 383, 496, 497, 511, 512, 513, 575, 1023, 1025, 1200, 1452])
 }
 
 /// The first `len` bytes of the pseudo-random sequence number `seed`.

@@ -11,6 +11,7 @@ mod kernels;
 mod latency;
 mod meter;
 mod netns;
+mod openssl;
 mod peers;
 mod record;
 mod report;
@@ -25,6 +26,7 @@ use ::kernels::Suite;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use forward::report::Report;
+use openssl::OpenSsl;
 use record::Host;
 
 #[global_allocator]
@@ -50,7 +52,7 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Cycles per packet of every crypto suite, beside ring and aws-lc
+    /// Cycles per packet of every crypto suite, beside ring, aws-lc and OpenSSL
     Kernels {
         /// Payload sizes, bytes
         #[arg(long, value_delimiter = ',', default_values_t = [160, 1_200])]
@@ -144,6 +146,10 @@ fn run(command: Command) -> Result<()> {
                     None => bail!("crypto suite {name} is not available on this CPU"),
                 },
             };
+            match OpenSsl::load() {
+                Some(library) => eprintln!("openssl is the system's {}", library.version()),
+                None => eprintln!("SKIPPED: no openssl column, this host has no libcrypto.so.3"),
+            }
             let mut rows = Vec::new();
             kernels::run(&suites, &bytes, rounds, |row| {
                 if output.json {

@@ -1,6 +1,6 @@
 //! The SHA-1 compression function (FIPS 180-4 section 6.1.2).
 
-use crate::sha1::{BLOCK_BYTES, Compress, State};
+use crate::sha1::{BLOCK_BYTES, Compress, CompressMany, State};
 
 /// SHA-1 without special instructions.
 #[derive(Clone, Copy)]
@@ -10,6 +10,16 @@ impl Compress for ScalarSha1 {
     fn compress(self, state: &mut State, blocks: &[[u8; BLOCK_BYTES]]) {
         for block in blocks {
             compress(state, block);
+        }
+    }
+}
+
+impl CompressMany for ScalarSha1 {
+    const LANES: usize = 1;
+
+    fn compress_many<const N: usize>(self, states: &mut [State; N], blocks: [&[[u8; BLOCK_BYTES]]; N]) {
+        for (state, blocks) in states.iter_mut().zip(blocks) {
+            self.compress(state, blocks);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! AES over any vector width: key expansion, several registers in flight, and counter blocks.
 
 use super::Aesni;
-use super::vector::{Block, Vector};
+use super::vector::Vector;
 use crate::schedule::RoundKeys;
 
 /// Registers in flight: enough to hide the latency of a round (4 cycles, two rounds issued per cycle on Zen 3 and later), and
@@ -71,46 +71,39 @@ pub(super) fn last_round<V: Vector, const KEYS: usize>(
     }
 }
 
-/// The next counter block: a big-endian number of 128 bits. GCM counts in the low 32 bits alone; no text is long enough
-/// (64 GiB) for the difference to show.
+/// The next counter blocks: big-endian numbers of 128 bits that do not wrap in their low half. GCM counts in the low 32 bits
+/// and no text is long enough (64 GiB) to wrap them; whoever starts elsewhere asks [`Counter::new`] first.
 pub(super) struct Counter(u128);
 
 impl Counter {
+    /// From `first` on, if `count` blocks leave the high half as it is.
     #[inline(always)]
-    pub(super) fn new(first: &Block) -> Self {
-        Self(u128::from_be_bytes(*first))
+    pub(super) fn new(first: u128, count: usize) -> Option<Self> {
+        (first as u64).checked_add(count as u64)?;
+        Some(Self(first))
     }
 
-    /// The next `N` registers of counter blocks, ready to encrypt.
+    /// Count 2 of GCM, whose block encrypts the first of the text, and count 1, whose block masks the tag (SP 800-38D 7.1).
+    #[inline(always)]
+    pub(super) fn gcm(iv: &[u8; 12]) -> (Self, u128) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *iv;
+        let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let low = u64::from(u32::from_be_bytes([i, j, k, l])) << 32;
+        let zero = u128::from(high) << 64 | u128::from(low);
+        (Self(zero | 2), zero | 1)
+    }
+
+    /// The next `N` registers of counter blocks, ready to encrypt. `N` registers are at most a step beyond the count that
+    /// was asked for, whose excess is not used: it may wrap.
     #[inline(always)]
     pub(super) fn blocks<V: Vector, const N: usize>(&mut self, unit: V) -> [V::Register; N] {
-        let first = self.0;
         let mut blocks = [unit.zero(); N];
-        let count = (N * V::BLOCKS) as u64;
-        self.0 = first.wrapping_add(count.into());
-        if (first as u64).checked_add(count).is_some() {
-            let mut counter = unit.count_from(first);
-            for block in &mut blocks {
-                *block = unit.reverse(counter);
-                counter = unit.add(counter, V::BLOCKS as u64);
-            }
-        } else {
-            // The low half wraps among these: rare, and never in SRTP, whose IV ends in 16 zero bits.
-            for (index, block) in (0..).zip(&mut blocks) {
-                *block = wrapping(unit, first.wrapping_add(index * V::BLOCKS as u128));
-            }
+        let mut counter = unit.count_from(self.0);
+        for block in &mut blocks {
+            *block = unit.reverse(counter);
+            counter = unit.add(counter, V::BLOCKS as u64);
         }
+        self.0 = self.0.wrapping_add((N * V::BLOCKS) as u128);
         blocks
     }
-}
-
-/// A register of counter blocks from `first` on, by way of memory.
-#[cold]
-#[inline(never)]
-fn wrapping<V: Vector>(unit: V, first: u128) -> V::Register {
-    let mut blocks = [[0; 16]; FLIGHT];
-    for (index, block) in (0..).zip(&mut blocks) {
-        *block = first.wrapping_add(index).to_be_bytes();
-    }
-    unit.load(&blocks)
 }

@@ -24,20 +24,6 @@ impl Aesni {
         unsafe { sub_word(word) }
     }
 
-    /// The product of `low` and 1/x^64 modulo the field polynomial of GHASH, reflected.
-    #[inline(always)]
-    pub(super) fn shift_64(self, low: __m128i) -> __m128i {
-        // SAFETY: the token proves PCLMULQDQ.
-        unsafe { shift_64(low) }
-    }
-
-    /// The halves of `middle` added where they belong in `(low, high)`.
-    #[inline(always)]
-    pub(super) fn carry(self, low: __m128i, middle: __m128i, high: __m128i) -> (__m128i, __m128i) {
-        // SAFETY: the shifts and xors are SSE2, part of x86-64.
-        unsafe { carry(low, middle, high) }
-    }
-
     /// The block in the register.
     #[inline(always)]
     pub(super) fn to_bytes(self, register: __m128i) -> Block {
@@ -55,17 +41,61 @@ fn sub_word(word: [u8; 4]) -> [u8; 4] {
     _mm_cvtsi128_si32(_mm_aeskeygenassist_si128::<0>(words)).to_le_bytes()
 }
 
-#[inline]
-#[target_feature(enable = "pclmulqdq")]
-fn shift_64(low: __m128i) -> __m128i {
-    let polynomial = _mm_set_epi64x(0, 0xc2 << 56);
-    _mm_xor_si128(_mm_shuffle_epi32::<0x4e>(low), _mm_clmulepi64_si128::<0x00>(low, polynomial))
+/// `bytes`, at most a block, as a little-endian number. Reads no byte beyond them: two loads that overlap.
+#[inline(always)]
+fn number(bytes: &[u8]) -> u128 {
+    let count = bytes.len();
+    if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        assert!(count <= 16, "a block at most");
+        // The head's eight bytes, and of the tail's the ones after them.
+        let high = u128::from(u64::from_le_bytes(*tail)) << 64 >> (8 * (16 - count));
+        u128::from(u64::from_le_bytes(*head)) | (high & !u128::from(u64::MAX))
+    } else if let (Some(head), Some(tail)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let high = u64::from(u32::from_le_bytes(*tail)) << (8 * (count - 4));
+        u128::from(u64::from(u32::from_le_bytes(*head)) | high)
+    } else if let [first, .., last] = bytes {
+        // Two bytes or three: the middle one is one of the outer two, or the one between them.
+        let middle = u32::from(bytes[count / 2]) << (8 * (count / 2));
+        u128::from(u32::from(*first) | middle | u32::from(*last) << (8 * (count - 1)))
+    } else {
+        bytes.first().map_or(0, |byte| u128::from(*byte))
+    }
 }
 
-#[inline]
-#[target_feature(enable = "sse2")]
-fn carry(low: __m128i, middle: __m128i, high: __m128i) -> (__m128i, __m128i) {
-    (_mm_xor_si128(low, _mm_slli_si128::<8>(middle)), _mm_xor_si128(high, _mm_srli_si128::<8>(middle)))
+/// The first bytes of `number`, little-endian, to all of `bytes`, at most a block.
+#[inline(always)]
+fn spread(number: u128, bytes: &mut [u8]) {
+    let count = bytes.len();
+    if count >= 8 {
+        let tail = (number >> (8 * (count - 8))) as u64;
+        bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        bytes[count - 8..].copy_from_slice(&tail.to_le_bytes());
+    } else if count >= 4 {
+        let tail = (number as u64 >> (8 * (count - 4))) as u32;
+        bytes[..4].copy_from_slice(&(number as u32).to_le_bytes());
+        bytes[count - 4..].copy_from_slice(&tail.to_le_bytes());
+    } else if let [first, .., _] = bytes {
+        *first = number as u8;
+        bytes[count / 2] = (number as u32 >> (8 * (count / 2))) as u8;
+        bytes[count - 1] = (number as u32 >> (8 * (count - 1))) as u8;
+    } else if let [only] = bytes {
+        *only = number as u8;
+    }
+}
+
+/// A block whose first `bytes` bytes are all ones.
+#[inline(always)]
+fn mask(bytes: usize) -> &'static Block {
+    static ONES_THEN_ZEROS: [u8; 32] = {
+        let mut bytes = [0; 32];
+        let mut at = 0;
+        while at < 16 {
+            bytes[at] = 0xff;
+            at += 1;
+        }
+        bytes
+    };
+    ONES_THEN_ZEROS[16 - bytes..].first_chunk().expect("16 of the 32 bytes")
 }
 
 impl Vector for Aesni {
@@ -95,6 +125,33 @@ impl Vector for Aesni {
         let target = &mut blocks[0];
         // SAFETY: `target` is writable for 16 bytes at any alignment; SSE2 is part of x86-64.
         unsafe { _mm_storeu_si128(target.as_mut_ptr().cast(), register) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, bytes: &[u8]) -> __m128i {
+        self.count_from(number(bytes))
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, bytes: &mut [u8], register: __m128i) {
+        spread(u128::from_le_bytes(self.to_bytes(register)), bytes);
+    }
+
+    #[inline(always)]
+    fn keep(self, register: __m128i, bytes: usize) -> __m128i {
+        let mask = self.load(std::slice::from_ref(mask(bytes)));
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_and_si128(register, mask) }
+    }
+
+    #[inline(always)]
+    fn with_top(self, _: __m128i, block: __m128i) -> __m128i {
+        block
+    }
+
+    #[inline(always)]
+    fn top(self, register: __m128i) -> __m128i {
+        register
     }
 
     #[inline(always)]
@@ -138,6 +195,24 @@ impl Vector for Aesni {
         }
         // SAFETY: SSE2 is part of x86-64.
         unsafe { add(register, count) }
+    }
+
+    #[inline(always)]
+    fn swap(self, register: __m128i) -> __m128i {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_shuffle_epi32::<0x4e>(register) }
+    }
+
+    #[inline(always)]
+    fn raise(self, register: __m128i) -> __m128i {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_slli_si128::<8>(register) }
+    }
+
+    #[inline(always)]
+    fn lower(self, register: __m128i) -> __m128i {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_srli_si128::<8>(register) }
     }
 
     #[inline(always)]

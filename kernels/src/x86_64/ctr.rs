@@ -4,7 +4,7 @@
 
 use super::aes::{self, Counter, FLIGHT, encrypt};
 use super::vector::{Block, Vector};
-use super::{Aesni, Vaes};
+use super::{Aesni, Vaes, Vaes512};
 use crate::BLOCK_BYTES;
 use crate::schedule::{KeyBytes, ROUND_KEYS_128, ROUND_KEYS_256, RoundKeys};
 use crate::text::{GROUP_BYTES, Text};
@@ -59,6 +59,7 @@ macro_rules! entry {
 
 entry!(Aesni, "aes,pclmulqdq,sse4.1,ssse3");
 entry!(Vaes, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq");
+entry!(Vaes512, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw,avx512vl");
 
 /// `STEP` is the blocks of `FLIGHT` registers.
 #[inline(always)]
@@ -69,7 +70,10 @@ fn apply<V: Vector, const STEP: usize, const KEYS: usize>(
     text: Text<'_>,
 ) {
     const { assert!(STEP == FLIGHT * V::BLOCKS && GROUP_BYTES.is_multiple_of(STEP * BLOCK_BYTES)) };
-    let mut counter = Counter::new(iv);
+    let first = u128::from_be_bytes(*iv);
+    let Some(mut counter) = Counter::new(first, text.len().div_ceil(BLOCK_BYTES)) else {
+        return apply_wrapping(unit.single(), keys, first, text.gathered());
+    };
     let (filled, rest, room) = text.parts();
 
     let (in_place, filled_tail) = steps_mut::<STEP>(filled);
@@ -89,16 +93,78 @@ fn apply<V: Vector, const STEP: usize, const KEYS: usize>(
             unit.store(blocks, unit.xor(unit.load(source), keystream));
         }
     }
-    room_tail.copy_from_slice(rest_tail);
     // One of the tails is empty: `Text` cuts on the grid of groups.
-    let tail = if filled_tail.is_empty() { room_tail } else { filled_tail };
-    if !tail.is_empty() {
-        let keystream: [_; FLIGHT] = encrypt(unit, keys, counter.blocks(unit));
-        let mut bytes = [[0; BLOCK_BYTES]; STEP];
-        for (blocks, keystream) in bytes.chunks_exact_mut(V::BLOCKS).zip(keystream) {
-            unit.store(blocks, keystream);
+    if filled_tail.is_empty() {
+        finish(unit, keys, counter, Some(rest_tail), room_tail);
+    } else {
+        finish(unit, keys, counter, None, filled_tail);
+    }
+}
+
+/// Transforms the last bytes, fewer than a step, from `source` or where they lie, with as many registers as they need.
+#[inline(always)]
+fn finish<V: Vector, const KEYS: usize>(
+    unit: V,
+    keys: &RoundKeys<KEYS>,
+    counter: Counter,
+    source: Option<&[u8]>,
+    tail: &mut [u8],
+) {
+    const { assert!(FLIGHT == 8, "as many arms as registers") };
+    match tail.len().div_ceil(V::BLOCKS * BLOCK_BYTES) {
+        0 => {}
+        1 => finish_with::<V, 1, KEYS>(unit, keys, counter, source, tail),
+        2 => finish_with::<V, 2, KEYS>(unit, keys, counter, source, tail),
+        3 => finish_with::<V, 3, KEYS>(unit, keys, counter, source, tail),
+        4 => finish_with::<V, 4, KEYS>(unit, keys, counter, source, tail),
+        5 => finish_with::<V, 5, KEYS>(unit, keys, counter, source, tail),
+        6 => finish_with::<V, 6, KEYS>(unit, keys, counter, source, tail),
+        7 => finish_with::<V, 7, KEYS>(unit, keys, counter, source, tail),
+        _ => finish_with::<V, 8, KEYS>(unit, keys, counter, source, tail),
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "an iterator over registers would keep them in memory")]
+fn finish_with<V: Vector, const N: usize, const KEYS: usize>(
+    unit: V,
+    keys: &RoundKeys<KEYS>,
+    mut counter: Counter,
+    source: Option<&[u8]>,
+    tail: &mut [u8],
+) {
+    let keystream: [_; N] = encrypt(unit, keys, counter.blocks(unit));
+    let (whole, part) = tail.split_at_mut(tail.len() - tail.len() % (V::BLOCKS * BLOCK_BYTES));
+    let (source, source_part) = match source {
+        Some(source) => {
+            let (whole, part) = source.split_at(whole.len());
+            (Some(whole), Some(part))
         }
-        for (byte, key) in tail.iter_mut().zip(bytes.as_flattened()) {
+        None => (None, None),
+    };
+    let whole = whole.as_chunks_mut().0;
+    for index in 0..N {
+        let Some(room) = whole.get_mut(index * V::BLOCKS..(index + 1) * V::BLOCKS) else { break };
+        let text = match source {
+            Some(source) => unit.load(&source.as_chunks().0[index * V::BLOCKS..]),
+            None => unit.load(room),
+        };
+        unit.store(room, unit.xor(text, keystream[index]));
+    }
+    if !part.is_empty() {
+        let text = unit.load_bytes(source_part.unwrap_or(part));
+        unit.store_bytes(part, unit.xor(text, keystream[N - 1]));
+    }
+}
+
+/// Where the low half of the counter wraps, block by block: rare, and never in SRTP, whose IV ends in 16 zero bits.
+#[cold]
+#[inline(never)]
+fn apply_wrapping<const KEYS: usize>(unit: Aesni, keys: &RoundKeys<KEYS>, first: u128, text: &mut [u8]) {
+    for (index, bytes) in (0..).zip(text.chunks_mut(BLOCK_BYTES)) {
+        let block = first.wrapping_add(index).to_be_bytes();
+        let [keystream] = encrypt(unit, keys, [unit.splat(&block)]);
+        for (byte, key) in bytes.iter_mut().zip(unit.to_bytes(keystream)) {
             *byte ^= key;
         }
     }

@@ -1,4 +1,4 @@
-//! GHASH by carry-less multiplication, up to seventeen blocks under one reduction.
+//! GHASH by carry-less multiplication, up to forty blocks under one reduction.
 //!
 //! Blocks are byte-reversed, which makes the polynomial of SP 800-38D bit-reflected: the product of two reflected 128-bit
 //! polynomials comes out one bit too low. Multiplying the hash key by x once, when the key is built, puts it right for
@@ -10,13 +10,17 @@ use crate::BLOCK_BYTES;
 use std::arch::x86_64::__m128i;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Powers kept: a run is at most a step of sixteen blocks and the lengths.
-pub(super) const POWERS: usize = 17;
+/// Powers kept. A run is at most the header of a packet (7 blocks are 112 bytes; longer ones are a run of their own), the widest
+/// unit's step of 32 blocks, and the lengths. A kernel reads only as many as its runs are long.
+pub(super) const POWERS: usize = 40;
 
-/// Powers of the hash key, the highest first and H^1 last, each times x.
+/// Zeros behind the powers: the end of a run may be loaded as a register, which has four blocks at most.
+const PADDING: usize = 3;
+
+/// Powers of the hash key, the highest first and H^1 last, each times x; then the padding.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 #[repr(align(16))]
-pub(super) struct Powers([Block; POWERS]);
+pub(super) struct Powers([Block; POWERS + PADDING]);
 
 impl Powers {
     /// `hash_key` is the encryption of the zero block.
@@ -28,9 +32,9 @@ impl Powers {
         let key = key << 1 ^ (carry & (0xc2 << 120 | 1));
         let first = unit.count_from(key);
 
-        let mut powers = [[0; BLOCK_BYTES]; POWERS];
+        let mut powers = [[0; BLOCK_BYTES]; POWERS + PADDING];
         let mut power = first;
-        for block in powers.iter_mut().rev() {
+        for block in powers[..POWERS].iter_mut().rev() {
             *block = unit.to_bytes(power);
             let mut product = Product::zero(unit);
             product.add(power, first);
@@ -45,23 +49,65 @@ impl Powers {
         unit.load(&self.0[POWERS - power..])
     }
 
-    /// The hash `sum` after `bytes`, the last block padded with zeros.
+    /// The sum of the products of `bytes`, the last block padded with zeros, with `behind` blocks of the run to come after them.
     #[inline(always)]
-    pub(super) fn absorb_bytes(&self, unit: Aesni, mut sum: __m128i, bytes: &[u8]) -> __m128i {
-        for chunk in bytes.chunks(POWERS * BLOCK_BYTES) {
-            let mut product = Product::zero(unit);
-            let mut power = chunk.len().div_ceil(BLOCK_BYTES);
-            for bytes in chunk.chunks(BLOCK_BYTES) {
-                let mut block = [[0; BLOCK_BYTES]];
-                block[0][..bytes.len()].copy_from_slice(bytes);
-                let block = unit.reverse(unit.load(&block));
-                product.add(unit.xor(block, sum), self.from(unit, power));
-                sum = unit.zero();
-                power -= 1;
-            }
-            sum = product.reduce();
+    pub(super) fn begin<V: Vector>(&self, unit: V, bytes: &[u8], behind: usize) -> Product<V> {
+        let blocks = bytes.len().div_ceil(BLOCK_BYTES);
+        if blocks + behind > POWERS {
+            return self.begin_long(unit, bytes, behind);
         }
-        sum
+        let mut product = Product::zero(unit);
+        if bytes.len() <= V::BLOCKS * BLOCK_BYTES {
+            // Any RTP header with four blocks to a register.
+            let block = unit.reverse(unit.load_bytes(bytes));
+            product.add_at(self, block, blocks + behind);
+        } else {
+            self.extend(unit, &mut product, unit.zero(), bytes, blocks + behind);
+        }
+        product
+    }
+
+    /// As [`Self::begin`], for more bytes than one run takes.
+    #[cold]
+    #[inline(always)]
+    fn begin_long<V: Vector>(&self, unit: V, bytes: &[u8], behind: usize) -> Product<V> {
+        let mut carried = unit.zero();
+        let mut rest = bytes;
+        let room = POWERS - behind;
+        while rest.len() > room * BLOCK_BYTES {
+            let (run, later) = rest.split_at(rest.len().min(POWERS * BLOCK_BYTES));
+            let mut product = Product::zero(unit);
+            self.extend(unit, &mut product, carried, run, run.len().div_ceil(BLOCK_BYTES));
+            carried = unit.widen(product.reduce());
+            rest = later;
+        }
+        let mut product = Product::zero(unit);
+        if rest.is_empty() {
+            // All of it is in `carried`, which the run's next block would take: H^behind stands in for that block.
+            product.add_at(self, carried, behind);
+        } else {
+            self.extend(unit, &mut product, carried, rest, rest.len().div_ceil(BLOCK_BYTES) + behind);
+        }
+        product
+    }
+
+    /// Adds the products of `bytes`, padded with zeros; the first block, with `carried` added, meets H^`power`.
+    #[inline(always)]
+    fn extend<V: Vector>(
+        &self,
+        unit: V,
+        product: &mut Product<V>,
+        mut carried: V::Register,
+        bytes: &[u8],
+        mut power: usize,
+    ) {
+        for bytes in bytes.chunks(V::BLOCKS * BLOCK_BYTES) {
+            // A register's blocks beyond the bytes are zero, so the powers they meet do not matter.
+            let blocks = unit.xor(unit.reverse(unit.load_bytes(bytes)), carried);
+            product.add_at(self, blocks, power);
+            carried = unit.zero();
+            power = power.saturating_sub(V::BLOCKS);
+        }
     }
 }
 
@@ -89,11 +135,23 @@ impl<V: Vector> Product<V> {
         self.high = unit.xor(self.high, unit.multiply_high(blocks, powers));
     }
 
-    /// The sum over all blocks modulo the field polynomial: Montgomery's reduction, 64 bits at a time.
+    /// Adds the products of reversed `blocks` and the powers from H^`power` on downwards.
+    #[inline(always)]
+    pub(super) fn add_at(&mut self, powers: &Powers, blocks: V::Register, power: usize) {
+        self.add(blocks, powers.from(self.unit, power));
+    }
+
+    /// The sum over all blocks modulo the field polynomial: Montgomery's reduction, 64 bits at a time, in every place of the
+    /// register before the places are added up, which spares two of three folds.
     #[inline(always)]
     pub(super) fn reduce(self) -> __m128i {
-        let (unit, single) = (self.unit, self.unit.single());
-        let (low, high) = single.carry(unit.fold(self.low), unit.fold(self.middle), unit.fold(self.high));
-        single.xor(high, single.shift_64(single.shift_64(low)))
+        let unit = self.unit;
+        let polynomial = unit.splat(&(0xc2_u128 << 56).to_le_bytes());
+        let low = unit.xor(self.low, unit.raise(self.middle));
+        let high = unit.xor(self.high, unit.lower(self.middle));
+        // Twice the product of `low` and 1/x^64, reflected.
+        let low = unit.xor(unit.swap(low), unit.multiply_low(low, polynomial));
+        let low = unit.xor(unit.swap(low), unit.multiply_low(low, polynomial));
+        unit.fold(unit.xor(high, low))
     }
 }

@@ -19,6 +19,14 @@ impl Vaes {
     }
 }
 
+impl Vaes {
+    #[inline(always)]
+    fn low(self, register: __m256i) -> __m128i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_castsi256_si128(register) }
+    }
+}
+
 impl Vector for Vaes {
     type Register = __m256i;
     const BLOCKS: usize = 2;
@@ -46,6 +54,48 @@ impl Vector for Vaes {
         let target: &mut [Block; 2] = blocks.first_chunk_mut().expect("a register's worth of blocks");
         // SAFETY: `target` is writable for 32 bytes at any alignment; the token proves AVX2.
         unsafe { _mm256_storeu_si256(target.as_mut_ptr().cast(), register) }
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, bytes: &[u8]) -> __m256i {
+        match bytes.split_first_chunk() {
+            Some((low, high)) => self.with_top(self.widen(self.0.splat(low)), self.0.load_bytes(high)),
+            None => self.widen(self.0.load_bytes(bytes)),
+        }
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, bytes: &mut [u8], register: __m256i) {
+        let low = self.low(register);
+        match bytes.split_first_chunk_mut() {
+            Some((room, high)) => {
+                *room = self.0.to_bytes(low);
+                self.0.store_bytes(high, self.top(register));
+            }
+            None => self.0.store_bytes(bytes, low),
+        }
+    }
+
+    #[inline(always)]
+    fn keep(self, register: __m256i, bytes: usize) -> __m256i {
+        let low = self.low(register);
+        if bytes >= 16 {
+            self.with_top(register, self.0.keep(self.top(register), bytes - 16))
+        } else {
+            self.widen(self.0.keep(low, bytes))
+        }
+    }
+
+    #[inline(always)]
+    fn with_top(self, register: __m256i, block: __m128i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_inserti128_si256::<1>(register, block) }
+    }
+
+    #[inline(always)]
+    fn top(self, register: __m256i) -> __m128i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_extracti128_si256::<1>(register) }
     }
 
     #[inline(always)]
@@ -105,6 +155,24 @@ impl Vector for Vaes {
         }
         // SAFETY: the token proves AVX2.
         unsafe { add(register, count) }
+    }
+
+    #[inline(always)]
+    fn swap(self, register: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_shuffle_epi32::<0x4e>(register) }
+    }
+
+    #[inline(always)]
+    fn raise(self, register: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_slli_si256::<8>(register) }
+    }
+
+    #[inline(always)]
+    fn lower(self, register: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_srli_si256::<8>(register) }
     }
 
     #[inline(always)]

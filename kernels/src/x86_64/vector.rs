@@ -35,6 +35,27 @@ pub(crate) trait Vector: Copy {
     /// When there are fewer.
     fn store(self, blocks: &mut [Block], register: Self::Register);
 
+    /// `bytes`, at most a register's worth, and zeros beyond them.
+    ///
+    /// # Panics
+    /// When there are more.
+    fn load_bytes(self, bytes: &[u8]) -> Self::Register;
+
+    /// Writes the first bytes of `register` to all of `bytes`, at most a register's worth.
+    ///
+    /// # Panics
+    /// When there are more.
+    fn store_bytes(self, bytes: &mut [u8], register: Self::Register);
+
+    /// The first `bytes` bytes of `register`, at most a register's worth, and zeros beyond them.
+    fn keep(self, register: Self::Register, bytes: usize) -> Self::Register;
+
+    /// `register` with `block` in its highest place.
+    fn with_top(self, register: Self::Register, block: __m128i) -> Self::Register;
+
+    /// The block in the highest place.
+    fn top(self, register: Self::Register) -> __m128i;
+
     /// `block` in every place.
     fn splat(self, block: &Block) -> Self::Register;
 
@@ -52,6 +73,15 @@ pub(crate) trait Vector: Copy {
 
     /// `count` added to the low 64 bits of each block.
     fn add(self, register: Self::Register, count: u64) -> Self::Register;
+
+    /// The halves of each block swapped.
+    fn swap(self, register: Self::Register) -> Self::Register;
+
+    /// The low half of each block moved to its high half, zero below.
+    fn raise(self, register: Self::Register) -> Self::Register;
+
+    /// The high half of each block moved to its low half, zero above.
+    fn lower(self, register: Self::Register) -> Self::Register;
 
     /// Bitwise xor.
     fn xor(self, a: Self::Register, b: Self::Register) -> Self::Register;

@@ -74,7 +74,7 @@ impl Session<'_> {
         let kind = self.sessions.options.media_kind();
         let (ssrc, rtx) = self.ssrcs();
         let cid = format!("track{}", self.place.number);
-        let offer = description::offer(&self.local(), &[Offered { kind, cid: &cid, ssrc, rtx }]);
+        let offer = description::offer(&self.local(), &[Offered { kind, cid: &cid, ssrc, rtx }], &[]);
         self.with_candidate(offer.replace("a=setup:actpass", "a=setup:active"))
     }
 
