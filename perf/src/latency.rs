@@ -15,6 +15,7 @@ use crate::forward::{self, search};
 
 /// Options of `kaigi-perf latency`; the load is that of `forward`.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// Shares of the capacity to measure at, percent
     #[arg(long, value_delimiter = ',', default_values_t = [10, 70], value_parser = clap::value_parser!(u32).range(1..=100))]

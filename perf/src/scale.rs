@@ -15,6 +15,7 @@ use crate::forward::{self};
 
 /// Options of `kaigi-perf scale`.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// Numbers of meetings to compare
     #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000], value_parser = clap::value_parser!(u32).range(1..=4_000))]

@@ -23,6 +23,7 @@ const CYCLES_RATIO_NOTED: f64 = 1.25;
 
 /// Options of `kaigi-perf soak`; the load is that of `forward`.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// Parts of the run that are compared
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..=1_000))]

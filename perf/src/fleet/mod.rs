@@ -20,6 +20,7 @@ use parameters::{Assumption, Parameters};
 
 /// Options of `kaigi-perf fleet`.
 #[derive(Args, Clone, Debug, Default)]
+#[group(skip)]
 pub struct Options {
     /// Cycles of a forwarded video packet, user and kernel; without it the newest suitable record is used
     #[arg(long, value_name = "CYCLES")]

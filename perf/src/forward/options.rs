@@ -66,6 +66,7 @@ pub enum Kind {
 
 /// Options of `kaigi-perf forward`.
 #[derive(Args, Clone, Debug, Serialize)]
+#[group(skip)]
 pub struct Options {
     /// Meetings, all alike
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4_000))]
@@ -130,6 +131,7 @@ pub struct Options {
 
 /// Where and how a comparison runs: what is not part of its loads.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Site {
     /// Length of each measured window after one second of warm-up
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]

@@ -3,6 +3,7 @@
 //! Configured as its authors advise for throughput: one event loop (the harness gives it one CPU), no other plugin. Its
 //! SRTP library is Debian's rebuilt with OpenSSL where that can be done; Debian's own links NSS and is several times slower.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
@@ -29,6 +30,30 @@ const PORT: u16 = 8088;
 const START: Duration = Duration::from_secs(20);
 /// Events of other transactions that are skipped while one is waited for.
 const EVENTS_SKIPPED_MAX: usize = 10_000;
+
+/// `JANUS_VIDEOROOM_ERROR_NO_SUCH_FEED`.
+const NO_SUCH_FEED: u64 = 428;
+
+/// The videoroom plugin does not do what it was asked for.
+#[derive(Debug)]
+struct Refused {
+    code: u64,
+    error: String,
+}
+
+impl Refused {
+    fn code_of(error: &anyhow::Error) -> Option<u64> {
+        error.downcast_ref::<Self>().map(|refused| refused.code)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Janus's videoroom refuses: {} ({})", self.error, self.code)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// What is installed.
 pub struct Installation {
@@ -174,7 +199,8 @@ impl Janus {
             if is_ours {
                 let data = &reply["plugindata"]["data"];
                 if let Some(error) = data["error"].as_str() {
-                    bail!("Janus's videoroom refuses: {error}");
+                    let code = data["error_code"].as_u64().unwrap_or(0);
+                    return Err(Refused { code, error: error.to_owned() }.into());
                 }
                 return Ok(reply);
             }
@@ -221,7 +247,16 @@ impl Server for Janus {
         let body = json!({
             "request": "join", "ptype": "subscriber", "room": place.room(), "streams": streams,
         });
-        let reply = self.message(&handle, &body, None)?;
+        let deadline = Instant::now() + START;
+        let reply = loop {
+            match self.message(&handle, &body, None) {
+                // What a publisher offered is worked on after it was answered.
+                Err(error) if Refused::code_of(&error) == Some(NO_SUCH_FEED) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                reply => break reply?,
+            }
+        };
         let session = self.sessions.session(place, local);
         let (answer, joined) = session.subscriber(now, sdp(&reply)?, &publishers)?;
         let jsep = json!({ "type": "answer", "sdp": answer });

@@ -47,6 +47,7 @@ pub enum System {
 
 /// Options of `kaigi-perf peers`.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// Loads to compare under
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scenario::Video, Scenario::Audio, Scenario::Meetings])]

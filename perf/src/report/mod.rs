@@ -23,6 +23,7 @@ use text::escape;
 
 /// Options of `kaigi-perf report`.
 #[derive(Args, Clone, Debug)]
+#[group(skip)]
 pub struct Options {
     /// The page to write
     #[arg(long, default_value = "target/kaigi-perf-report.html")]
