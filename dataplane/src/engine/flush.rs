@@ -158,7 +158,7 @@ impl Engine {
         };
         let sampled = turn.counters.packets_forwarded.is_multiple_of(REWRITES_PER_SAMPLE);
         let begun = if sampled { (self.cycles)() } else { 0 };
-        let outcome = match self.rooms.prepare(now, item) {
+        let outcome = match self.rooms.prepare(now, item, &mut self.scratch) {
             Ok(prepared) => {
                 if sampled {
                     let cycles = (self.cycles)().wrapping_sub(begun);

@@ -35,6 +35,7 @@ use crate::command::{Command, PeerEnd, Report};
 pub use demux::core_of_check;
 
 pub use crate::room::Rules;
+use crate::room::release::Scratch;
 use crate::room::reports::ReportQueue;
 use crate::room::{RoomSizes, Rooms, Turn};
 use crate::session::reports::NTP_UNIX_OFFSET_US;
@@ -78,6 +79,7 @@ pub struct Engine {
     state: State,
     /// Reads the cycle counter of whoever drives the engine.
     cycles: fn() -> u64,
+    scratch: Scratch,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +124,7 @@ impl Engine {
             early_count: 0,
             state: State::Running,
             cycles: || 0,
+            scratch: Scratch::default(),
             config,
         }
     }

@@ -4,7 +4,7 @@
 //! full backend loses nothing and leaves no gap.
 
 use super::queue::{Held, Item, Role};
-use super::rewrite::{Fields, Placed};
+use super::rewrite::{Fields, Offsets, Placed};
 use super::stream::Stream;
 use super::template::{Sent, red_primary};
 use super::track::{CachedMeta, clock_hz};
@@ -17,7 +17,7 @@ use crate::base::time::Micros;
 use crate::command::Report;
 use crate::session::srtp::RTP_OVERHEAD_BYTES;
 use crate::wire::rtp::{HEADER_BYTES_MAX, RtpHeader};
-use crate::wire::vp8::DESCRIPTOR_BYTES_MAX;
+use crate::wire::vp8::{DESCRIPTOR_BYTES_MAX, Moved};
 
 /// A packet without extensions and with the least payload, for headers that repeat nothing.
 const EMPTY_PACKET: [u8; 12] = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -31,12 +31,22 @@ const PADDING: [u8; 224] = {
 /// Original sequence number and VP8 descriptor.
 const PREFIX_BYTES_MAX: usize = 2 + DESCRIPTOR_BYTES_MAX;
 
+/// Where a packet's own parts are written, one packet after the other.
+pub struct Scratch {
+    header: [u8; HEADER_BYTES_MAX],
+    prefix: [u8; PREFIX_BYTES_MAX],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { header: [0; HEADER_BYTES_MAX], prefix: [0; PREFIX_BYTES_MAX] }
+    }
+}
+
 /// A packet ready to be sealed.
 pub struct Prepared<'a> {
-    header: [u8; HEADER_BYTES_MAX],
-    header_bytes: usize,
-    prefix: [u8; PREFIX_BYTES_MAX],
-    prefix_bytes: usize,
+    header: &'a [u8],
+    prefix: &'a [u8],
     body: &'a [u8],
     /// What to commit.
     pub taken: Taken,
@@ -60,40 +70,45 @@ pub struct Taken {
 impl Prepared<'_> {
     /// The header.
     #[must_use]
-    pub fn header(&self) -> &[u8] {
-        &self.header[..self.header_bytes]
+    pub const fn header(&self) -> &[u8] {
+        self.header
     }
 
     /// The payload: a part of this receiver's own, then the shared part.
     #[must_use]
-    pub fn payload(&self) -> [&[u8]; 2] {
-        [&self.prefix[..self.prefix_bytes], self.body]
+    pub const fn payload(&self) -> [&[u8]; 2] {
+        [self.prefix, self.body]
     }
 
     /// Bytes before sealing.
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.header_bytes + self.prefix_bytes + self.body.len()
+        self.header.len() + self.prefix.len() + self.body.len()
     }
 }
 
 impl Rooms {
-    /// Writes an item's header and finds its payload. Changes nothing.
+    /// Writes an item's header into `scratch` and finds its payload. Changes nothing else.
     ///
     /// # Errors
     /// Why the item is not to be sent: `TooLate`, `NotCached`, `CodecNotNegotiated`, `TooLong`; `NoSubscriber` when its stream is gone.
-    pub fn prepare(&self, now: Micros, item: &Item) -> Result<Prepared<'_>, DropReason> {
+    pub fn prepare<'a>(
+        &'a self,
+        now: Micros,
+        item: &Item,
+        scratch: &'a mut Scratch,
+    ) -> Result<Prepared<'a>, DropReason> {
         let stream = self.streams.get(item.stream).ok_or(DropReason::NoSubscriber)?;
         let track = self.tracks.get(stream.track).ok_or(DropReason::NoSubscriber)?;
         let member = self.member(stream.member).ok_or(DropReason::NoSubscriber)?;
         if item.held == Held::Nothing {
-            return prepare_padding(now, stream, member);
+            return prepare_padding(now, stream, member, scratch);
         }
         let layer = track.layers.get(usize::from(item.layer)).ok_or(DropReason::NoSubscriber)?;
         let (packet, header, meta) = match item.held {
             Held::Pooled(slot) => {
                 let packet = self.pool.packet(slot);
-                (packet, RtpHeader::parse(packet)?, CachedMeta::default())
+                (packet, RtpHeader::parse(packet)?, CachedMeta { passes: true, ..CachedMeta::default() })
             }
             Held::Nothing => return Err(DropReason::NotCached),
             Held::Cached => {
@@ -131,7 +146,7 @@ impl Rooms {
                     .ok_or(DropReason::TooLate)?
             }
         };
-        let mut prefix = [0; PREFIX_BYTES_MAX];
+        let Scratch { header: header_out, prefix } = scratch;
         let mut prefix_bytes = 0;
         let rtx = match item.role {
             Role::Resend | Role::Vacant | Role::Padding => stream.retransmission().zip(mapped.rtx),
@@ -149,22 +164,14 @@ impl Rooms {
         };
         if item.role == Role::Vacant {
             body = &[];
-        } else if let Some(mut vp8) = meta.vp8 {
-            let (own, shared) = body.split_at(usize::from(vp8.bytes));
-            if let Some(id) = &mut vp8.picture_id {
-                id.value =
-                    id.value.wrapping_add(placed.offsets.picture) & if id.wide { 0x7fff } else { 0x7f };
-            }
-            if let Some(index) = &mut vp8.tl0_index {
-                *index = index.wrapping_add(placed.offsets.tl0);
-            }
-            if let Some(index) = vp8.layer.as_mut().and_then(|layer| layer.key_index.as_mut()) {
-                *index = index.wrapping_add(placed.offsets.key_index) & 0x1f;
-            }
-            let out = prefix.get_mut(prefix_bytes..prefix_bytes + own.len()).ok_or(DropReason::Malformed)?;
-            vp8.write(out).map_err(|_| DropReason::Malformed)?;
-            prefix_bytes += own.len();
-            body = shared;
+        } else if let Some(vp8) = &meta.vp8 {
+            let Offsets { picture, tl0, key_index, .. } = placed.offsets;
+            let by = Moved { picture, tl0, key_index };
+            let out = prefix.get_mut(prefix_bytes..).and_then(|rest| rest.first_chunk_mut());
+            let own = vp8.write_moved(body, &by, out.ok_or(DropReason::Malformed)?);
+            let own = own.map_err(|_| DropReason::Malformed)?;
+            prefix_bytes += own;
+            body = body.get(own..).ok_or(DropReason::Malformed)?;
         }
         let sent = Sent {
             ssrc,
@@ -178,12 +185,13 @@ impl Rooms {
             transport_seq: member.transport_seq,
             with_mid: stream.unconfirmed,
             repeatable: is_repeatable(format, mapped.rtx, stream.rtx),
+            passes: meta.passes,
         };
-        let mut prepared = Prepared {
-            header: [0; HEADER_BYTES_MAX],
-            header_bytes: 0,
-            prefix,
-            prefix_bytes,
+        let header_bytes =
+            stream.template.write(&header, packet, &sent, header_out).map_err(|_| DropReason::TooLong)?;
+        let prepared = Prepared {
+            header: header_out.get(..header_bytes).ok_or(DropReason::TooLong)?,
+            prefix: prefix.get(..prefix_bytes).ok_or(DropReason::TooLong)?,
             body,
             taken: Taken {
                 ssrc,
@@ -196,10 +204,6 @@ impl Rooms {
                 payload_bytes: prefix_bytes + body.len(),
             },
         };
-        prepared.header_bytes = stream
-            .template
-            .write(&header, packet, &sent, &mut prepared.header)
-            .map_err(|_| DropReason::TooLong)?;
         if prepared.bytes() + RTP_OVERHEAD_BYTES > DATAGRAM_BYTES_MAX {
             return Err(DropReason::TooLong);
         }
@@ -277,7 +281,12 @@ impl Rooms {
 }
 
 /// A packet of the retransmission stream that is all padding (RFC 3550 section 5.1): receivers count it and throw it away.
-fn prepare_padding<'a>(now: Micros, stream: &'a Stream, member: &Member) -> Result<Prepared<'a>, DropReason> {
+fn prepare_padding<'a>(
+    now: Micros,
+    stream: &Stream,
+    member: &Member,
+    scratch: &'a mut Scratch,
+) -> Result<Prepared<'a>, DropReason> {
     let (ssrc, index) = stream.retransmission().ok_or(DropReason::NotCached)?;
     let pt = stream.template.rtx().ok_or(DropReason::CodecNotNegotiated)?;
     let header = RtpHeader::parse(&EMPTY_PACKET)?;
@@ -292,14 +301,17 @@ fn prepare_padding<'a>(now: Micros, stream: &'a Stream, member: &Member) -> Resu
         transport_seq: member.transport_seq,
         with_mid: stream.unconfirmed,
         repeatable: false,
+        passes: false,
     };
     let fields =
         Fields { layer: 0, epoch: 0, content: 0, timestamp: 0, picture: None, tl0: None, key_index: None };
-    let mut prepared = Prepared {
-        header: [0; HEADER_BYTES_MAX],
-        header_bytes: 0,
-        prefix: [0; PREFIX_BYTES_MAX],
-        prefix_bytes: 0,
+    let header_bytes = stream
+        .template
+        .write(&header, &EMPTY_PACKET, &sent, &mut scratch.header)
+        .map_err(|_| DropReason::TooLong)?;
+    Ok(Prepared {
+        header: scratch.header.get(..header_bytes).ok_or(DropReason::TooLong)?,
+        prefix: &[],
         body: &PADDING,
         taken: Taken {
             ssrc,
@@ -311,12 +323,7 @@ fn prepare_padding<'a>(now: Micros, stream: &'a Stream, member: &Member) -> Resu
             transport: stream.template.has_transport_cc(),
             payload_bytes: PADDING.len(),
         },
-    };
-    prepared.header_bytes = stream
-        .template
-        .write(&header, &EMPTY_PACKET, &sent, &mut prepared.header)
-        .map_err(|_| DropReason::TooLong)?;
-    Ok(prepared)
+    })
 }
 
 /// Whether a packet may have to be sent once more under its own sequence number: the receiver asks with NACK and has no stream for

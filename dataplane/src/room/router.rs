@@ -7,6 +7,7 @@ use super::order::Place;
 use super::queue::{Class, Held, Item, Role};
 use super::select::{Verdict, run_start, select};
 use super::svc::Marks;
+use super::template::is_passed;
 use super::track::{CachedMeta, Track};
 use super::{Rooms, Turn};
 use crate::base::drops::DropReason;
@@ -104,7 +105,8 @@ impl Rooms {
             };
             picture = info.vp8.and_then(|vp8| vp8.picture_id).map(|id| layer.pictures.extend(id));
             let late = layer.newest.is_some_and(|newest| content < newest);
-            let meta = CachedMeta { header: Some(header), vp8: info.vp8, picture, marks, late };
+            let passes = header.elements(packet).any(|element| is_passed(&track.extensions, element.id));
+            let meta = CachedMeta { header: Some(header), vp8: info.vp8, picture, marks, late, passes };
             video.cache.insert(content, packet, meta)?;
             if info.keyframe_start {
                 video.gaps.handle_keyframe(header.seq);

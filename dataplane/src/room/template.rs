@@ -3,13 +3,17 @@
 //! Place: built once per subscription (or change of the track); used for every packet released.
 //! Copied from the publisher's packet: marker, audio level, dependency descriptor, video orientation, playout delay, capture time
 //! and content type. Written by us: mid until the receiver has reported, transport-wide sequence number, absolute send time.
+//! Most packets have nothing to copy and go to receivers who have reported: their extension block is made once, and only its two
+//! values are put in.
 
 use crate::base::ids::{Mid, PayloadType, Seq, Ssrc};
 use crate::base::media::{Codec, Extension, ExtensionMap, Format};
 use crate::base::time::Micros;
 use crate::wire::NoSpace;
-use crate::wire::ext::{AbsSendTime, Element, transport_cc_value};
-use crate::wire::rtp::{HeaderFields, RtpHeader, write_header};
+use crate::wire::ext::{AbsSendTime, Element, transport_cc_value, write_block};
+use crate::wire::rtp::{
+    FIXED_HEADER_BYTES, HEADER_BYTES_MAX, HeaderFields, RtpHeader, write_fixed_header, write_header,
+};
 
 /// Formats of one media section that are mapped.
 pub const FORMATS_MAX: usize = 16;
@@ -23,6 +27,12 @@ const PASSED: [Extension; 6] = [
     Extension::AbsCaptureTime,
     Extension::VideoContentType,
 ];
+/// Whether an element of a publisher with these extensions passes through to receivers that negotiated it.
+#[must_use]
+pub fn is_passed(published: &ExtensionMap, id: u8) -> bool {
+    published.extension(id).is_some_and(|extension| PASSED.contains(&extension))
+}
+
 /// Those and the three we write.
 const ELEMENTS_MAX: usize = PASSED.len() + 3;
 
@@ -39,6 +49,62 @@ pub struct Mapped {
     pub primary_only: bool,
 }
 
+/// The extension block of packets that only have what changes with every one of them, and where that lies in it; 0 where it lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Usual {
+    block: [u8; USUAL_BYTES_MAX],
+    bytes: u8,
+    abs_send_time_at: u8,
+    transport_cc_at: u8,
+}
+
+/// Profile and length, two elements in the two-byte form with three and two bytes of value, padded.
+const USUAL_BYTES_MAX: usize = 16;
+
+impl Usual {
+    fn new(abs_send_time: u8, transport_cc: u8) -> Self {
+        let mut elements = [Element { id: 0, value: &[] }; 2];
+        let mut count = 0;
+        for (id, value) in [(abs_send_time, &[0_u8; 3][..]), (transport_cc, &[0; 2])] {
+            if id != 0 {
+                elements[count] = Element { id, value };
+                count += 1;
+            }
+        }
+        let mut usual = Self::default();
+        // It fits, by the constant's arithmetic.
+        usual.bytes = write_block(&elements[..count], &mut usual.block).unwrap_or(0) as u8;
+        let head = if usual.block[0] == 0xbe { 1 } else { 2 };
+        let mut at = 4 + head;
+        if abs_send_time != 0 {
+            usual.abs_send_time_at = at;
+            at += 3 + head;
+        }
+        if transport_cc != 0 {
+            usual.transport_cc_at = at;
+        }
+        usual
+    }
+
+    /// Writes the block; answers its bytes.
+    fn write(&self, sent: &Sent, out: &mut [u8; USUAL_BYTES_MAX]) -> usize {
+        *out = self.block;
+        if let Some(slot) =
+            out.get_mut(usize::from(self.abs_send_time_at)..).filter(|_| self.abs_send_time_at != 0)
+            && let Some(slot) = slot.first_chunk_mut()
+        {
+            *slot = AbsSendTime::at(sent.now).to_value();
+        }
+        if let Some(slot) =
+            out.get_mut(usize::from(self.transport_cc_at)..).filter(|_| self.transport_cc_at != 0)
+            && let Some(slot) = slot.first_chunk_mut()
+        {
+            *slot = transport_cc_value(sent.transport_seq);
+        }
+        usize::from(self.bytes)
+    }
+}
+
 /// Header of one stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
@@ -49,6 +115,7 @@ pub struct Template {
     abs_send_time: u8,
     mid: u8,
     mid_value: Mid,
+    usual: Usual,
 }
 
 /// What differs from packet to packet.
@@ -74,6 +141,8 @@ pub struct Sent {
     pub with_mid: bool,
     /// The same packet may be sent again under the same number: write nothing that would differ then.
     pub repeatable: bool,
+    /// The publisher's packet has an extension that passes through, or may have one.
+    pub passes: bool,
 }
 
 impl Template {
@@ -88,11 +157,13 @@ impl Template {
         let mapped = published.0.iter().filter_map(|format| map_format(format, received.0));
         formats.iter_mut().zip(mapped).for_each(|(slot, mapped)| *slot = Some(mapped));
         let id = |extension| received.1.id(extension).unwrap_or(0);
+        let (transport_cc, abs_send_time) = (id(Extension::TransportCc), id(Extension::AbsSendTime));
         Self {
             formats,
             passed: PASSED.map(|extension| (published.1.id(extension).unwrap_or(0), id(extension))),
-            transport_cc: id(Extension::TransportCc),
-            abs_send_time: id(Extension::AbsSendTime),
+            transport_cc,
+            abs_send_time,
+            usual: Usual::new(abs_send_time, transport_cc),
             mid: id(Extension::Mid),
             mid_value: mid,
         }
@@ -125,8 +196,22 @@ impl Template {
         header: &RtpHeader,
         packet: &[u8],
         sent: &Sent,
-        out: &mut [u8],
+        out: &mut [u8; HEADER_BYTES_MAX],
     ) -> Result<usize, NoSpace> {
+        let fields = HeaderFields {
+            ssrc: sent.ssrc,
+            seq: sent.seq,
+            timestamp: sent.timestamp,
+            marker: header.marker || sent.ends_picture,
+            pt: sent.pt,
+            padding: sent.is_padding,
+        };
+        if !(sent.passes || sent.repeatable || sent.with_mid && self.mid != 0) {
+            let (fixed, rest) = out.split_first_chunk_mut().ok_or(NoSpace)?;
+            let block = self.usual.write(sent, rest.first_chunk_mut().ok_or(NoSpace)?);
+            write_fixed_header(&fields, block != 0, fixed);
+            return Ok(FIXED_HEADER_BYTES + block);
+        }
         let transport = transport_cc_value(sent.transport_seq);
         let time = AbsSendTime::at(sent.now).to_value();
         let mut elements = [Element { id: 0, value: &[] }; ELEMENTS_MAX];
@@ -152,14 +237,6 @@ impl Template {
                 put(self.passed[index].1, element.value);
             }
         }
-        let fields = HeaderFields {
-            ssrc: sent.ssrc,
-            seq: sent.seq,
-            timestamp: sent.timestamp,
-            marker: header.marker || sent.ends_picture,
-            pt: sent.pt,
-            padding: sent.is_padding,
-        };
         write_header(&fields, &elements[..count], out)
     }
 }
@@ -262,8 +339,9 @@ mod tests {
             transport_seq: Seq(0x0102),
             with_mid: true,
             repeatable: false,
+            passes: true,
         };
-        let mut out = [0; 256];
+        let mut out = [0; HEADER_BYTES_MAX];
         let length = template.write(&header, packet, &sent, &mut out).expect("fits");
         let read = RtpHeader::parse(&out[..length]).expect("we wrote it");
         assert_eq!((read.ssrc, read.seq, read.timestamp, read.marker), (Ssrc(77), Seq(1000), 5_000, true));

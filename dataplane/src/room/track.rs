@@ -118,6 +118,8 @@ pub struct CachedMeta {
     pub marks: Marks,
     /// It came behind packets that follow it.
     pub late: bool,
+    /// It has an extension that receivers may be passed.
+    pub passes: bool,
 }
 
 /// Picture ids without wrap.

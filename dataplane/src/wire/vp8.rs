@@ -30,6 +30,17 @@ pub struct LayerByte {
     pub key_index: Option<u8>,
 }
 
+/// How far the numbers of a descriptor are moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Moved {
+    /// Picture id, of 15 or 7 bits.
+    pub picture: u16,
+    /// TL0PICIDX.
+    pub tl0: u8,
+    /// KEYIDX, of 5 bits.
+    pub key_index: u8,
+}
+
 /// A parsed descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Vp8Descriptor {
@@ -140,6 +151,48 @@ impl Vp8Descriptor {
         Ok(at)
     }
 
+    /// Writes the descriptor with its numbers moved, each in its own circle, and all else as `payload`, which it was read from, has
+    /// it; answers its bytes.
+    ///
+    /// # Errors
+    /// [`NoSpace`] when `payload` is shorter than the descriptor.
+    pub fn write_moved(
+        &self,
+        payload: &[u8],
+        by: &Moved,
+        out: &mut [u8; DESCRIPTOR_BYTES_MAX],
+    ) -> Result<usize, NoSpace> {
+        let bytes = usize::from(self.bytes);
+        match payload.first_chunk() {
+            Some(whole) => *out = *whole,
+            None => {
+                let own = payload.get(..bytes).ok_or(NoSpace)?;
+                out.get_mut(..bytes).ok_or(NoSpace)?.copy_from_slice(own);
+            }
+        }
+        // Behind the two fixed bytes, of which the second says what follows.
+        let mut at = 2;
+        if let Some(PictureId { value, wide }) = self.picture_id {
+            let [high, low] = value.wrapping_add(by.picture).to_be_bytes();
+            if wide {
+                out[2] = 0x80 | high;
+                out[3] = low;
+                at = 4;
+            } else {
+                out[2] = low & 0x7f;
+                at = 3;
+            }
+        }
+        if let Some(index) = self.tl0_index {
+            out[at] = index.wrapping_add(by.tl0);
+            at += 1;
+        }
+        if let Some(index) = self.layer.and_then(|layer| layer.key_index) {
+            out[at] = out[at] & 0xe0 | index.wrapping_add(by.key_index) & 0x1f;
+        }
+        Ok(bytes)
+    }
+
     /// Whether the packet begins a frame.
     #[must_use]
     pub const fn is_frame_start(&self) -> bool {
@@ -220,6 +273,33 @@ mod tests {
             for short in 0..bytes {
                 assert_eq!(descriptor.write(&mut out[..short]), Err(NoSpace));
             }
+        }
+    }
+
+    #[test]
+    fn a_moved_descriptor_says_the_same_with_other_numbers() {
+        let mut rng = Rng::new(9);
+        for _ in 0..20_000 {
+            let payload: Vec<u8> = (0..1 + rng.below(12)).map(|_| rng.next_u64() as u8).collect();
+            let Ok(descriptor) = Vp8Descriptor::parse(&payload) else { continue };
+            let [a, b, picture] = [rng.next_u64() as u8, rng.next_u64() as u8, rng.next_u64() as u8];
+            let by = Moved { picture: u16::from_be_bytes([picture, a]), tl0: b, key_index: a };
+            let mut expected = descriptor;
+            if let Some(id) = &mut expected.picture_id {
+                id.value = id.value.wrapping_add(by.picture) & if id.wide { 0x7fff } else { 0x7f };
+            }
+            if let Some(index) = &mut expected.tl0_index {
+                *index = index.wrapping_add(by.tl0);
+            }
+            if let Some(index) = expected.layer.as_mut().and_then(|layer| layer.key_index.as_mut()) {
+                *index = index.wrapping_add(by.key_index) & 0x1f;
+            }
+            // What was there before shows nowhere.
+            let mut out = [0xaa; DESCRIPTOR_BYTES_MAX];
+            let bytes = descriptor.write_moved(&payload, &by, &mut out).expect("it was read from there");
+            assert_eq!(bytes, usize::from(descriptor.bytes));
+            assert_eq!(Vp8Descriptor::parse(&[&out[..bytes], &[0]].concat()), Ok(expected));
+            assert_eq!(descriptor.write_moved(&payload[..bytes - 1], &by, &mut out), Err(NoSpace));
         }
     }
 

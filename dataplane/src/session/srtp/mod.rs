@@ -86,9 +86,14 @@ impl Cipher {
 impl Salt<12> {
     /// GCM's vector for RTP (RFC 7714 section 8.1): two zero bytes, SSRC, 48-bit index.
     fn rtp_iv(&self, ssrc: Ssrc, index: u64) -> [u8; 12] {
-        let mut iv = self.0;
-        xor(&mut iv[2..6], &ssrc.0.to_be_bytes());
-        xor(&mut iv[6..12], &index.to_be_bytes()[2..]);
+        // As two numbers: a vector is made for every packet.
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
+        let high =
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]) ^ u64::from(ssrc.0) << 16 ^ index >> 32 & 0xffff;
+        let low = u32::from_be_bytes([i, j, k, l]) ^ index as u32;
+        let mut iv = [0; 12];
+        iv[..8].copy_from_slice(&high.to_be_bytes());
+        iv[8..].copy_from_slice(&low.to_be_bytes());
         iv
     }
 
