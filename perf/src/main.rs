@@ -7,6 +7,7 @@
 mod account;
 mod fleet;
 mod forward;
+mod instructions;
 mod kernels;
 mod latency;
 mod meter;
@@ -49,6 +50,13 @@ enum Command {
     Forward {
         #[command(flatten)]
         options: Box<forward::options::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Count the engine's instructions per forwarded packet, one by one
+    Instructions {
+        #[command(flatten)]
+        options: instructions::Options,
         #[command(flatten)]
         output: Output,
     },
@@ -137,6 +145,15 @@ fn run(command: Command) -> Result<()> {
                 bail!(defect);
             }
             keep(&output, "forward", &report.key(), &report)
+        }
+        Command::Instructions { options, output } => {
+            let Some(counted) = instructions::run(&options)? else { return Ok(()) };
+            if output.json {
+                println!("{}", serde_json::to_string(&counted)?);
+            } else {
+                print!("{}", counted.table());
+            }
+            keep(&output, "instructions", &counted.key(), &counted)
         }
         Command::Kernels { bytes, rounds, suite, output } => {
             let suites: Vec<Suite> = match &suite {

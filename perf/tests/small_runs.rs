@@ -102,3 +102,26 @@ fn a_suite_this_cpu_lacks_is_an_error_with_its_name() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("abacus"));
 }
+
+#[test]
+fn instructions_are_counted_one_by_one_and_stay_in_bounds() {
+    let arguments = ["instructions", "--json", "--subscribers", "2", "--milliseconds", "20"];
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_kaigi-perf")).args(arguments).output().expect("it was built");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if errors.contains("ptrace must be allowed") {
+        eprintln!("SKIPPED: {errors}");
+        return;
+    }
+    assert!(output.status.success(), "{errors}");
+    let counted: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(counted["forwarded"], 18, "a picture of nine packets, to two");
+    assert!(counted["feedback"].as_u64() > Some(0));
+    let of = |part: &str| counted[part].as_f64().expect("a number");
+    let parts = ["receive", "rtcp", "send"].map(of);
+    assert!(parts.iter().all(|part| *part > 50.0), "{counted}");
+    let all = of("instructions_per_packet");
+    assert!((all - parts.iter().sum::<f64>()).abs() < 1.0, "{counted}");
+    // Twice what this profile took when it was written (11,500, of which turns without anything to send are half).
+    assert!(all < 23_000.0, "{counted}");
+}
