@@ -186,8 +186,16 @@ impl Signal {
         Ok(inbox)
     }
 
+    /// What the store cannot say now is no end: one failed read must not send everybody away.
     fn has_ended(&self, meeting: MeetingId) -> bool {
-        !self.0.service.meeting(meeting).is_ok_and(|m| m.status != MeetingStatus::Ended)
+        match self.0.service.meeting(meeting) {
+            Ok(found) => found.status == MeetingStatus::Ended,
+            Err(ServiceError::NoSuchMeeting) => true,
+            Err(error) => {
+                tracing::error!(%meeting, %error, "cannot read whether a meeting has ended; it goes on");
+                false
+            }
+        }
     }
 
     fn hand_over(&self, admission: &Admission, input: Input) -> Result<mpsc::Sender<Input>, RoomRefusal> {

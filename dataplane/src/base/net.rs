@@ -52,7 +52,8 @@ pub trait SendBuffers {
         let _ = path;
     }
 
-    /// No peer has this TCP path any more: its connection ends once what waits has left.
+    /// No peer has this TCP path any more: its connection ends. What waits there leaves as far as the kernel takes it at
+    /// once.
     fn close(&mut self, path: &Path) {
         let _ = path;
     }

@@ -250,7 +250,8 @@ impl Ice {
         true
     }
 
-    /// Puts the path into the list; the longest silent one that is not selected gives way.
+    /// Puts the path into the list; the longest silent one that is not selected gives way, one over UDP first: the next check brings it
+    /// back, while a connection has to be made anew.
     fn remember(&mut self, now: Micros, path: Path) -> (bool, Option<Path>) {
         if let Some(known) = self.paths.iter_mut().flatten().find(|known| known.path == path) {
             known.seen = now;
@@ -266,7 +267,7 @@ impl Ice {
             .paths
             .iter_mut()
             .filter(|slot| slot.map(|known| known.path) != selected)
-            .min_by_key(|slot| slot.map(|known| known.seen));
+            .min_by_key(|slot| slot.map(|known| (known.path.is_tcp(), known.seen)));
         let forgotten = oldest.and_then(|slot| std::mem::replace(slot, fresh)).map(|known| known.path);
         (true, forgotten)
     }

@@ -93,13 +93,17 @@ pub fn count(command: &mut Command) -> io::Result<(Child, Counts)> {
     match follow(child.id() as libc::pid_t) {
         Ok(counts) => Ok((child, counts)),
         Err(error) => {
-            // It may be stopped for good.
-            let _ = child.kill();
+            // It may be stopped for good. One that has ended was waited for: its number is not its own any more.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
             Err(error)
         }
     }
 }
 
+/// Counts until the child has ended; `BrokenPipe` when it ended badly.
 fn follow(pid: libc::pid_t) -> io::Result<Counts> {
     let mut counts = Counts::default();
     let mut stage = None;
@@ -113,7 +117,7 @@ fn follow(pid: libc::pid_t) -> io::Result<Counts> {
             return Ok(counts);
         }
         if !libc::WIFSTOPPED(status) {
-            return Err(io::Error::other("the counted process failed"));
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the counted process failed"));
         }
         let mut pass_on = 0;
         match libc::WSTOPSIG(status) {

@@ -133,11 +133,14 @@ impl Estimator {
                 self.acked.clear();
             }
             self.reported = self.reported.max(number);
+            // What stood in a connection that took nothing came when it did, and not when the link let it; or was dropped there.
+            let stood = stalled || resumed.is_some_and(|at| sent.at <= at);
             if delta.is_none() {
                 if sent.fate == Fate::InFlight {
                     sent.fate = Fate::Lost;
                     outcome.lost = outcome.lost.saturating_add(1);
                     match sent.cluster {
+                        _ if stood => {}
                         0 => self.loss.handle_lost(),
                         cluster => self.probes.handle_missing(cluster),
                     }
@@ -151,8 +154,7 @@ impl Estimator {
             sent.fate = Fate::Received;
             outcome.received = outcome.received.saturating_add(1);
             let (sent_us, bytes, cluster) = (sent.at.0, sent.bytes, sent.cluster);
-            // What stood in a connection that took nothing came when it did, and not when the link let it.
-            if stalled || resumed.is_some_and(|at| sent.at <= at) {
+            if stood {
                 self.loss.handle_received(late);
                 continue;
             }

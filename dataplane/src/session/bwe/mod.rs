@@ -283,7 +283,11 @@ impl Estimator {
     /// Does what is due. Call when [`Self::next_timeout`] has come, then ask [`Self::poll_probe`].
     pub fn handle_timeout(&mut self, now: Micros) {
         if self.congested.is_some_and(|(_, seen)| now.since_us(seen) >= UNWATCHED_US) {
-            self.watch_connection(now, false);
+            // Nobody looked, so that it takes packets again is not known: a stall that goes on is seen anew.
+            self.congested = None;
+            if self.stalled {
+                self.resume(now);
+            }
         }
         self.probes.handle_timeout(now, self.rtt_us);
         if now < self.silence_deadline() {
