@@ -419,6 +419,20 @@ mod tests {
     }
 
     #[test]
+    fn a_path_over_udp_gives_way_before_a_connection() {
+        let mut ice = ice();
+        send(&mut ice, Micros(0), 1, &CHECK).expect("authentic");
+        let connection = |port: u16| Path::tcp([10, 0, 0, 1].into(), ([192, 0, 2, 7], port).into());
+        assert_eq!(ice.remember(Micros(1), connection(2)), (true, None));
+        for port in [3, 4] {
+            assert_eq!(ice.remember(Micros(2), path(port)), (true, None));
+        }
+        assert_eq!(ice.remember(Micros(3), connection(5)), (true, Some(path(3))));
+        assert_eq!(ice.remember(Micros(4), connection(6)), (true, Some(path(4))));
+        assert_eq!(ice.remember(Micros(5), connection(7)), (true, Some(connection(2))), "the longest silent");
+    }
+
+    #[test]
     fn a_flood_of_authentic_checks_is_bounded() {
         let mut ice = ice();
         let answered = (0..1_000).filter(|_| send(&mut ice, Micros(1), 1, &CHECK).is_ok()).count();

@@ -70,6 +70,29 @@ fn a_connection_that_stalls_is_taken_up_where_it_was() {
 }
 
 #[test]
+fn what_a_stalled_connection_drops_is_not_the_links_loss() {
+    for seed in 1..=10 {
+        let mut lane = Loop::new(seed, Path { queue_us_max: u64::MAX / 2, ..GOOD }, 4_000_000);
+        lane.run_ms(8_000 + 100 * seed);
+        let before = lane.estimator.estimate_bps();
+        lane.free_us = lane.now_us + 3_000_000;
+        (lane.media_bps, lane.path.loss_ppm) = (600_000, 900_000);
+        for _ in 0..3_000 {
+            lane.estimator.watch_connection(Micros(lane.now_us), true);
+            lane.step();
+        }
+        lane.estimator.watch_connection(Micros(lane.now_us), false);
+        (lane.media_bps, lane.path.loss_ppm) = (u64::MAX, GOOD.loss_ppm);
+        let least = (0..5_000).map(|_| {
+            lane.step();
+            lane.estimator.estimate_bps()
+        });
+        let least = least.min().expect("five seconds of it");
+        assert!(least >= before * 3 / 4, "seed {seed}: {least} of {before}");
+    }
+}
+
+#[test]
 fn a_connection_that_is_slow_is_not_taken_for_one_that_stalls() {
     for seed in 1..=10 {
         let path = Path { rate_bps: 100_000, queue_us_max: u64::MAX / 2, ..GOOD };
