@@ -27,6 +27,7 @@ const PASSED: [Extension; 6] = [
     Extension::AbsCaptureTime,
     Extension::VideoContentType,
 ];
+
 /// Whether an element of a publisher with these extensions passes through to receivers that negotiated it.
 #[must_use]
 pub fn is_passed(published: &ExtensionMap, id: u8) -> bool {
@@ -355,6 +356,50 @@ mod tests {
         sent.with_mid = false;
         let length = template.write(&header, packet, &sent, &mut out).expect("fits");
         assert_eq!(RtpHeader::parse(&out[..length]).expect("ours").elements(&out[..length]).find(6), None);
+    }
+
+    #[test]
+    fn the_kept_block_reads_as_one_that_is_written_anew() {
+        let formats = [format(Codec::Vp8, 96)];
+        let mut packet = [0; 64];
+        let fields = HeaderFields {
+            ssrc: Ssrc(1),
+            seq: Seq(2),
+            timestamp: 3,
+            marker: true,
+            pt: PayloadType(96),
+            padding: false,
+        };
+        let length = write_header(&fields, &[Element { id: 7, value: &[1, 2] }], &mut packet).expect("fits");
+        let header = RtpHeader::parse(&packet[..length]).expect("we wrote it");
+        // Absent, the ends of the one-byte form, and identifiers that need the other form.
+        for (time, transport) in [0, 1, 14, 15, 255].into_iter().flat_map(|a| [0, 2, 13, 16].map(|b| (a, b)))
+        {
+            let mut received = ExtensionMap::default();
+            received.set(Extension::AbsSendTime, time);
+            received.set(Extension::TransportCc, transport);
+            let nothing = ExtensionMap::default();
+            let template = Template::new((&formats, &nothing), (&formats, &received), Mid::default());
+            let mut sent = Sent {
+                ssrc: Ssrc(77),
+                seq: Seq(1_000),
+                timestamp: 5_000,
+                pt: PayloadType(97),
+                is_padding: true,
+                ends_picture: false,
+                now: Micros(123_456_789),
+                transport_seq: Seq(0xfedc),
+                with_mid: true,
+                repeatable: false,
+                passes: false,
+            };
+            // What the packet before left there must not show.
+            let [mut kept, mut anew] = [[0xaa; HEADER_BYTES_MAX], [0x55; HEADER_BYTES_MAX]];
+            let kept_bytes = template.write(&header, &packet[..length], &sent, &mut kept).expect("fits");
+            sent.passes = true;
+            let anew_bytes = template.write(&header, &packet[..length], &sent, &mut anew).expect("fits");
+            assert_eq!(kept[..kept_bytes], anew[..anew_bytes], "identifiers {time} and {transport}");
+        }
     }
 
     #[test]

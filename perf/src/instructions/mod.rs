@@ -9,7 +9,7 @@ mod meeting;
 mod steps;
 
 use std::fmt::Write as _;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -125,8 +125,14 @@ pub fn run(options: &Options) -> Result<Option<Counted>> {
     if options.rate_control {
         command.arg("--rate-control");
     }
-    let (mut child, counts) = steps::count(command.stdout(Stdio::piped()))
-        .context("cannot count the instructions of a child process: ptrace must be allowed (container: --cap-add SYS_PTRACE)")?;
+    let (mut child, counts) = match steps::count(command.stdout(Stdio::piped())) {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
+            return Err(error).context(
+                "cannot count a child process's instructions: ptrace must be allowed (container: --cap-add SYS_PTRACE)",
+            );
+        }
+        counted => counted.context("counting instructions")?,
+    };
     let mut text = String::new();
     if let Some(mut out) = child.stdout.take() {
         out.read_to_string(&mut text)?;
