@@ -128,10 +128,15 @@ impl Counters {
 
     /// Records one forward delay.
     pub fn delay(&mut self, microseconds: u64) {
+        self.delays(microseconds, 1);
+    }
+
+    /// Notes the same forward delay of several packets.
+    pub fn delays(&mut self, microseconds: u64, packets: u32) {
         let bucket =
             DELAY_BOUNDS_US.iter().position(|&bound| microseconds <= bound).unwrap_or(DELAY_BOUNDS_US.len());
-        self.delay_buckets[bucket] += 1;
-        self.delay_sum_us += microseconds;
+        self.delay_buckets[bucket] += u64::from(packets);
+        self.delay_sum_us += microseconds * u64::from(packets);
     }
 
     fn words(&mut self) -> impl Iterator<Item = &mut u64> {

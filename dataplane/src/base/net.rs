@@ -46,6 +46,20 @@ pub trait SendBuffers {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull>;
 
+    /// As [`Self::send`], on a UDP path that is that of the call before: backends need not compare them.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        self.send(path, bytes_max, fill)
+    }
+
     /// The peer at the other end of a TCP path has authenticated: its connection stays until [`Self::close`] or its own end. A UDP path
     /// has nothing to keep.
     fn keep(&mut self, path: &Path) {

@@ -79,6 +79,13 @@ pub struct Engine {
     state: State,
     /// Reads the cycle counter of whoever drives the engine.
     cycles: fn() -> u64,
+    /// Runs of usual packets, to measure some of them.
+    runs: u64,
+    /// For tests that compare both ways out: whether nothing is usual, and how many packets were.
+    #[cfg(test)]
+    goes_the_long_way: bool,
+    #[cfg(test)]
+    usual_packets: u64,
     scratch: Scratch,
 }
 
@@ -124,6 +131,11 @@ impl Engine {
             early_count: 0,
             state: State::Running,
             cycles: || 0,
+            runs: 0,
+            #[cfg(test)]
+            goes_the_long_way: false,
+            #[cfg(test)]
+            usual_packets: 0,
             scratch: Scratch::default(),
             config,
         }

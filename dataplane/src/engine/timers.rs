@@ -17,6 +17,8 @@ const TICK_US: u64 = 1_000;
 pub struct Wheel {
     heads: Vec<u32>,
     occupied: [u64; WORDS],
+    /// Bit n: word n of `occupied` is not zero.
+    words: u16,
     nodes: Vec<Node>,
     /// The first tick that was not yet looked at.
     cursor: u64,
@@ -36,7 +38,13 @@ const IDLE: Node = Node { previous: NONE, next: NONE, slot: NONE, tick: 0 };
 
 impl Default for Wheel {
     fn default() -> Self {
-        Self { heads: vec![NONE; SLOTS as usize], occupied: [0; WORDS], nodes: Vec::new(), cursor: 0 }
+        Self {
+            heads: vec![NONE; SLOTS as usize],
+            occupied: [0; WORDS],
+            words: 0,
+            nodes: Vec::new(),
+            cursor: 0,
+        }
     }
 }
 
@@ -75,7 +83,9 @@ impl Wheel {
         if previous == NONE {
             self.heads[slot as usize] = next;
             if next == NONE {
-                self.occupied[slot as usize / 64] &= !(1 << (slot % 64));
+                let word = slot as usize / 64;
+                self.occupied[word] &= !(1 << (slot % 64));
+                self.words &= !(u16::from(self.occupied[word] == 0) << word);
             }
         } else {
             self.nodes[previous as usize].next = next;
@@ -136,27 +146,31 @@ impl Wheel {
         }
         self.heads[slot] = index as u32;
         self.occupied[slot / 64] |= 1 << (slot % 64);
+        self.words |= 1 << (slot / 64);
     }
 
     /// First tick from the cursor on, one round ahead at most, whose slot holds anything.
     fn first_occupied(&self) -> Option<u64> {
-        let start = (self.cursor % SLOTS) as usize;
-        for step in 0..=WORDS {
-            let word_index = (start / 64 + step) % WORDS;
-            let mut word = self.occupied[word_index];
-            if step == 0 {
-                word &= u64::MAX << (start % 64);
-            } else if step == WORDS {
-                word &= !(u64::MAX << (start % 64));
-            }
-            if word != 0 {
-                let slot = word_index as u64 * 64 + u64::from(word.trailing_zeros());
-                return Some(self.cursor + (slot + SLOTS - start as u64) % SLOTS);
-            }
+        if self.words == 0 {
+            return None;
         }
-        None
+        let start = (self.cursor % SLOTS) as usize;
+        let first_word = start / 64;
+        // The rest of the cursor's own word, then the other words, in the end its beginning.
+        let here = self.occupied[first_word] & u64::MAX << (start % 64);
+        let (word_index, word) = if here != 0 {
+            (first_word, here)
+        } else {
+            let ahead = self.words.rotate_right(first_word as u32 + 1).trailing_zeros() as usize;
+            let word_index = (first_word + 1 + ahead) % WORDS;
+            (word_index, self.occupied[word_index])
+        };
+        let slot = word_index as u64 * 64 + u64::from(word.trailing_zeros());
+        Some(self.cursor + (slot + SLOTS - start as u64) % SLOTS)
     }
 }
+
+const _: () = assert!(WORDS == u16::BITS as usize, "one bit each");
 
 #[cfg(test)]
 mod tests {

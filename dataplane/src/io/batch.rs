@@ -22,13 +22,15 @@ pub struct Send {
     pub segment_bytes: usize,
     /// How many datagrams.
     pub count: usize,
+    /// The last one is as long as the others: another may follow.
+    pub is_open: bool,
 }
 
 impl Send {
-    fn takes(&self, path: &Path, bytes: usize) -> bool {
-        self.path == *path
+    #[inline]
+    const fn takes(&self, bytes: usize) -> bool {
+        self.is_open
             && bytes <= self.segment_bytes
-            && self.bytes == self.count * self.segment_bytes
             && self.count < GSO_SEGMENTS_MAX
             && self.bytes + bytes <= GSO_BYTES_MAX
     }
@@ -64,6 +66,33 @@ impl Batch {
         bytes_max: usize,
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
+        let is_same = self.sends.last().is_some_and(|send| send.path == *path);
+        self.put(path, is_same, bytes_max, fill)
+    }
+
+    /// See [`crate::base::net::SendBuffers::send_again`].
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    #[inline]
+    pub fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        debug_assert!(self.sends.last().is_none_or(|send| send.path == *path), "the path of the call before");
+        self.put(path, true, bytes_max, fill)
+    }
+
+    #[inline]
+    fn put(
+        &mut self,
+        path: &Path,
+        is_same: bool,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
         if bytes_max > DATAGRAM_BYTES_MAX || self.sends.len() == SENDS_PER_TURN {
             return Err(BuffersFull);
         }
@@ -74,9 +103,10 @@ impl Batch {
             return Ok(());
         }
         match self.sends.last_mut() {
-            Some(send) if self.segmenting && send.takes(path, bytes) => {
+            Some(send) if is_same && self.segmenting && send.takes(bytes) => {
                 send.bytes += bytes;
                 send.count += 1;
+                send.is_open = bytes == send.segment_bytes;
             }
             _ => self.sends.push(Send {
                 path: *path,
@@ -84,6 +114,7 @@ impl Batch {
                 bytes,
                 segment_bytes: bytes,
                 count: 1,
+                is_open: true,
             }),
         }
         self.used += bytes;

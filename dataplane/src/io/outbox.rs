@@ -70,6 +70,20 @@ impl Outbox {
         self.batch.send(path, bytes_max, fill)
     }
 
+    /// See [`crate::base::net::SendBuffers::send_again`].
+    #[inline]
+    pub(super) fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        if self.in_flight > 0 {
+            return Err(BuffersFull);
+        }
+        self.batch.send_again(path, bytes_max, fill)
+    }
+
     /// Sends that did not complete yet.
     pub(super) const fn in_flight(&self) -> usize {
         self.in_flight

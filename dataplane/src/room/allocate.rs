@@ -7,7 +7,7 @@
 //! (smooth before sharp), a screen takes sharpness first. Going up needs a little more room than staying, so that nothing flaps.
 //! Promises: the sum of what is granted is within the budget; less is never granted without a reason; no allocation.
 
-use super::ladder::{Ladder, Rung};
+use super::ladder::{Ladder, RUNGS_MAX, Rung};
 use crate::base::media::Content;
 use crate::base::reason::Reason;
 use crate::command::Wanted;
@@ -42,8 +42,32 @@ pub struct Grant {
     pub rung: Option<Rung>,
     /// Why it is not everything.
     pub reason: Option<Reason>,
-    /// How many of its steps it holds: what `allocate` works with.
+    /// How many of its steps it holds, and which rungs are steps: what `allocate` works with.
     step: u8,
+    steps: Steps,
+}
+
+/// Which rungs of a ladder a stream may stand on: bit n is rung n.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Steps(u16);
+
+const _: () = assert!(RUNGS_MAX <= u16::BITS as usize, "one bit each");
+
+impl Steps {
+    const fn count(self) -> u8 {
+        self.0.count_ones() as u8
+    }
+
+    /// Step `step` of a demand, the first being 1.
+    fn rung(self, demand: &Demand, step: u8) -> Option<&Rung> {
+        let above = (1..step).fold(self.0, |bits, _| bits & bits.wrapping_sub(1));
+        let index = if step == 0 { u16::BITS } else { above.trailing_zeros() };
+        demand.ladder.rungs().get(index as usize)
+    }
+
+    fn cost(self, demand: &Demand, step: u8) -> u64 {
+        self.rung(demand, step).map_or(0, |rung| u64::from(rung.bitrate_bps))
+    }
 }
 
 impl Demand {
@@ -56,15 +80,18 @@ impl Demand {
     }
 
     /// The rungs it may stand on, from least to most.
-    fn steps(&self) -> impl Iterator<Item = &Rung> + '_ {
+    fn steps(&self) -> Steps {
+        if !self.wanted.enabled {
+            return Steps::default();
+        }
         let rungs = self.ladder.rungs();
         let lowest = rungs.first().map_or(0, |rung| rung.quality);
         // When even the lowest quality is above what is wanted, it is better than nothing.
         let top = self.wanted.layer_max.max(lowest);
-        let enabled = self.wanted.enabled;
-        rungs.iter().filter(move |rung| {
-            enabled && rung.quality <= top && self.is_slow_enough(rung) && self.is_step(rung, lowest)
-        })
+        let may =
+            |rung: &Rung| rung.quality <= top && self.is_slow_enough(rung) && self.is_step(rung, lowest);
+        let bits = rungs.iter().enumerate().filter(|(_, rung)| may(rung)).map(|(index, _)| 1 << index);
+        Steps(bits.fold(0, |all, bit: u16| all | bit))
     }
 
     /// Whether a rung has no more frames per second than are wanted.
@@ -86,24 +113,19 @@ impl Demand {
         }
     }
 
-    fn step(&self, index: u8) -> Option<Rung> {
-        self.steps().nth(usize::from(index).checked_sub(1)?).copied()
-    }
-
-    fn cost(&self, index: u8) -> u64 {
-        self.step(index).map_or(0, |rung| u64::from(rung.bitrate_bps))
-    }
-
     /// The step it stands on now; 0 for none.
-    fn current_step(&self) -> u8 {
+    fn current_step(&self, steps: Steps) -> u8 {
         let Some(current) = self.current else { return 0 };
-        self.steps().filter(|rung| (rung.quality, rung.temporal) <= current).count() as u8
+        let below =
+            |step: &u8| steps.rung(self, *step).is_some_and(|rung| (rung.quality, rung.temporal) <= current);
+        (1..=steps.count()).filter(below).count() as u8
     }
 
     /// Bits per second of all that is wanted.
     #[must_use]
     pub fn cost_max(&self) -> u64 {
-        self.steps().map(|rung| u64::from(rung.bitrate_bps)).max().unwrap_or(0)
+        let steps = self.steps();
+        (1..=steps.count()).map(|step| steps.cost(self, step)).max().unwrap_or(0)
     }
 }
 
@@ -119,7 +141,9 @@ pub struct Budget {
 /// Shares a budget; `grants` has one entry per demand.
 pub fn allocate(budget: Budget, demands: &[Demand], grants: &mut [Grant]) {
     let budget_bps = budget.bps;
-    grants.fill(Grant::default());
+    for (demand, grant) in demands.iter().zip(grants.iter_mut()) {
+        *grant = Grant { steps: demand.steps(), ..Grant::default() };
+    }
     let mut spent = 0;
     // First everybody's lowest rung, then each group climbs as far as it can.
     for step_max in [1, u8::MAX] {
@@ -136,12 +160,12 @@ pub fn allocate(budget: Budget, demands: &[Demand], grants: &mut [Grant]) {
     while let Some(worth) = group {
         let mut held_bps = 0;
         for (demand, grant) in demands.iter().zip(grants.iter_mut()).filter(|(d, _)| d.worth() == worth) {
-            if !budget.pauses && grant.step == 0 && demand.step(1).is_some() {
+            if !budget.pauses && grant.step == 0 && grant.steps.count() > 0 {
                 grant.step = 1;
             }
-            grant.rung = demand.step(grant.step);
+            grant.rung = grant.steps.rung(demand, grant.step).copied();
             grant.reason = reason(demand, grant, left_bps, taken_bps);
-            held_bps += demand.cost(grant.step);
+            held_bps += grant.steps.cost(demand, grant.step);
         }
         taken_bps += held_bps;
         group = demands.iter().map(Demand::worth).filter(|other| *other < worth).max();
@@ -161,12 +185,12 @@ fn climb(
         let mut raised = false;
         for (demand, grant) in demands.iter().zip(grants.iter_mut()).filter(|(d, _)| d.worth() == worth) {
             let next = grant.step + 1;
-            if next > step_max || demand.step(next).is_none() {
+            if next > step_max || next > grant.steps.count() {
                 continue;
             }
-            let (now, then) = (demand.cost(grant.step), demand.cost(next));
+            let (now, then) = (grant.steps.cost(demand, grant.step), grant.steps.cost(demand, next));
             let total = *spent + then.saturating_sub(now);
-            let is_new = next > demand.current_step();
+            let is_new = next > demand.current_step(grant.steps);
             let fits = budget_bps.is_none_or(|budget| {
                 let limit = if is_new { budget * CLIMB_PERCENT / 100 } else { budget };
                 total <= limit
@@ -188,8 +212,9 @@ fn reason(demand: &Demand, grant: &Grant, left_bps: u64, taken_bps: u64) -> Opti
     if !demand.wanted.enabled {
         return Some(Reason::ClientAskedLess);
     }
-    if demand.step(grant.step + 1).is_some() {
-        let missing = demand.cost(grant.step + 1).saturating_sub(demand.cost(grant.step));
+    if grant.step < grant.steps.count() {
+        let cost = |step| grant.steps.cost(demand, step);
+        let missing = cost(grant.step + 1).saturating_sub(cost(grant.step));
         return Some(if taken_bps > 0 && left_bps.saturating_add(taken_bps) >= missing {
             Reason::Priority
         } else {
@@ -197,8 +222,7 @@ fn reason(demand: &Demand, grant: &Grant, left_bps: u64, taken_bps: u64) -> Opti
         });
     }
     let top = demand.ladder.rungs().last()?;
-    let held = grant.rung.or(demand.step(grant.step));
-    if held.is_some_and(|rung| (rung.quality, rung.temporal) < (top.quality, top.temporal))
+    if grant.rung.is_some_and(|rung| (rung.quality, rung.temporal) < (top.quality, top.temporal))
         || demand.wanted.layer_max.saturating_add(1) < demand.quality_count
     {
         return Some(Reason::ClientAskedLess);

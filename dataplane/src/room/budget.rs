@@ -107,6 +107,7 @@ impl Sharing {
 
 impl ReceiverLink {
     /// A datagram of `bytes` left, with a transport-wide number or without.
+    #[inline]
     pub fn handle_sent(&mut self, now: Micros, seq: Option<Seq>, bytes: usize) {
         self.begun.get_or_insert(now);
         self.pacer.take(bytes);
@@ -189,6 +190,15 @@ impl ReceiverLink {
         self.repaired_bps
     }
 
+    /// When a packet that can wait may leave, if not now.
+    #[inline]
+    pub fn paced_until(&mut self, now: Micros) -> Option<Micros> {
+        if self.probe.as_ref().is_some_and(|active| active.until <= now) {
+            self.end_probe(now);
+        }
+        if self.pacer.is_open(now) { None } else { Some(self.pacer.opens_at(now)) }
+    }
+
     /// Whether a probe runs that wants more packets.
     #[must_use]
     pub const fn is_probing(&self) -> bool {
@@ -233,11 +243,7 @@ impl Rooms {
 
     /// Whether a packet that can wait may leave for the peer at `index`; else when it may.
     pub fn paced_until(&mut self, now: Micros, index: usize) -> Option<Micros> {
-        let link = &mut self.members.get_mut(index)?.as_mut()?.link;
-        if link.probe.as_ref().is_some_and(|active| active.until <= now) {
-            link.end_probe(now);
-        }
-        if link.pacer.is_open(now) { None } else { Some(link.pacer.opens_at(now)) }
+        self.members.get_mut(index)?.as_mut()?.link.paced_until(now)
     }
 
     /// Whether the TCP connection of the peer at `index`, for which something waits, is congested.

@@ -29,10 +29,13 @@ pub struct Rung {
     pub fps: u8,
 }
 
+/// Ways of one track, at most.
+pub const RUNGS_MAX: usize = QUALITIES_MAX * TEMPORAL_LAYERS_MAX;
+
 /// All ways, from least to most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ladder {
-    rungs: [Rung; QUALITIES_MAX * TEMPORAL_LAYERS_MAX],
+    rungs: [Rung; RUNGS_MAX],
     count: u8,
 }
 

@@ -32,6 +32,7 @@ pub mod subscribe;
 pub mod svc;
 pub mod template;
 pub mod track;
+pub mod usual;
 
 use crate::base::counters::Counters;
 use crate::base::ids::{MeetingId, ParticipantId, PeerId, Seq, Ssrc, StreamId, TrackId};

@@ -1,7 +1,8 @@
 //! What waits to be sent to each peer: references to packets, in order, until `flush` writes, numbers and seals them.
 //!
 //! Place: filled by `router` while datagrams come in, emptied peer by peer in `flush`, so that a peer's packets leave as one
-//! GSO send. Promises: all entries are allocated at boot; a peer has at most [`QUEUE_PER_PEER`]; O(1) push and pop.
+//! GSO send. Promises: all entries are allocated at boot; a peer has at most [`QUEUE_PER_PEER`] packets; O(1) push and pop.
+//! Packets of a frame that came together and follow each other share an entry.
 
 use super::pool::Slot;
 use crate::base::limits::QUEUE_PER_PEER;
@@ -83,6 +84,8 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     item: Option<Item>,
+    /// Packets behind `item` that differ from it by their content numbers, which follow.
+    more: u32,
     next: u32,
 }
 
@@ -123,7 +126,8 @@ impl SendQueue {
     #[must_use]
     pub fn new(entries: usize) -> Self {
         let last = entries.saturating_sub(1);
-        let entry = |index| Entry { item: None, next: if index == last { NONE } else { index as u32 + 1 } };
+        let entry =
+            |index| Entry { item: None, more: 0, next: if index == last { NONE } else { index as u32 + 1 } };
         Self {
             entries: (0..entries).map(entry).collect(),
             free: if entries == 0 { NONE } else { 0 },
@@ -147,14 +151,14 @@ impl SendQueue {
     /// [`Full`] when the peer or the core has too much waiting.
     pub fn push(&mut self, index: usize, class: Class, item: Item) -> Result<(), Full> {
         let head = self.heads.get_mut(index).ok_or(Full)?;
-        let slot = self.free;
-        if head.count >= QUEUE_PER_PEER || slot == NONE {
+        if head.count >= QUEUE_PER_PEER {
             return Err(Full);
         }
-        let entry = &mut self.entries[slot as usize];
-        self.free = entry.next;
-        *entry = Entry { item: Some(item), next: NONE };
         let ends = &mut head.ends[class as usize];
+        let slot = self.free;
+        let entry = self.entries.get_mut(slot as usize).ok_or(Full)?;
+        self.free = entry.next;
+        *entry = Entry { item: Some(item), more: 0, next: NONE };
         match ends.last {
             NONE => ends.first = slot,
             last => self.entries[last as usize].next = slot,
@@ -169,29 +173,78 @@ impl SendQueue {
         Ok(())
     }
 
+    /// Puts an item that is [`Role::Media`] and [`Held::Cached`] at the end of a peer's pictures, if the item before it is the same but
+    /// for its content number, which is one less. False, and nothing happens, if it is not, or there is no room.
+    #[inline]
+    pub fn extend(&mut self, index: usize, stream: Key, layer: u8, content: u64, received: Micros) -> bool {
+        let Some(head) = self.heads.get_mut(index) else { return false };
+        let last = head.ends[Class::Video as usize].last;
+        let Some(Entry { item: Some(item), more, .. }) = self.entries.get_mut(last as usize) else {
+            return false;
+        };
+        let follows = item.content + u64::from(*more) + 1 == content
+            && item.stream == stream
+            && item.received == received
+            && item.layer == layer
+            && item.role == Role::Media
+            && item.held == Held::Cached
+            && head.listed
+            && head.count < QUEUE_PER_PEER;
+        if follows {
+            *more += 1;
+            head.count += 1;
+            self.count += 1;
+        }
+        follows
+    }
+
     /// The oldest item of one of a peer's queues.
+    #[inline]
     #[must_use]
     pub fn first(&self, index: usize, class: Class) -> Option<Item> {
+        self.first_run(index, class).map(|(item, _)| item)
+    }
+
+    /// The oldest item of one of a peer's queues, and how many items there are from it on that differ by their content numbers,
+    /// which follow each other.
+    #[inline]
+    #[must_use]
+    pub fn first_run(&self, index: usize, class: Class) -> Option<(Item, u32)> {
         let head = self.heads.get(index)?;
-        self.entries.get(head.ends[class as usize].first as usize)?.item
+        let entry = self.entries.get(head.ends[class as usize].first as usize)?;
+        Some((entry.item?, entry.more + 1))
     }
 
     /// Takes the oldest item of one of a peer's queues.
     pub fn pop(&mut self, index: usize, class: Class) -> Option<Item> {
-        let head = self.heads.get_mut(index)?;
+        let item = self.first(index, class)?;
+        self.take(index, class, 1);
+        Some(item)
+    }
+
+    /// Takes some of the oldest items of one of a peer's queues: as many as [`SendQueue::first_run`] says at most.
+    pub fn take(&mut self, index: usize, class: Class, count: u32) {
+        let Some(head) = self.heads.get_mut(index) else { return };
         let ends = &mut head.ends[class as usize];
         let slot = ends.first;
-        let entry = self.entries.get_mut(slot as usize)?;
-        let item = entry.item.take();
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return };
+        let count = count.min(entry.more + 1);
+        head.count -= count;
+        self.count -= count as usize;
+        if count <= entry.more {
+            entry.more -= count;
+            if let Some(item) = &mut entry.item {
+                item.content += u64::from(count);
+            }
+            return;
+        }
+        entry.item = None;
         ends.first = entry.next;
         if ends.first == NONE {
             ends.last = NONE;
         }
-        head.count -= 1;
-        self.count -= 1;
         entry.next = self.free;
         self.free = slot;
-        item
     }
 
     /// The peer that waits longest; it stays listed until [`SendQueue::done`].
@@ -288,16 +341,41 @@ mod tests {
     }
 
     #[test]
+    fn packets_that_follow_each_other_share_an_entry_and_leave_one_by_one_or_together() {
+        let mut queue = SendQueue::new(4);
+        queue.admit(0);
+        let switch = Item { role: Role::RunStart, ..item(9) };
+        let late = Item { received: Micros(1), ..item(13) };
+        for next in [switch, item(10), item(11), item(12), late, item(15)] {
+            let Item { stream, layer, content, received, .. } = next;
+            if !queue.extend(0, stream, layer, content, received) {
+                queue.push(0, Class::Video, next).expect("room");
+            }
+        }
+        assert_eq!((queue.count(), queue.count_of(0)), (6, 6));
+        assert_eq!(queue.push(0, Class::Audio, item(1)), Err(Full), "four entries");
+        assert_eq!(queue.first_run(0, Class::Video), Some((switch, 1)));
+        assert_eq!(pop(&mut queue, 0), Some(9));
+        assert_eq!(queue.first_run(0, Class::Video), Some((item(10), 3)));
+        assert_eq!(pop(&mut queue, 0), Some(10));
+        queue.take(0, Class::Video, 2);
+        assert_eq!(queue.first_run(0, Class::Video), Some((late, 1)));
+        queue.take(0, Class::Video, 7);
+        assert_eq!((pop(&mut queue, 0), pop(&mut queue, 0)), (Some(15), None));
+        assert_eq!((queue.count(), queue.count_of(0)), (0, 0));
+    }
+
+    #[test]
     fn full_queues_refuse_and_recover() {
         let mut queue = SendQueue::new(2);
         queue.admit(0);
         queue.push(0, Class::Video, item(1)).expect("room");
-        queue.push(0, Class::Video, item(2)).expect("room");
+        queue.push(0, Class::Video, item(5)).expect("room");
         assert_eq!(queue.push(0, Class::Audio, item(3)), Err(Full));
         assert_eq!(queue.push(7, Class::Video, item(3)), Err(Full), "never admitted");
         pop(&mut queue, 0);
         assert_eq!(queue.push(0, Class::Video, item(4)), Ok(()));
-        assert_eq!([pop(&mut queue, 0), pop(&mut queue, 0)], [Some(2), Some(4)]);
+        assert_eq!([pop(&mut queue, 0), pop(&mut queue, 0)], [Some(5), Some(4)]);
     }
 
     #[test]

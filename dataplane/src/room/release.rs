@@ -1,7 +1,7 @@
 //! A queued packet leaves: its header is written for its receiver, its number is taken, and what was sent is counted.
 //!
 //! Place: `flush` calls [`Rooms::prepare`], seals into a send buffer, and calls [`Rooms::commit`] only if a buffer was there; so a
-//! full backend loses nothing and leaves no gap.
+//! full backend loses nothing and leaves no gap. What is usual goes the short way ([`super::usual`]), with the same bytes.
 
 use super::queue::{Held, Item, Role};
 use super::rewrite::{Fields, Offsets, Placed};
@@ -108,7 +108,7 @@ impl Rooms {
         let (packet, header, meta) = match item.held {
             Held::Pooled(slot) => {
                 let packet = self.pool.packet(slot);
-                (packet, RtpHeader::parse(packet)?, CachedMeta { passes: true, ..CachedMeta::default() })
+                (packet, RtpHeader::parse(packet)?, CachedMeta::default())
             }
             Held::Nothing => return Err(DropReason::NotCached),
             Held::Cached => {
@@ -185,7 +185,6 @@ impl Rooms {
             transport_seq: member.transport_seq,
             with_mid: stream.unconfirmed,
             repeatable: is_repeatable(format, mapped.rtx, stream.rtx),
-            passes: meta.passes,
         };
         let header_bytes =
             stream.template.write(&header, packet, &sent, header_out).map_err(|_| DropReason::TooLong)?;
@@ -301,7 +300,6 @@ fn prepare_padding<'a>(
         transport_seq: member.transport_seq,
         with_mid: stream.unconfirmed,
         repeatable: false,
-        passes: false,
     };
     let fields =
         Fields { layer: 0, epoch: 0, content: 0, timestamp: 0, picture: None, tl0: None, key_index: None };
@@ -328,6 +326,6 @@ fn prepare_padding<'a>(
 
 /// Whether a packet may have to be sent once more under its own sequence number: the receiver asks with NACK and has no stream for
 /// retransmissions. Then its header must read the same both times, because one SRTP index must never protect two contents.
-fn is_repeatable(format: &Format, rtx_pt: Option<PayloadType>, rtx: Option<Ssrc>) -> bool {
+pub(super) fn is_repeatable(format: &Format, rtx_pt: Option<PayloadType>, rtx: Option<Ssrc>) -> bool {
     format.nack && (rtx_pt.is_none() || rtx.is_none())
 }

@@ -109,6 +109,44 @@ impl Placed {
     }
 }
 
+/// See [`Rewrite::ahead`].
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    content_min: u64,
+    picture_min: u64,
+    out: u64,
+    offsets: Offsets,
+    /// Whether a VP8 descriptor reads the same as the publisher's.
+    pub keeps_vp8: bool,
+    spatial: u8,
+}
+
+impl Ahead {
+    /// What to add to the packets' fields.
+    #[inline]
+    #[must_use]
+    pub const fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    /// Roll-over counter and sequence number of a packet; `None` when it does not come behind everything.
+    #[inline]
+    #[must_use]
+    pub fn index(&self, content: u64, picture: Option<u64>) -> Option<u64> {
+        let follows =
+            content >= self.content_min && picture.is_none_or(|picture| picture >= self.picture_min);
+        follows.then(|| content.wrapping_add(self.out).wrapping_sub(ROUND))
+    }
+
+    /// Places a packet, as [`Rewrite::place`] would: `None` when it does not come behind everything. Of several that left in order the
+    /// last one alone is committed.
+    #[must_use]
+    pub fn place(&self, content: u64, picture: Option<u64>) -> Option<Placed> {
+        let out = self.index(content, picture)?.wrapping_add(ROUND);
+        Some(Placed { out, offsets: self.offsets, spatial: self.spatial, run: 0, starts: false })
+    }
+}
+
 /// Continuity of one stream.
 #[derive(Clone, Debug)]
 pub struct Rewrite {
@@ -224,6 +262,30 @@ impl Rewrite {
         None
     }
 
+    /// How packets are placed that come behind everything that was sent or left out of the newest run, if that is of this layer and
+    /// clock: the usual case.
+    #[must_use]
+    pub fn ahead(&self, layer: u8, epoch: u32) -> Option<Ahead> {
+        let run = self.runs[0].as_ref().filter(|run| run.started)?;
+        if (run.start.layer, run.start.epoch) != (layer, epoch) {
+            return None;
+        }
+        let mut offsets = run.offsets;
+        let picture_min = run.start.picture.map_or(0, |_| run.pictures.newest() + 1);
+        if run.start.picture.is_some() {
+            offsets.picture = offsets.picture.wrapping_sub(run.pictures.total() as u16);
+        }
+        Some(Ahead {
+            content_min: run.content_end.max(run.packets.newest() + 1),
+            picture_min,
+            // Modulo 2^64: what is added to a content number.
+            out: run.out_first.wrapping_sub(run.start.content).wrapping_sub(run.packets.total()),
+            offsets,
+            keeps_vp8: (offsets.picture & 0x7fff, offsets.tl0, offsets.key_index) == (0, 0, 0),
+            spatial: run.start.spatial,
+        })
+    }
+
     /// Places the first packet of a run that was begun. `aligned` is its timestamp in the receiver's sequence as sender reports tell,
     /// if they do; else the time since the last packet counts. `None` when the run is gone.
     #[must_use]
@@ -269,19 +331,24 @@ impl Rewrite {
                 self.timestamp_last.wrapping_add(ahead).wrapping_sub(fields.timestamp)
             }
         };
-        let next = |last: u16| if self.sent_last.is_some() { last.wrapping_add(1) } else { last };
+        // The first run keeps the publisher's numbers: its descriptors leave as they came.
+        let (picture, tl0, key_index) = match self.sent_last {
+            None => (None, None, None),
+            Some(_) => (fields.picture, fields.tl0, fields.key_index),
+        };
         let offsets = Offsets {
             timestamp,
-            picture: fields.picture.map_or(0, |id| next(self.picture_last).wrapping_sub(id as u16) & 0x7fff),
-            tl0: fields.tl0.map_or(0, |index| (next(u16::from(self.tl0_last)) as u8).wrapping_sub(index)),
-            key_index: fields
-                .key_index
-                .map_or(0, |index| (next(u16::from(self.key_index_last)) as u8).wrapping_sub(index) & 0x1f),
+            picture: picture
+                .map_or(0, |id| self.picture_last.wrapping_add(1).wrapping_sub(id as u16) & 0x7fff),
+            tl0: tl0.map_or(0, |index| self.tl0_last.wrapping_add(1).wrapping_sub(index)),
+            key_index: key_index
+                .map_or(0, |index| self.key_index_last.wrapping_add(1).wrapping_sub(index) & 0x1f),
         };
         Some(Placed { out, offsets, spatial, run: index, starts: true })
     }
 
     /// A send buffer took the packet.
+    #[inline]
     pub fn commit(&mut self, now: Micros, fields: &Fields, placed: &Placed) {
         let Some(run) = self.runs.get_mut(placed.run).and_then(Option::as_mut) else { return };
         if placed.starts {
@@ -488,7 +555,8 @@ mod tests {
             3_u8.wrapping_add(placed.offsets.tl0),
             9_u8.wrapping_add(placed.offsets.key_index) & 0x1f,
         );
-        assert_eq!(second, (first.0 + 1, first.1 + 1, first.2 + 1));
+        assert_eq!(first, (0x7fff, 255, 31), "the first run keeps the publisher's numbers");
+        assert_eq!(second, (0, 0, 0), "the next ones, each in its circle");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::audio::Move;
 use super::order::Place;
 use super::queue::{Class, Held, Item, Role};
-use super::select::{Verdict, run_start, select};
+use super::select::{Verdict, goes_on, run_start, select};
 use super::svc::Marks;
 use super::template::is_passed;
 use super::track::{CachedMeta, Track};
@@ -180,8 +180,16 @@ impl Rooms {
         let mut held = (track.kind == MediaKind::Video).then_some(Held::Cached);
         let mut pooled = None;
         let mut keyframe_needed = false;
+        let may_go_on = class == Class::Video && !track.is_scalable && track.active.count() > 0;
         for &key in &track.streams {
             let Some(stream) = self.streams.get_mut(key) else { continue };
+            if may_go_on
+                && goes_on(stream, arrived)
+                && self.queue.extend(stream.member, key, arrived.layer, arrived.content, turn.now)
+            {
+                stream.note_queued(arrived.layer, arrived.epoch, arrived.content);
+                continue;
+            }
             let Some(member) = self.members.get(stream.member).and_then(Option::as_ref).filter(|m| m.ready)
             else {
                 turn.counters.drop(DropReason::NoPath);

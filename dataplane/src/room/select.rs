@@ -41,6 +41,21 @@ const fn only(verdict: Verdict) -> Selected {
     Selected { verdict, keyframe_needed: false }
 }
 
+/// Whether the packet, of a track that is not scalable and has layers that send, is a further one of a frame that is being forwarded:
+/// most are, [`select`] would forward them, and nothing is to be noted.
+#[inline]
+#[must_use]
+pub fn goes_on(stream: &Stream, packet: &Arrived) -> bool {
+    let (Some(running), Some(decided)) = (&stream.current, &stream.decided) else { return false };
+    decided.forward
+        && packet.content > decided.content
+        && decided.timestamp == packet.timestamp
+        && decided.spatial == packet.marks.spatial
+        && running.layer == packet.layer
+        && running.epoch == packet.epoch
+        && stream.limit.enabled
+}
+
 /// Judges one packet for one stream and notes what runs from now on; the caller begins the run or counts what is left out.
 pub fn select(track: &Track, stream: &mut Stream, packet: &Arrived) -> Selected {
     if track.kind == MediaKind::Audio {

@@ -32,6 +32,12 @@ impl<const WORDS: usize> Skips<WORDS> {
         self.newest
     }
 
+    /// How many numbers were skipped.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
     /// Skips a number; one that is skipped already, or older than the window, stays as it is.
     pub fn skip(&mut self, number: u64) {
         if number > self.newest {

@@ -147,9 +147,12 @@ impl Stream {
     }
 
     /// A packet was queued.
+    #[inline]
     pub fn note_queued(&mut self, layer: u8, epoch: u32, content: u64) {
-        let before = self.queued.filter(|queued| (queued.0, queued.1) == (layer, epoch));
-        self.queued = Some((layer, epoch, before.map_or(content, |(_, _, newest)| newest.max(content))));
+        match &mut self.queued {
+            Some(queued) if (queued.0, queued.1) == (layer, epoch) => queued.2 = queued.2.max(content),
+            queued => *queued = Some((layer, epoch, content)),
+        }
     }
 
     /// The SSRC and index of the next retransmission, when the receiver takes them on a stream of their own.

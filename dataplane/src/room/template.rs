@@ -3,17 +3,15 @@
 //! Place: built once per subscription (or change of the track); used for every packet released.
 //! Copied from the publisher's packet: marker, audio level, dependency descriptor, video orientation, playout delay, capture time
 //! and content type. Written by us: mid until the receiver has reported, transport-wide sequence number, absolute send time.
-//! Most packets have nothing to copy and go to receivers who have reported: their extension block is made once, and only its two
-//! values are put in.
+//! Most packets have nothing to copy and go to receivers who have reported: their header is made once, and what is each packet's own
+//! is put in ([`UsualHeader`]).
 
 use crate::base::ids::{Mid, PayloadType, Seq, Ssrc};
 use crate::base::media::{Codec, Extension, ExtensionMap, Format};
 use crate::base::time::Micros;
 use crate::wire::NoSpace;
 use crate::wire::ext::{AbsSendTime, Element, transport_cc_value, write_block};
-use crate::wire::rtp::{
-    FIXED_HEADER_BYTES, HEADER_BYTES_MAX, HeaderFields, RtpHeader, write_fixed_header, write_header,
-};
+use crate::wire::rtp::{FIXED_HEADER_BYTES, HEADER_BYTES_MAX, HeaderFields, RtpHeader, write_header};
 
 /// Formats of one media section that are mapped.
 pub const FORMATS_MAX: usize = 16;
@@ -50,19 +48,24 @@ pub struct Mapped {
     pub primary_only: bool,
 }
 
-/// The extension block of packets that only have what changes with every one of them, and where that lies in it; 0 where it lacks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Usual {
-    block: [u8; USUAL_BYTES_MAX],
-    bytes: u8,
+/// The header of packets that have nothing of the publisher's to copy: made once for a stream, its block and its send time once for
+/// those that leave together, and what is each packet's own with the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UsualHeader {
+    bytes: [u8; USUAL_BYTES_MAX],
+    length: u8,
+    /// Where the values lie; 0 where the extension lacks.
     abs_send_time_at: u8,
     transport_cc_at: u8,
 }
 
-/// Profile and length, two elements in the two-byte form with three and two bytes of value, padded.
-const USUAL_BYTES_MAX: usize = 16;
+/// The fixed header; then profile and length, two elements in the two-byte form with three and two bytes of value, padded.
+pub const USUAL_BYTES_MAX: usize = FIXED_HEADER_BYTES + 16;
 
-impl Usual {
+/// Marker bit, beside the payload type.
+const MARKER: u8 = 0x80;
+
+impl UsualHeader {
     fn new(abs_send_time: u8, transport_cc: u8) -> Self {
         let mut elements = [Element { id: 0, value: &[] }; 2];
         let mut count = 0;
@@ -72,38 +75,72 @@ impl Usual {
                 count += 1;
             }
         }
-        let mut usual = Self::default();
+        let mut bytes = [0; USUAL_BYTES_MAX];
         // It fits, by the constant's arithmetic.
-        usual.bytes = write_block(&elements[..count], &mut usual.block).unwrap_or(0) as u8;
-        let head = if usual.block[0] == 0xbe { 1 } else { 2 };
-        let mut at = 4 + head;
-        if abs_send_time != 0 {
-            usual.abs_send_time_at = at;
-            at += 3 + head;
-        }
-        if transport_cc != 0 {
-            usual.transport_cc_at = at;
-        }
-        usual
+        let block = write_block(&elements[..count], &mut bytes[FIXED_HEADER_BYTES..]).unwrap_or(0);
+        bytes[0] = 0x80 | u8::from(block != 0) << 4;
+        let head = if bytes[FIXED_HEADER_BYTES] == 0xbe { 1 } else { 2 };
+        let mut at = FIXED_HEADER_BYTES as u8 + 4 + head;
+        let mut place = |id, value_bytes| {
+            let here = if id == 0 { 0 } else { at };
+            at += if id == 0 { 0 } else { value_bytes + head };
+            here
+        };
+        let (abs_send_time_at, transport_cc_at) = (place(abs_send_time, 3), place(transport_cc, 2));
+        Self { bytes, length: (FIXED_HEADER_BYTES + block) as u8, abs_send_time_at, transport_cc_at }
     }
 
-    /// Writes the block; answers its bytes.
-    fn write(&self, sent: &Sent, out: &mut [u8; USUAL_BYTES_MAX]) -> usize {
-        *out = self.block;
-        if let Some(slot) =
-            out.get_mut(usize::from(self.abs_send_time_at)..).filter(|_| self.abs_send_time_at != 0)
+    /// The header of packets of `ssrc` that leave now.
+    #[inline]
+    #[must_use]
+    pub fn leaving(&self, ssrc: Ssrc, now: Micros) -> Self {
+        let mut header = *self;
+        header.bytes[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
+        if self.abs_send_time_at != 0
+            && let Some(slot) = header.bytes.get_mut(usize::from(self.abs_send_time_at)..)
             && let Some(slot) = slot.first_chunk_mut()
         {
-            *slot = AbsSendTime::at(sent.now).to_value();
+            *slot = AbsSendTime::at(now).to_value();
         }
-        if let Some(slot) =
-            out.get_mut(usize::from(self.transport_cc_at)..).filter(|_| self.transport_cc_at != 0)
-            && let Some(slot) = slot.first_chunk_mut()
-        {
-            *slot = transport_cc_value(sent.transport_seq);
-        }
-        usize::from(self.bytes)
+        header
     }
+
+    /// Bytes it takes.
+    #[inline]
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length as usize
+    }
+
+    /// Writes one packet's; what lies behind [`Self::length`] in `out` is not the header's.
+    #[inline]
+    pub fn write(&self, own: &Own, out: &mut [u8; USUAL_BYTES_MAX]) {
+        *out = self.bytes;
+        out[1] = own.pt.0 & !MARKER | if own.marker { MARKER } else { 0 };
+        out[2..4].copy_from_slice(&own.seq.0.to_be_bytes());
+        out[4..8].copy_from_slice(&own.timestamp.to_be_bytes());
+        if self.transport_cc_at != 0
+            && let Some(slot) = out.get_mut(usize::from(self.transport_cc_at)..)
+            && let Some(slot) = slot.first_chunk_mut()
+        {
+            *slot = transport_cc_value(own.transport_seq);
+        }
+    }
+}
+
+/// What a usual header says of one packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Own {
+    /// Marker bit.
+    pub marker: bool,
+    /// Payload type.
+    pub pt: PayloadType,
+    /// Sequence number.
+    pub seq: Seq,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Transport-wide number.
+    pub transport_seq: Seq,
 }
 
 /// Header of one stream.
@@ -116,7 +153,7 @@ pub struct Template {
     abs_send_time: u8,
     mid: u8,
     mid_value: Mid,
-    usual: Usual,
+    usual: UsualHeader,
 }
 
 /// What differs from packet to packet.
@@ -142,8 +179,6 @@ pub struct Sent {
     pub with_mid: bool,
     /// The same packet may be sent again under the same number: write nothing that would differ then.
     pub repeatable: bool,
-    /// The publisher's packet has an extension that passes through, or may have one.
-    pub passes: bool,
 }
 
 impl Template {
@@ -164,13 +199,14 @@ impl Template {
             passed: PASSED.map(|extension| (published.1.id(extension).unwrap_or(0), id(extension))),
             transport_cc,
             abs_send_time,
-            usual: Usual::new(abs_send_time, transport_cc),
+            usual: UsualHeader::new(abs_send_time, transport_cc),
             mid: id(Extension::Mid),
             mid_value: mid,
         }
     }
 
     /// How a payload type of the publisher is written; `None` when the receiver cannot take it.
+    #[inline]
     #[must_use]
     pub fn format(&self, pt: PayloadType) -> Option<Mapped> {
         self.formats.iter().flatten().find(|mapped| mapped.from == pt.0).copied()
@@ -180,6 +216,20 @@ impl Template {
     #[must_use]
     pub fn rtx(&self) -> Option<PayloadType> {
         self.formats.iter().flatten().find_map(|mapped| mapped.rtx)
+    }
+
+    /// The header of packets that need not tell the receiver their mid and have nothing to copy.
+    #[inline]
+    #[must_use]
+    pub const fn usual(&self) -> &UsualHeader {
+        &self.usual
+    }
+
+    /// Whether the receiver knows an extension for the mid.
+    #[inline]
+    #[must_use]
+    pub const fn has_mid(&self) -> bool {
+        self.mid != 0
     }
 
     /// Whether packets carry a transport-wide number.
@@ -207,12 +257,6 @@ impl Template {
             pt: sent.pt,
             padding: sent.is_padding,
         };
-        if !(sent.passes || sent.repeatable || sent.with_mid && self.mid != 0) {
-            let (fixed, rest) = out.split_first_chunk_mut().ok_or(NoSpace)?;
-            let block = self.usual.write(sent, rest.first_chunk_mut().ok_or(NoSpace)?);
-            write_fixed_header(&fields, block != 0, fixed);
-            return Ok(FIXED_HEADER_BYTES + block);
-        }
         let transport = transport_cc_value(sent.transport_seq);
         let time = AbsSendTime::at(sent.now).to_value();
         let mut elements = [Element { id: 0, value: &[] }; ELEMENTS_MAX];
@@ -340,7 +384,6 @@ mod tests {
             transport_seq: Seq(0x0102),
             with_mid: true,
             repeatable: false,
-            passes: true,
         };
         let mut out = [0; HEADER_BYTES_MAX];
         let length = template.write(&header, packet, &sent, &mut out).expect("fits");
@@ -359,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kept_block_reads_as_one_that_is_written_anew() {
+    fn a_usual_header_reads_as_one_that_is_written_anew() {
         let formats = [format(Codec::Vp8, 96)];
         let mut packet = [0; 64];
         let fields = HeaderFields {
@@ -380,25 +423,31 @@ mod tests {
             received.set(Extension::TransportCc, transport);
             let nothing = ExtensionMap::default();
             let template = Template::new((&formats, &nothing), (&formats, &received), Mid::default());
-            let mut sent = Sent {
+            let sent = Sent {
                 ssrc: Ssrc(77),
                 seq: Seq(1_000),
                 timestamp: 5_000,
                 pt: PayloadType(97),
-                is_padding: true,
+                is_padding: false,
                 ends_picture: false,
                 now: Micros(123_456_789),
                 transport_seq: Seq(0xfedc),
                 with_mid: true,
                 repeatable: false,
-                passes: false,
             };
-            // What the packet before left there must not show.
-            let [mut kept, mut anew] = [[0xaa; HEADER_BYTES_MAX], [0x55; HEADER_BYTES_MAX]];
-            let kept_bytes = template.write(&header, &packet[..length], &sent, &mut kept).expect("fits");
-            sent.passes = true;
-            let anew_bytes = template.write(&header, &packet[..length], &sent, &mut anew).expect("fits");
-            assert_eq!(kept[..kept_bytes], anew[..anew_bytes], "identifiers {time} and {transport}");
+            let own = Own {
+                marker: header.marker,
+                pt: sent.pt,
+                seq: sent.seq,
+                timestamp: sent.timestamp,
+                transport_seq: sent.transport_seq,
+            };
+            // What was there before must not show.
+            let (mut usual, mut anew) = ([0xaa; USUAL_BYTES_MAX], [0x55; HEADER_BYTES_MAX]);
+            let leaving = template.usual().leaving(sent.ssrc, sent.now);
+            leaving.write(&own, &mut usual);
+            let bytes = template.write(&header, &packet[..length], &sent, &mut anew).expect("fits");
+            assert_eq!(usual[..leaving.length()], anew[..bytes], "identifiers {time} and {transport}");
         }
     }
 

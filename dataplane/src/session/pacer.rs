@@ -80,14 +80,22 @@ impl Pacer {
     }
 
     /// Whether a packet may leave now.
+    #[inline]
     pub fn is_open(&mut self, now: Micros) -> bool {
         self.fill(now);
         self.rate_bps == 0 || self.level_bytes > 0
     }
 
     /// A datagram of `bytes` left.
+    #[inline]
     pub fn take(&mut self, bytes: usize) {
+        if self.rate_bps == 0 {
+            return;
+        }
         self.level_bytes -= bytes as i64;
+        if self.level_bytes >= 0 {
+            return;
+        }
         // Audio passes a closed pacer: at most one burst of debt, so that video is not shut out for long.
         let debt_max = -BURST_BYTES_MIN.max((self.rate_bps.saturating_mul(BURST_US) / 8_000_000) as i64);
         if self.level_bytes < debt_max {
@@ -111,11 +119,15 @@ impl Pacer {
         if burst > self.burst_bytes_min { burst } else { self.burst_bytes_min }
     }
 
+    #[inline]
     fn fill(&mut self, now: Micros) {
         // All packets of a turn leave at one moment.
-        if now == self.filled {
-            return;
+        if now != self.filled {
+            self.fill_until(now);
         }
+    }
+
+    fn fill_until(&mut self, now: Micros) {
         let us = now.since_us(self.filled).min(1_000_000);
         self.filled = now;
         // Bits per second x microseconds / 8 = millionths of a byte.

@@ -166,16 +166,25 @@ impl SenderStats {
 
     /// Counts a sent packet; `payload_bytes` are without header, extensions and padding.
     pub const fn handle_sent(&mut self, now: Micros, timestamp: u32, payload_bytes: usize) {
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(payload_bytes as u32);
+        self.see(now, timestamp);
+        self.count(1, payload_bytes);
+    }
+
+    /// Notes when a frame leaves: the first packet of a frame is the nearest to its moment.
+    pub const fn see(&mut self, now: Micros, timestamp: u32) {
         let newer = match self.newest {
             Some(newest) => timestamp.wrapping_sub(newest.timestamp) as i32 > 0,
             None => true,
         };
-        // The first packet of a frame is the nearest to its moment.
         if newer {
             self.newest = Some(ClockAnchor { at: now, timestamp });
         }
+    }
+
+    /// Counts sent packets whose frames were noted.
+    pub const fn count(&mut self, packets: u32, payload_bytes: usize) {
+        self.packets = self.packets.wrapping_add(packets);
+        self.octets = self.octets.wrapping_add(payload_bytes as u32);
     }
 
     /// The sender part of a report; `None` before the first packet. `anchor` ties the RTP clock to ours, as translated from the

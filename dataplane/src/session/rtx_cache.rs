@@ -69,6 +69,7 @@ impl<M: Copy + Default> RtxCache<M> {
     }
 
     /// The packet with this index, if it is still here.
+    #[inline]
     #[must_use]
     pub fn find(&self, index: u64) -> Option<(&[u8], &M)> {
         let at = self.place(index);

@@ -169,20 +169,15 @@ pub fn write_header(
     elements: &[Element<'_>],
     out: &mut [u8],
 ) -> Result<usize, NoSpace> {
-    let (fixed, rest) = out.split_first_chunk_mut().ok_or(NoSpace)?;
+    let (fixed, rest) = out.split_first_chunk_mut::<FIXED_HEADER_BYTES>().ok_or(NoSpace)?;
     let block = ext::write_block(elements, rest)?;
-    write_fixed_header(fields, block != 0, fixed);
-    Ok(FIXED_HEADER_BYTES + block)
-}
-
-/// Writes the fixed header alone: of a packet that has an extension block behind it, or not.
-pub const fn write_fixed_header(fields: &HeaderFields, extension: bool, out: &mut [u8; FIXED_HEADER_BYTES]) {
-    let first = 0x80 | (fields.padding as u8) << 5 | (extension as u8) << 4;
-    let second = (fields.marker as u8) << 7 | (fields.pt.0 & 0x7f);
+    let first = 0x80 | u8::from(fields.padding) << 5 | u8::from(block != 0) << 4;
+    let second = u8::from(fields.marker) << 7 | (fields.pt.0 & 0x7f);
     let [s0, s1] = fields.seq.0.to_be_bytes();
     let [t0, t1, t2, t3] = fields.timestamp.to_be_bytes();
     let [x0, x1, x2, x3] = fields.ssrc.0.to_be_bytes();
-    *out = [first, second, s0, s1, t0, t1, t2, t3, x0, x1, x2, x3];
+    *fixed = [first, second, s0, s1, t0, t1, t2, t3, x0, x1, x2, x3];
+    Ok(FIXED_HEADER_BYTES + block)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ use crate::forward::options::Kind;
 
 /// Of the meeting, before anything counts: everybody is there and the estimates stand.
 pub const WARM_UP_MS: u64 = 3_000;
+/// All receivers join within this time: the longest interval of their timers.
+const JOINING_MS: u32 = 1_000;
 /// One packet in a hundred is lost on its way to a receiver.
 const LOST_PPM: u32 = 10_000;
 /// Packets of a frame.
@@ -52,6 +54,16 @@ impl SendBuffers for Sink {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
         self.0.send(path, bytes_max, fill)
+    }
+
+    #[inline]
+    fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        self.0.send_again(path, bytes_max, fill)
     }
 }
 
@@ -82,12 +94,14 @@ impl<'a> Meeting<'a> {
             sink: Sink(Batch::default()),
             rng: Rng::new(7),
         };
-        for number in 0..=options.subscribers {
-            meeting.join(number);
-        }
+        meeting.join(0);
         meeting.publish()?;
+        // Not all at once: their timers should not be due together.
+        let apart_ms = u64::from(JOINING_MS / options.subscribers.max(1)).max(1);
         for number in 1..=options.subscribers {
+            meeting.join(number);
             meeting.subscribe(number)?;
+            meeting.run(&Marks::off(), apart_ms)?;
         }
         Ok(meeting)
     }

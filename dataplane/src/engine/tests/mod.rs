@@ -351,7 +351,10 @@ impl House {
         let mut header = [0; 256];
         let level = AudioLevel { voice: true, level: packet.level }.to_value();
         let transport = transport_cc_value(Seq(packet.index as u16));
-        let mut elements = vec![Element { id: 1, value: &level }, Element { id: 3, value: &transport }];
+        let mut elements = vec![Element { id: 3, value: &transport }];
+        if packet.pt == OPUS {
+            elements.push(Element { id: 1, value: &level });
+        }
         elements.extend(packet.labels.iter().map(|(id, value)| Element { id: *id, value: value.as_bytes() }));
         let fields = HeaderFields {
             ssrc: Ssrc(packet.ssrc),

@@ -198,6 +198,16 @@ impl SendBuffers for Epoll {
     ) -> Result<(), BuffersFull> {
         self.outbox.send(path, bytes_max, fill)
     }
+
+    #[inline]
+    fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        self.outbox.send_again(path, bytes_max, fill)
+    }
 }
 
 impl Backend for Epoll {

@@ -71,6 +71,16 @@ impl<B: Backend> SendBuffers for WithTcp<B> {
         }
     }
 
+    #[inline]
+    fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        self.udp.send_again(path, bytes_max, fill)
+    }
+
     fn keep(&mut self, path: &Path) {
         if let Some(tcp) = &mut self.tcp {
             tcp.keep(path);

@@ -292,6 +292,16 @@ impl SendBuffers for Uring {
     ) -> Result<(), BuffersFull> {
         self.shared.outbox.send(path, bytes_max, fill)
     }
+
+    #[inline]
+    fn send_again(
+        &mut self,
+        path: &Path,
+        bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> usize,
+    ) -> Result<(), BuffersFull> {
+        self.shared.outbox.send_again(path, bytes_max, fill)
+    }
 }
 
 impl Backend for Uring {

@@ -85,6 +85,7 @@ impl Cipher {
 
 impl Salt<12> {
     /// GCM's vector for RTP (RFC 7714 section 8.1): two zero bytes, SSRC, 48-bit index.
+    #[inline]
     fn rtp_iv(&self, ssrc: Ssrc, index: u64) -> [u8; 12] {
         // As two numbers: a vector is made for every packet.
         let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;

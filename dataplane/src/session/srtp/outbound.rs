@@ -67,6 +67,7 @@ impl Outbound {
     ///
     /// # Errors
     /// `KeyExhausted` from 2^48 on.
+    #[inline]
     pub fn seal_key(&self, ssrc: Ssrc, index: u64) -> Result<SealKeyRef<'_>, DropReason> {
         if index >= RTP_INDEX_END {
             return Err(DropReason::KeyExhausted);
@@ -92,16 +93,37 @@ impl Outbound {
         payload: [&[u8]; 2],
         out: &mut [u8],
     ) -> Result<usize, DropReason> {
-        let key = self.seal_key(ssrc, index)?;
-        let payload_bytes = payload[0].len() + payload[1].len() + self.rtp_overhead_bytes();
-        let (head, rest) = out.split_at_mut_checked(header.len()).ok_or(DropReason::TooLong)?;
-        let sealed = rest.get_mut(..payload_bytes).ok_or(DropReason::TooLong)?;
-        head.copy_from_slice(header);
-        let written = match key {
-            SealKeyRef::Gcm { key, iv } => key.seal(&iv, header, &payload, sealed),
-            SealKeyRef::CmSha1 { key, iv, trailer } => key.seal(&iv, header, &payload, &trailer, sealed),
+        out.get_mut(..header.len()).ok_or(DropReason::TooLong)?.copy_from_slice(header);
+        self.seal_rtp_behind(ssrc, index, header.len(), payload, out)
+    }
+
+    /// As [`Self::seal_rtp`], with the header in the first `header_bytes` of `out` already.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn seal_rtp_behind(
+        &self,
+        ssrc: Ssrc,
+        index: u64,
+        header_bytes: usize,
+        payload: [&[u8]; 2],
+        out: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        if index >= RTP_INDEX_END {
+            return Err(DropReason::KeyExhausted);
+        }
+        let (header, sealed) = out.split_at_mut_checked(header_bytes).ok_or(DropReason::TooLong)?;
+        if sealed.len() < payload[0].len() + payload[1].len() + self.rtp_overhead_bytes() {
+            return Err(DropReason::TooLong);
+        }
+        let written = match &self.rtp {
+            Cipher::Gcm { key, salt } => key.seal(&salt.rtp_iv(ssrc, index), header, &payload, sealed),
+            Cipher::CmSha1 { key, salt } => {
+                key.seal(&salt.iv(ssrc, index), header, &payload, &roll_over(index), sealed)
+            }
         };
-        Ok(header.len() + written)
+        Ok(header_bytes + written)
     }
 
     /// Seals one RTCP compound (at least a header and a sender SSRC) into `out`; answers the datagram's bytes.

@@ -293,6 +293,28 @@ fn transport_wide_feedback_survives_every_mixture_of_statuses() {
 }
 
 #[test]
+fn feedback_is_whole_exactly_when_the_library_reads_all_of_it() {
+    let mut rng = Rng::new(21);
+    let (mut whole, mut broken) = (0, 0);
+    for _ in 0..50_000 {
+        let mut fci = vec![0; 8 + rng.below(24) as usize];
+        fci.iter_mut().for_each(|byte| *byte = rng.next_u64() as u8);
+        let count = rng.below(40) as u16;
+        fci[2..4].copy_from_slice(&count.to_be_bytes());
+        // Short runs too, and those of nothing.
+        if rng.chance_ppm(500_000) && fci.len() >= 10 {
+            fci[8..10].copy_from_slice(&((rng.below(4) << 13 | rng.below(20)) as u16).to_be_bytes());
+        }
+        let feedback = TwccFeedback::new(&fci).expect("eight bytes");
+        let listed = feedback.packets().count();
+        let expected = listed == usize::from(count) && count > 0 && count <= 30;
+        assert_eq!(feedback.validate(30).is_ok(), expected, "{fci:02x?}: {listed}");
+        if expected { whole += 1 } else { broken += 1 }
+    }
+    assert!(whole > 2_000 && broken > 2_000, "{whole} and {broken}");
+}
+
+#[test]
 fn long_runs_cost_one_chunk() {
     let mut out = [0; 4_096];
     let mut writer = RtcpWriter::new(&mut out);

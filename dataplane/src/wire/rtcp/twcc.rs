@@ -67,10 +67,51 @@ impl<'a> TwccFeedback<'a> {
     /// Checks that all statuses and their deltas are there and that they are at most `statuses_max`; answers how many.
     pub(super) fn validate(self, statuses_max: usize) -> Result<usize, DropReason> {
         let count = usize::from(self.status_count());
-        if count == 0 || count > statuses_max || self.packets().count() != count {
+        if count == 0 || count > statuses_max {
             return Err(DropReason::Malformed);
         }
-        Ok(count)
+        // Chunk by chunk: whoever takes the packets one by one pays for it then.
+        let (mut left, mut delta_bytes, mut at) = (count, 0, FCI_HEADER_BYTES);
+        while left > 0 {
+            let Some(&chunk) = self.fci.get(at..).and_then(|rest| rest.first_chunk()) else {
+                return Err(DropReason::Malformed);
+            };
+            let covers = Covers::of(u16::from_be_bytes(chunk), left).ok_or(DropReason::Malformed)?;
+            left -= covers.statuses;
+            delta_bytes += covers.delta_bytes;
+            at += 2;
+        }
+        if self.fci.len() - at < delta_bytes { Err(DropReason::Malformed) } else { Ok(count) }
+    }
+}
+
+/// How many statuses a chunk has, and how many bytes their deltas take.
+struct Covers {
+    statuses: usize,
+    delta_bytes: usize,
+}
+
+impl Covers {
+    /// Of a chunk with `left` statuses to come, of which it may have room for more; `None` when one of them has the reserved symbol.
+    fn of(chunk: u16, left: usize) -> Option<Self> {
+        /// The lower bits of seven symbols of two bits.
+        const LOWER: u16 = 0x1555;
+        let (statuses, small, large, reserved) = if chunk & 0x8000 == 0 {
+            let run = usize::from(chunk & RUN_MAX as u16).min(left);
+            let of = |symbol| if chunk >> 13 == symbol { run } else { 0 };
+            (run, of(1), of(2), of(3))
+        } else if chunk & 0x4000 == 0 {
+            let covered = left.min(14);
+            let received = (chunk & 0x3fff) >> (14 - covered);
+            (covered, received.count_ones() as usize, 0, 0)
+        } else {
+            let covered = left.min(7);
+            let symbols = (chunk & 0x3fff) >> (14 - 2 * covered);
+            let (low, high) = (symbols & LOWER, symbols >> 1 & LOWER);
+            let count = |bits: u16| bits.count_ones() as usize;
+            (covered, count(low & !high), count(high & !low), count(low & high))
+        };
+        (reserved == 0).then_some(Self { statuses, delta_bytes: small + 2 * large })
     }
 }
 
