@@ -42,13 +42,56 @@ impl CmSha1Key {
         trailer: &[u8],
         out: &mut [u8],
     ) -> usize {
+        let text_bytes = self.encrypt(iv, payload, out);
+        let (text, rest) = out.split_at_mut(text_bytes);
+        rest[..Self::TAG_BYTES].copy_from_slice(&self.tag(&[header, text, trailer]));
+        text_bytes + Self::TAG_BYTES
+    }
+
+    /// The first half of [`Self::seal`]: encrypts `payload` into `out` and returns its bytes. Its tag is still to be made:
+    /// [`Self::tag_many`] makes those of many packets together.
+    ///
+    /// # Panics
+    /// When `out` has no room.
+    pub fn encrypt(&self, iv: &[u8; BLOCK_BYTES], payload: &[&[u8]; 2], out: &mut [u8]) -> usize {
         let [prefix, body] = *payload;
         let text_bytes = prefix.len() + body.len();
-        let (text, rest) = out.split_at_mut(text_bytes);
-        let room = &mut rest[..Self::TAG_BYTES];
-        self.ctr.apply_text(iv, Text::apart(prefix, body, text));
-        room.copy_from_slice(&self.tag(&[header, text, trailer]));
-        text_bytes + Self::TAG_BYTES
+        self.ctr.apply_text(iv, Text::apart(prefix, body, &mut out[..text_bytes]));
+        text_bytes
+    }
+
+    /// Makes the tags of `jobs`, of any keys of one suite, several at a time where the kernel gains from it, and hands `made` the
+    /// index of each in turn with its tag.
+    pub fn tag_many<'a>(
+        jobs: impl IntoIterator<Item = TagJob<'a>>,
+        mut made: impl FnMut(usize, [u8; Self::TAG_BYTES]),
+    ) {
+        let mut index = 0;
+        let mut made = |tag| {
+            made(index, tag);
+            index += 1;
+        };
+        in_groups(
+            jobs.into_iter(),
+            |first| hmac::lanes(&first.key.hmac),
+            |group| {
+                if group.len() == 1 || group.iter().flatten().any(|job| job.header.len() > HEADER_BYTES_MAX) {
+                    for job in group.iter().flatten() {
+                        made(job.key.tag(&[job.header, job.text, &job.trailer]));
+                    }
+                    return;
+                }
+                let macs = macs(group, |job| Message {
+                    key: &job.key.hmac,
+                    header: job.header,
+                    text: job.text,
+                    trailer: job.trailer,
+                });
+                for mac in &macs[..group.len()] {
+                    made(*mac.first_chunk().expect("a MAC of 20 bytes has a first 10"));
+                }
+            },
+        );
     }
 
     /// Opens ciphertext || tag in place and returns the bytes of plaintext, which start at `buf[0]`. The tag is verified
@@ -90,6 +133,19 @@ impl CmSha1Key {
     pub fn verify(&self, parts: &[&[u8]], tag: &[u8; Self::TAG_BYTES]) -> bool {
         equal(&self.tag(parts), tag)
     }
+}
+
+/// A packet whose tag is to be made.
+#[derive(Debug)]
+pub struct TagJob<'a> {
+    /// The key.
+    pub key: &'a CmSha1Key,
+    /// Authenticated: the RTP header with its extensions.
+    pub header: &'a [u8],
+    /// Authenticated: the ciphertext.
+    pub text: &'a [u8],
+    /// Authenticated and not sent: the roll-over counter.
+    pub trailer: [u8; 4],
 }
 
 impl SealKey for CmSha1Key {

@@ -3,7 +3,7 @@
 
 use crate::scalar::ScalarSha1;
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{Aesni, Avx2, Shani, Vaes, Vaes512};
+use crate::x86_64::{Aesni, Avx2, Avx512, Shani, Vaes, Vaes512};
 use std::fmt;
 
 /// A set of kernels that this CPU can run.
@@ -34,6 +34,8 @@ pub(crate) enum Sha1Unit {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Shani(Shani),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 impl Suite {
@@ -75,6 +77,7 @@ fn hardware() -> impl Iterator<Item = Suite> {
     let vaes512 = Vaes512::detect().map(AesUnit::Vaes512);
     let scalar = Some(Sha1Unit::Scalar(ScalarSha1));
     let (avx2, shani) = (Avx2::detect().map(Sha1Unit::Avx2), Shani::detect().map(Sha1Unit::Shani));
+    let avx512 = Avx512::detect().map(Sha1Unit::Avx512);
     [
         ("aesni", aesni, scalar),
         ("aesni+avx2", aesni, avx2),
@@ -83,6 +86,7 @@ fn hardware() -> impl Iterator<Item = Suite> {
         ("vaes+shani", vaes, shani),
         ("vaes512+avx2", vaes512, avx2),
         ("vaes512+shani", vaes512, shani),
+        ("vaes512+avx512", vaes512, avx512),
     ]
     .into_iter()
     .filter_map(|(name, aes, sha1)| Some(Suite { name, aes: aes?, sha1: sha1? }))

@@ -10,7 +10,7 @@ use crate::sha1::{
     BLOCK_BYTES, Compress, CompressMany, DIGEST_BYTES, INITIAL, LANES_MAX, Sha1, State, digest,
 };
 #[cfg(target_arch = "x86_64")]
-use crate::x86_64::{Avx2, Shani};
+use crate::x86_64::{Avx2, Avx512, Shani};
 use std::fmt;
 use zeroize::Zeroize;
 
@@ -35,6 +35,8 @@ impl HmacSha1 {
             Sha1Unit::Avx2(kernel) => key_states(kernel, key),
             #[cfg(target_arch = "x86_64")]
             Sha1Unit::Shani(kernel) => key_states(kernel, key),
+            #[cfg(target_arch = "x86_64")]
+            Sha1Unit::Avx512(kernel) => key_states(kernel, key),
         };
         Self { unit, inner, outer }
     }
@@ -49,6 +51,8 @@ impl HmacSha1 {
             Sha1Unit::Avx2(kernel) => self.mac_with(kernel, parts),
             #[cfg(target_arch = "x86_64")]
             Sha1Unit::Shani(kernel) => self.mac_with(kernel, parts),
+            #[cfg(target_arch = "x86_64")]
+            Sha1Unit::Avx512(kernel) => self.mac_with(kernel, parts),
         }
     }
 
@@ -78,6 +82,8 @@ pub(crate) fn lanes(key: &HmacSha1) -> usize {
         Sha1Unit::Avx2(_) => Avx2::LANES,
         #[cfg(target_arch = "x86_64")]
         Sha1Unit::Shani(_) => Shani::LANES,
+        #[cfg(target_arch = "x86_64")]
+        Sha1Unit::Avx512(_) => Avx512::LANES,
     }
 }
 
@@ -90,6 +96,8 @@ pub(crate) fn macs(messages: &[Message<'_>]) -> [[u8; DIGEST_BYTES]; LANES_MAX] 
         Sha1Unit::Avx2(kernel) => macs_with(kernel, messages),
         #[cfg(target_arch = "x86_64")]
         Sha1Unit::Shani(kernel) => macs_with(kernel, messages),
+        #[cfg(target_arch = "x86_64")]
+        Sha1Unit::Avx512(kernel) => macs_with(kernel, messages),
     }
 }
 
@@ -164,7 +172,7 @@ fn macs_with<C: CompressMany>(kernel: C, messages: &[Message<'_>]) -> [[u8; DIGE
             }
         };
     }
-    arms!(1 2 3 4 5 6 7 8);
+    arms!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16);
     answer
 }
 

@@ -31,7 +31,7 @@ mod text;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use cm_sha1::CmSha1Key;
+pub use cm_sha1::{CmSha1Key, TagJob};
 pub use ctr::AesCtr;
 pub use detect::Suite;
 pub use gcm::GcmKey;

@@ -29,7 +29,7 @@ pub(crate) trait CompressMany: Compress {
 }
 
 /// The most lanes of any kernel.
-pub(crate) const LANES_MAX: usize = 8;
+pub(crate) const LANES_MAX: usize = 16;
 
 /// A hash under way.
 pub(crate) struct Sha1<C> {

@@ -328,3 +328,36 @@ fn only_16_and_32_bytes_are_keys() {
         }
     }
 }
+
+/// The longest datagram there is, and all lengths within a step of it.
+#[test]
+fn the_largest_buffers_equal_scalar() {
+    const LARGEST: usize = 65_535;
+    let scalar = Suite::scalar();
+    for len in [LARGEST, LARGEST - 1, LARGEST - 15, LARGEST - 16, LARGEST - 511] {
+        let (iv, aad, plain) = (array(7), bytes(9, 28), bytes(3, len));
+        let expected = gcm_keys(scalar).map(|key| {
+            let mut out = vec![0; len + GcmKey::TAG_BYTES];
+            key.seal(&iv, &aad, &[&plain[..5], &plain[5..]], &mut out);
+            out
+        });
+        let (counter, roc) = (array(8), [0, 0, 0, 1]);
+        let mut expected_cm = vec![0; len + CmSha1Key::TAG_BYTES];
+        cm_key(scalar).seal(&counter, &aad, &[&[], &plain], &roc, &mut expected_cm);
+        for suite in Suite::available() {
+            for (key, expected) in gcm_keys(suite).iter().zip(&expected) {
+                // At an odd address.
+                let mut out = vec![0; 1 + expected.len()];
+                key.seal(&iv, &aad, &[&plain[..5], &plain[5..]], &mut out[1..]);
+                assert!(out[1..] == expected[..], "{} {len}", suite.name());
+                assert_eq!(key.open_in_place(&iv, &aad, &mut out[1..]), Ok(len));
+                assert!(out[1..=len] == plain[..], "{} {len}", suite.name());
+            }
+            let mut out = vec![0; 1 + expected_cm.len()];
+            cm_key(suite).seal(&counter, &aad, &[&[], &plain], &roc, &mut out[1..]);
+            assert!(out[1..] == expected_cm[..], "{} {len}", suite.name());
+            assert_eq!(cm_key(suite).open_in_place(&counter, &aad, &mut out[1..], &roc), Ok(len));
+            assert!(out[1..=len] == plain[..], "{} {len}", suite.name());
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! Many packets in one call: equal to one at a time on every suite, for every number of jobs, unequal lengths included; a forgery
 //! among them is refused alone; and no call allocates.
 
-use kernels::{BadTag, CmSha1Key, GcmKey, HmacSha1, OpenJob, SealJob, Suite, open_many, seal_many};
+use kernels::{BadTag, CmSha1Key, GcmKey, HmacSha1, OpenJob, SealJob, Suite, TagJob, open_many, seal_many};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 /// More than two groups of the widest kernel.
-const JOBS: usize = 19;
+const JOBS: usize = 35;
 
 /// Counts what this thread allocates.
 struct Counting;
@@ -113,6 +113,43 @@ fn any_number_of_aes_cm_jobs_equals_one_at_a_time() {
                         assert_eq!(out[..plain.len()], plain, "{context}: job {i}");
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn packets_that_are_encrypted_first_and_tagged_together_equal_sealed_ones() {
+    for suite in Suite::available() {
+        let keys: Vec<_> = (0..JOBS).map(|i| CmSha1Key::new(suite, &array(i), &array(i + 50))).collect();
+        for (count, len) in (0..=JOBS).flat_map(|count| LENGTHS.map(|len| (count, len))) {
+            // Every fifth is longer than the others, and one header is longer than lanes take.
+            let texts: Vec<_> = (0..count).map(|i| bytes(i, len + i % 5 / 4 * 70)).collect();
+            let headers: Vec<_> = (0..count).map(|i| bytes(i, if i == 20 { 200 } else { 24 })).collect();
+            let trailer = |i: usize| (i as u32).to_be_bytes();
+            let mut outs: Vec<_> = texts.iter().map(|text| vec![0xee; text.len() + 3]).collect();
+            for (i, out) in outs.iter_mut().enumerate() {
+                let (prefix, body) = texts[i].split_at(texts[i].len().min(i % 7));
+                assert_eq!(keys[i].encrypt(&array(i), &[prefix, body], out), texts[i].len());
+                assert_eq!(out[texts[i].len()..], [0xee; 3], "nothing is written beyond");
+            }
+            let jobs = (0..count).map(|i| TagJob {
+                key: &keys[i],
+                header: &headers[i],
+                text: &outs[i][..texts[i].len()],
+                trailer: trailer(i),
+            });
+            let mut tags = Vec::new();
+            CmSha1Key::tag_many(jobs, |i, tag| {
+                assert_eq!(i, tags.len(), "out of order");
+                tags.push(tag);
+            });
+            assert_eq!(tags.len(), count);
+            for i in 0..count {
+                let mut expected = vec![0; texts[i].len() + CmSha1Key::TAG_BYTES];
+                keys[i].seal(&array(i), &headers[i], &[&texts[i], &[]], &trailer(i), &mut expected);
+                let apart = [&outs[i][..texts[i].len()], &tags[i]].concat();
+                assert_eq!(apart, expected, "{} {count} jobs of {len} bytes: job {i}", suite.name());
             }
         }
     }

@@ -3,9 +3,13 @@
 //! Sketch: 80 rounds of about 11 instructions and 64 schedule words of 6, three issued per cycle: 420 cycles for eight blocks.
 #![expect(unsafe_code, reason = "a function compiled for CPU features is entered from code that is not")]
 
+use super::sha1_lanes::{self, Lanes, WORDS};
 use crate::scalar::ScalarSha1;
-use crate::sha1::{BLOCK_BYTES, Compress, CompressMany, LANES_MAX, State};
+use crate::sha1::{BLOCK_BYTES, Compress, CompressMany, State};
 use std::arch::x86_64::*;
+
+/// Messages side by side.
+const LANES: usize = 8;
 
 /// Proof that this CPU has AVX2: only `detect` makes one.
 #[derive(Clone, Copy)]
@@ -24,109 +28,111 @@ impl Compress for Avx2 {
 }
 
 impl CompressMany for Avx2 {
-    const LANES: usize = LANES_MAX;
+    const LANES: usize = LANES;
 
     fn compress_many<const N: usize>(self, states: &mut [State; N], blocks: [&[[u8; BLOCK_BYTES]]; N]) {
-        const { assert!(N >= 1 && N <= LANES_MAX, "a message per lane at most") };
+        #[target_feature(enable = "avx2")]
+        fn enter(unit: Avx2, states: &mut [State; LANES], blocks: [&[[u8; BLOCK_BYTES]]; LANES]) {
+            sha1_lanes::compress(unit, states, blocks);
+        }
         if N == 1 {
             return self.compress(&mut states[0], blocks[0]);
         }
-        // Lanes without a message repeat the first one.
+        // Lanes without a message repeat another one.
         let mut all = std::array::from_fn(|lane| states[lane % N]);
-        // SAFETY: `compress` needs AVX2, which `self` proves.
-        unsafe { compress(&mut all, std::array::from_fn(|lane| blocks[lane % N])) };
+        // SAFETY: `enter` needs AVX2, which `self` proves.
+        unsafe { enter(self, &mut all, std::array::from_fn(|lane| blocks[lane % N])) };
         states.copy_from_slice(&all[..N]);
     }
 }
 
-#[target_feature(enable = "avx2")]
-fn compress(states: &mut [State; LANES_MAX], blocks: [&[[u8; BLOCK_BYTES]]; LANES_MAX]) {
-    let mut words: [__m256i; 5] = std::array::from_fn(|word| {
-        let [a, b, c, d, e, f, g, h] = std::array::from_fn(|lane| states[lane][word] as i32);
-        _mm256_setr_epi32(a, b, c, d, e, f, g, h)
-    });
-    let count = blocks[0].len();
-    let blocks = blocks.map(|blocks| &blocks[..count]);
-    for index in 0..count {
-        let block = blocks.map(|blocks| &blocks[index]);
-        // Word `t` of every message at `schedule[t % 16]`.
-        let mut schedule = [_mm256_setzero_si256(); 16];
-        let halves = schedule.as_chunks_mut::<8>().0;
-        for (half, words) in halves.iter_mut().enumerate() {
-            *words = transpose(block.map(|block| load(&block.as_chunks().0[half])));
-        }
-        let [mut a, mut b, mut c, mut d, mut e] = words;
-        macro_rules! rounds {
-            ($from:literal..$to:literal, $constant:literal, $mix:expr) => {
-                for t in $from..$to {
-                    if t >= 16 {
-                        // FIPS 180-4 section 6.1.2, step 1.
-                        let sum = xor(
-                            xor(schedule[(t + 13) % 16], schedule[(t + 8) % 16]),
-                            xor(schedule[(t + 2) % 16], schedule[t % 16]),
-                        );
-                        schedule[t % 16] = rotate::<1, 31>(sum);
-                    }
-                    let constant = _mm256_set1_epi32({
-                        const CONSTANT: u32 = $constant;
-                        CONSTANT
-                    } as i32);
-                    let sum =
-                        add(add(rotate::<5, 27>(a), $mix(b, c, d)), add(add(e, constant), schedule[t % 16]));
-                    (a, b, c, d, e) = (sum, a, rotate::<30, 2>(b), c, d);
-                }
-            };
-        }
-        rounds!(0..20, 0x5a82_7999, choose);
-        rounds!(20..40, 0x6ed9_eba1, parity);
-        rounds!(40..60, 0x8f1b_bcdc, majority);
-        rounds!(60..80, 0xca62_c1d6, parity);
-        for (word, sum) in words.iter_mut().zip([a, b, c, d, e]) {
-            *word = add(*word, sum);
-        }
+impl Lanes<LANES> for Avx2 {
+    type Register = __m256i;
+
+    #[inline(always)]
+    fn splat(self, word: u32) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_set1_epi32(word as i32) }
     }
-    for (word, values) in words.into_iter().enumerate() {
-        for (state, value) in states.iter_mut().zip(lanes(values)) {
-            state[word] = value;
-        }
+
+    #[inline(always)]
+    fn gather(self, words: [u32; LANES]) -> __m256i {
+        // SAFETY: `words` is readable for 32 bytes, at any alignment; the token proves AVX2.
+        unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
     }
-}
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn choose(b: __m256i, c: __m256i, d: __m256i) -> __m256i {
-    xor(d, _mm256_and_si256(b, xor(c, d)))
-}
+    #[inline(always)]
+    fn scatter(self, register: __m256i) -> [u32; LANES] {
+        let mut words = [0; LANES];
+        // SAFETY: `words` is writable for 32 bytes, at any alignment; the token proves AVX2.
+        unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), register) };
+        words
+    }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn parity(b: __m256i, c: __m256i, d: __m256i) -> __m256i {
-    xor(b, xor(c, d))
-}
+    #[inline(always)]
+    fn words(self, blocks: [&[u8; BLOCK_BYTES]; LANES]) -> [__m256i; WORDS] {
+        let mut words = [self.splat(0); WORDS];
+        for (half, words) in words.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            let rows = blocks.map(|block| {
+                let bytes: &[u8; 32] = &block.as_chunks().0[half];
+                // SAFETY: `bytes` is readable for 32 bytes, at any alignment; the token proves AVX2.
+                unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+            });
+            // SAFETY: the token proves AVX2.
+            *words = unsafe { transpose(rows) };
+        }
+        words
+    }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn majority(b: __m256i, c: __m256i, d: __m256i) -> __m256i {
-    xor(_mm256_and_si256(b, c), _mm256_and_si256(d, xor(b, c)))
-}
+    #[inline(always)]
+    fn add(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn xor(a: __m256i, b: __m256i) -> __m256i {
-    _mm256_xor_si256(a, b)
-}
+    #[inline(always)]
+    fn rotate<const LEFT: i32, const RIGHT: i32>(self, x: __m256i) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn rotate<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
+            _mm256_or_si256(_mm256_slli_epi32::<LEFT>(x), _mm256_srli_epi32::<RIGHT>(x))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { rotate::<LEFT, RIGHT>(x) }
+    }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add(a: __m256i, b: __m256i) -> __m256i {
-    _mm256_add_epi32(a, b)
-}
+    #[inline(always)]
+    fn choose(self, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn choose(b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+            _mm256_xor_si256(d, _mm256_and_si256(b, _mm256_xor_si256(c, d)))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { choose(b, c, d) }
+    }
 
-/// Each lane rotated left by `LEFT`, which is 32 - `RIGHT`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn rotate<const LEFT: i32, const RIGHT: i32>(x: __m256i) -> __m256i {
-    _mm256_or_si256(_mm256_slli_epi32::<LEFT>(x), _mm256_srli_epi32::<RIGHT>(x))
+    #[inline(always)]
+    fn parity(self, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn parity(b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+            _mm256_xor_si256(b, _mm256_xor_si256(c, d))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { parity(b, c, d) }
+    }
+
+    #[inline(always)]
+    fn majority(self, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn majority(b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+            _mm256_xor_si256(_mm256_and_si256(b, c), _mm256_and_si256(d, _mm256_xor_si256(b, c)))
+        }
+        // SAFETY: the token proves AVX2.
+        unsafe { majority(b, c, d) }
+    }
 }
 
 /// Rows of eight big-endian words, a message each, to a register for each word.
@@ -153,21 +159,4 @@ fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
         high(abcd2, efgh2),
         high(abcd3, efgh3),
     ]
-}
-
-/// The eight words of a register, lowest first.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn lanes(register: __m256i) -> [u32; 8] {
-    let mut words = [0; 8];
-    // SAFETY: `words` is writable for 32 bytes, at any alignment.
-    unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), register) };
-    words
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load(bytes: &[u8; 32]) -> __m256i {
-    // SAFETY: `bytes` is readable for 32 bytes, at any alignment.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
