@@ -154,10 +154,10 @@ impl Signal {
         }
     }
 
-    /// Whether one more session over HTTP may begin in a meeting now.
-    fn lets_arrive(&self, meeting: MeetingId) -> bool {
+    /// Whether one more session of a person over HTTP may begin in a meeting now.
+    fn lets_arrive(&self, meeting: MeetingId, person: UserId) -> bool {
         let now = Micros(u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX));
-        lock(&self.0.arrivals).take(now, meeting)
+        lock(&self.0.arrivals).take(now, meeting, person)
     }
 
     fn connection(&self) -> ConnectionId {

@@ -123,7 +123,7 @@ async fn enter(
     let offer = Description::parse(&body::text(headers, body, DESCRIPTION).await?)?;
     let offer = sessions::checked(protocol, offer)?;
     let signal = signal.ok_or(ServiceError::Draining)?;
-    if !signal.lets_arrive(admission.meeting) {
+    if !signal.lets_arrive(admission.meeting, admission.user) {
         return Err(SessionError::TooMany.into());
     }
     // By a task of its own: who hangs up in between is to be counted out as he was counted in.
