@@ -30,9 +30,21 @@ impl Path {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BuffersFull;
 
+/// Where a datagram of this turn lies in its backend, until the turn is submitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Datagram {
+    /// Where it begins, as the backend counts.
+    pub at: usize,
+    /// Its bytes.
+    pub bytes: usize,
+}
+
 /// Buffers of one loop turn, lent by an I/O backend. Consecutive datagrams of equal size on one path leave as one GSO send,
 /// so write a peer's packets one after the other.
 pub trait SendBuffers {
+    /// Whether datagrams of the turn stay where they are until it is submitted, and [`Self::last`] tells where.
+    const KEEPS_DATAGRAMS: bool = false;
+
     /// Lends at least `bytes_max` bytes for one datagram on `path`; `fill` writes it and answers its length
     /// (0 cancels, never more than `bytes_max`). The bytes leave at the backend's next submit. A TCP connection that is gone or full
     /// counts the datagram as dropped and does not call `fill`: it is lost as on any network.
@@ -58,6 +70,23 @@ pub trait SendBuffers {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
         self.send(path, bytes_max, fill)
+    }
+
+    /// The datagram that the last call of [`Self::send`] or [`Self::send_again`] took, on a UDP path.
+    fn last(&self) -> Option<Datagram> {
+        None
+    }
+
+    /// What [`Self::last`] answered in this turn.
+    fn datagram(&self, datagram: Datagram) -> &[u8] {
+        let _ = datagram;
+        &[]
+    }
+
+    /// The same, to be changed.
+    fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        let _ = datagram;
+        &mut []
     }
 
     /// The peer at the other end of a TCP path has authenticated: its connection stays until [`Self::close`] or its own end. A UDP path

@@ -3,6 +3,7 @@
 //! Promises: what a full backend does not take stays queued, except feedback that will be said again; then the engine wants to run
 //! at once.
 
+use super::peers::Srtp;
 use super::{Engine, State};
 use crate::base::counters::Stage;
 use crate::base::drops::DropReason;
@@ -31,6 +32,7 @@ impl Engine {
     pub(super) fn run(&mut self, now: Micros, buffers: &mut impl SendBuffers) -> Micros {
         self.run_timers(now, buffers);
         let full = self.send_outbox(buffers).is_err() || self.send_queues(now, buffers).is_err();
+        self.tags.finish(&self.peers, buffers);
         self.counters.keyframes_replayed = self.rooms.keyframes_replayed();
         if self.state == State::Stopping {
             self.state = State::Stopped;
@@ -181,6 +183,7 @@ impl Engine {
             return Ok(Usually::Unusual);
         };
         let overhead_bytes = srtp.outbound.rtp_overhead_bytes();
+        let tags_later = tags_later(srtp, buffers);
         let mut ended = Ok(Usually::Sent);
         let mut again = false;
         for content in item.content..item.content + u64::from(count) {
@@ -193,12 +196,16 @@ impl Engine {
                 break;
             };
             rewriting += read_cycles().wrapping_sub(begun);
-            let mut bytes = 0;
+            let (mut bytes, mut header_bytes) = (0, 0);
             let room = outlet.datagram_bytes(&usual) + overhead_bytes;
             let fill = |out: &mut [u8]| {
-                let header_bytes = outlet.write_header(&usual, out);
-                let (ssrc, payload) = (outlet.ssrc(), usual.payload());
-                let sealed = srtp.outbound.seal_rtp_behind(ssrc, usual.index, header_bytes, payload, out);
+                header_bytes = outlet.write_header(&usual, out);
+                let (ssrc, index, payload) = (outlet.ssrc(), usual.index, usual.payload());
+                let sealed = if tags_later {
+                    srtp.outbound.encrypt_rtp_behind(ssrc, index, header_bytes, payload, out)
+                } else {
+                    srtp.outbound.seal_rtp_behind(ssrc, index, header_bytes, payload, out)
+                };
                 bytes = sealed.unwrap_or(0);
                 bytes
             };
@@ -214,6 +221,9 @@ impl Engine {
                 // The long way finds out why it cannot be sealed.
                 ended = Ok(Usually::Unusual);
                 break;
+            }
+            if tags_later {
+                self.tags.note(&self.peers, buffers, (key, usual.index, header_bytes));
             }
             outlet.note(&usual, bytes);
         }
@@ -258,13 +268,28 @@ impl Engine {
                 }
                 let taken = prepared.taken;
                 let room = prepared.bytes() + srtp.outbound.rtp_overhead_bytes();
+                let tags_later = !path.is_tcp() && tags_later(srtp, buffers);
+                let header_bytes = prepared.header().len();
                 let mut sealed = None;
                 buffers.send(&path, room, |out| {
-                    let (header, payload) = (prepared.header(), prepared.payload());
-                    let bytes = srtp.outbound.seal_rtp(taken.ssrc, taken.index, header, payload, out);
+                    let (ssrc, index, payload) = (taken.ssrc, taken.index, prepared.payload());
+                    let bytes = match out.get_mut(..header_bytes) {
+                        None => Err(DropReason::TooLong),
+                        Some(room) => {
+                            room.copy_from_slice(prepared.header());
+                            if tags_later {
+                                srtp.outbound.encrypt_rtp_behind(ssrc, index, header_bytes, payload, out)
+                            } else {
+                                srtp.outbound.seal_rtp_behind(ssrc, index, header_bytes, payload, out)
+                            }
+                        }
+                    };
                     sealed = Some(bytes);
                     bytes.unwrap_or(0)
                 })?;
+                if tags_later && matches!(sealed, Some(Ok(_))) {
+                    self.tags.note(&self.peers, buffers, (key, taken.index, header_bytes));
+                }
                 match sealed {
                     Some(bytes) => bytes.map(|bytes| (taken, bytes)),
                     // Its connection dropped and counted it.
@@ -285,6 +310,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether packets for this peer are only encrypted while the turn's buffers fill, and tagged with others in the end.
+fn tags_later<B: SendBuffers>(srtp: &Srtp, _: &B) -> bool {
+    B::KEEPS_DATAGRAMS && srtp.outbound.has_separate_tags()
 }
 
 fn copy(bytes: &[u8], out: &mut [u8]) -> usize {

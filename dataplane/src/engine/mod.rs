@@ -12,6 +12,7 @@ mod flush;
 mod outbox;
 mod peers;
 mod roam;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -42,6 +43,7 @@ use crate::session::reports::NTP_UNIX_OFFSET_US;
 use crate::session::srtp::{Inbound, Outbound};
 use outbox::Outbox;
 use peers::{Peers, Srtp};
+use tags::Tags;
 use timers::Wheel;
 
 /// What an engine is built from.
@@ -87,6 +89,7 @@ pub struct Engine {
     #[cfg(test)]
     usual_packets: u64,
     scratch: Scratch,
+    tags: Tags,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +140,7 @@ impl Engine {
             #[cfg(test)]
             usual_packets: 0,
             scratch: Scratch::default(),
+            tags: Tags::default(),
             config,
         }
     }

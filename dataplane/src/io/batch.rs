@@ -7,7 +7,7 @@
 use crate::base::limits::{
     DATAGRAM_BYTES_MAX, GSO_BYTES_MAX, GSO_SEGMENTS_MAX, SEND_BYTES_PER_TURN, SENDS_PER_TURN,
 };
-use crate::base::net::{BuffersFull, Path};
+use crate::base::net::{BuffersFull, Datagram, Path};
 
 /// One send: one datagram, or a run of datagrams of `segment_bytes` each, of which the last may be shorter.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +40,8 @@ impl Send {
 pub struct Batch {
     arena: Box<[u8]>,
     used: usize,
+    /// Where the last datagram begins.
+    last: usize,
     sends: Vec<Send>,
     segmenting: bool,
 }
@@ -49,6 +51,7 @@ impl Default for Batch {
         Self {
             arena: vec![0; SEND_BYTES_PER_TURN].into_boxed_slice(),
             used: 0,
+            last: 0,
             sends: Vec::with_capacity(SENDS_PER_TURN),
             segmenting: true,
         }
@@ -117,8 +120,26 @@ impl Batch {
                 is_open: true,
             }),
         }
+        self.last = self.used;
         self.used += bytes;
         Ok(())
+    }
+
+    /// See [`crate::base::net::SendBuffers::last`].
+    #[must_use]
+    pub const fn last(&self) -> Option<Datagram> {
+        if self.used == 0 { None } else { Some(Datagram { at: self.last, bytes: self.used - self.last }) }
+    }
+
+    /// See [`crate::base::net::SendBuffers::datagram`].
+    #[must_use]
+    pub fn datagram(&self, datagram: Datagram) -> &[u8] {
+        self.arena.get(datagram.at..datagram.at + datagram.bytes).unwrap_or(&[])
+    }
+
+    /// See [`crate::base::net::SendBuffers::datagram_mut`].
+    pub fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        self.arena.get_mut(datagram.at..datagram.at + datagram.bytes).unwrap_or(&mut [])
     }
 
     /// From now on every datagram is a send of its own: the host refuses GSO.
@@ -129,7 +150,7 @@ impl Batch {
     /// Forgets the sends; their bytes may be overwritten.
     pub fn clear(&mut self) {
         self.sends.clear();
-        self.used = 0;
+        (self.used, self.last) = (0, 0);
     }
 
     /// The sends, in order.

@@ -84,6 +84,18 @@ impl Outbox {
         self.batch.send_again(path, bytes_max, fill)
     }
 
+    /// The datagrams of the turn, until it is launched.
+    #[inline]
+    pub(super) const fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) const fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
     /// Sends that did not complete yet.
     pub(super) const fn in_flight(&self) -> usize {
         self.in_flight

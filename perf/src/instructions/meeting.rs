@@ -7,7 +7,7 @@ use dataplane::base::ids::{
     CoreId, Label, MeetingId, ParticipantId, PeerId, Ssrc, StreamId, TrackId, local_ufrag,
 };
 use dataplane::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
-use dataplane::base::net::{BuffersFull, Path, SendBuffers};
+use dataplane::base::net::{BuffersFull, Datagram, Path, SendBuffers};
 use dataplane::base::rng::Rng;
 use dataplane::base::time::Micros;
 use dataplane::command::{
@@ -47,6 +47,8 @@ const PWD: &str = "the password of the server";
 struct Sink(Batch);
 
 impl SendBuffers for Sink {
+    const KEEPS_DATAGRAMS: bool = true;
+
     fn send(
         &mut self,
         path: &Path,
@@ -64,6 +66,18 @@ impl SendBuffers for Sink {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
         self.0.send_again(path, bytes_max, fill)
+    }
+
+    fn last(&self) -> Option<Datagram> {
+        self.0.last()
+    }
+
+    fn datagram(&self, datagram: Datagram) -> &[u8] {
+        self.0.datagram(datagram)
+    }
+
+    fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        self.0.datagram_mut(datagram)
     }
 }
 

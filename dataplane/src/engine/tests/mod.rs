@@ -17,7 +17,7 @@ use crate::base::ids::{
     Label, MeetingId, ParticipantId, PayloadType, PeerId, Rid, Seq, Ssrc, StreamId, TrackId, local_ufrag,
 };
 use crate::base::media::{Codec, Content, Extension, ExtensionMap, Format, MediaKind};
-use crate::base::net::BuffersFull;
+use crate::base::net::{BuffersFull, Datagram};
 use crate::command::{IceCredentials, OpenPeer, Publish, RemotePeer, SignalledSsrc, Subscribe};
 use crate::wire::demux::{Protocol, classify};
 use crate::wire::ext::{AudioLevel, Element, transport_cc_value};
@@ -46,6 +46,8 @@ struct Wire {
 }
 
 impl SendBuffers for Wire {
+    const KEEPS_DATAGRAMS: bool = true;
+
     fn send(
         &mut self,
         path: &Path,
@@ -67,6 +69,19 @@ impl SendBuffers for Wire {
             self.sent.push((*path, bytes));
         }
         Ok(())
+    }
+
+    fn last(&self) -> Option<Datagram> {
+        let (_, bytes) = self.sent.last()?;
+        Some(Datagram { at: self.sent.len() - 1, bytes: bytes.len() })
+    }
+
+    fn datagram(&self, datagram: Datagram) -> &[u8] {
+        &self.sent[datagram.at].1
+    }
+
+    fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        &mut self.sent[datagram.at].1
     }
 
     fn keep(&mut self, path: &Path) {
@@ -238,7 +253,9 @@ impl House {
     }
 
     fn keys(&mut self, id: u32) {
-        let profile = SrtpProfile::AeadAes256Gcm;
+        // All of them meet.
+        let profiles = [SrtpProfile::Aes128CmSha1_80, SrtpProfile::AeadAes256Gcm, SrtpProfile::AeadAes128Gcm];
+        let profile = profiles[id as usize % profiles.len()];
         let (remote, local) = (master(2 * id), master(2 * id + 1));
         let suite = Suite::detect();
         self.client(id).srtp = Some(Srtp {

@@ -19,7 +19,7 @@ use super::outbox::{Outbox, empty_header};
 use super::socket::UdpSocket;
 use super::{Backend, IoCounts, Turn};
 use crate::base::limits::{IDLE_US_MAX, RX_BUFFER_BYTES, RX_BUFFERS_PER_TURN};
-use crate::base::net::{BuffersFull, Path, SendBuffers};
+use crate::base::net::{BuffersFull, Datagram, Path, SendBuffers};
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
@@ -190,6 +190,8 @@ impl Epoll {
 }
 
 impl SendBuffers for Epoll {
+    const KEEPS_DATAGRAMS: bool = true;
+
     fn send(
         &mut self,
         path: &Path,
@@ -207,6 +209,18 @@ impl SendBuffers for Epoll {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
         self.outbox.send_again(path, bytes_max, fill)
+    }
+
+    fn last(&self) -> Option<Datagram> {
+        self.outbox.batch().last()
+    }
+
+    fn datagram(&self, datagram: Datagram) -> &[u8] {
+        self.outbox.batch().datagram(datagram)
+    }
+
+    fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        self.outbox.batch_mut().datagram_mut(datagram)
     }
 }
 

@@ -23,7 +23,7 @@ pub use door::{Door, DoorStop, Handovers, Route};
 
 use self::connections::Connections;
 use super::{Backend, IoCounts, Turn};
-use crate::base::net::{BuffersFull, Path, SendBuffers};
+use crate::base::net::{BuffersFull, Datagram, Path, SendBuffers};
 
 /// A UDP backend and the TCP connections of its core.
 pub struct WithTcp<B> {
@@ -56,6 +56,8 @@ impl<B: Backend> WithTcp<B> {
 }
 
 impl<B: Backend> SendBuffers for WithTcp<B> {
+    const KEEPS_DATAGRAMS: bool = B::KEEPS_DATAGRAMS;
+
     fn send(
         &mut self,
         path: &Path,
@@ -79,6 +81,18 @@ impl<B: Backend> SendBuffers for WithTcp<B> {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
         self.udp.send_again(path, bytes_max, fill)
+    }
+
+    fn last(&self) -> Option<Datagram> {
+        self.udp.last()
+    }
+
+    fn datagram(&self, datagram: Datagram) -> &[u8] {
+        self.udp.datagram(datagram)
+    }
+
+    fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        self.udp.datagram_mut(datagram)
     }
 
     fn keep(&mut self, path: &Path) {

@@ -30,7 +30,7 @@ use super::{Backend, IoCounts, Turn};
 use crate::base::limits::{
     GSO_BYTES_MAX, IDLE_US_MAX, RX_BUFFER_BYTES, RX_BUFFERS_PER_CORE, RX_BUFFERS_PER_TURN, SENDS_PER_TURN,
 };
-use crate::base::net::{BuffersFull, Path, SendBuffers};
+use crate::base::net::{BuffersFull, Datagram, Path, SendBuffers};
 
 /// Every send of a turn plus the re-armed receive, wake-up and watch.
 const SUBMISSIONS: u32 = (SENDS_PER_TURN + 3).next_power_of_two() as u32;
@@ -284,6 +284,8 @@ impl Uring {
 }
 
 impl SendBuffers for Uring {
+    const KEEPS_DATAGRAMS: bool = true;
+
     fn send(
         &mut self,
         path: &Path,
@@ -301,6 +303,18 @@ impl SendBuffers for Uring {
         fill: impl FnOnce(&mut [u8]) -> usize,
     ) -> Result<(), BuffersFull> {
         self.shared.outbox.send_again(path, bytes_max, fill)
+    }
+
+    fn last(&self) -> Option<Datagram> {
+        self.shared.outbox.batch().last()
+    }
+
+    fn datagram(&self, datagram: Datagram) -> &[u8] {
+        self.shared.outbox.batch().datagram(datagram)
+    }
+
+    fn datagram_mut(&mut self, datagram: Datagram) -> &mut [u8] {
+        self.shared.outbox.batch_mut().datagram_mut(datagram)
     }
 }
 

@@ -11,7 +11,7 @@ mod outbound;
 mod replay;
 
 pub use inbound::{Inbound, OpenedRtcp, OpenedRtp};
-pub use outbound::{Outbound, SealKeyRef};
+pub use outbound::Outbound;
 
 use kernels::{CmSha1Key, GcmKey, Suite};
 use zeroize::{Zeroize, ZeroizeOnDrop};

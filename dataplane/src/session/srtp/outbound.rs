@@ -3,7 +3,7 @@
 //! Promises: copy and encryption are one pass into the send buffer; an index that would repeat under the key is refused. The
 //! index of an RTP stream is its owner's, so that one context serves any number of streams without looking them up.
 
-use kernels::{CmSha1Key, GcmKey, Suite};
+use kernels::{CmSha1Key, GcmKey, Suite, TagJob};
 
 use super::{
     Cipher, ENCRYPTED, INDEX_BYTES, Protocol, RTCP_CLEAR_BYTES, RTCP_INDEX_END, RTP_INDEX_END, roll_over,
@@ -18,26 +18,6 @@ pub struct Outbound {
     pub(super) rtcp: Cipher,
     /// Next SRTCP index. One count for all our SSRCs: it grows for each of them, which is what the RFC wants of each.
     pub(super) rtcp_index: u32,
-}
-
-/// Key, vector and trailer of one RTP packet, for [`kernels::seal_many`].
-pub enum SealKeyRef<'a> {
-    /// Either GCM profile.
-    Gcm {
-        /// The key.
-        key: &'a GcmKey,
-        /// The packet's vector.
-        iv: [u8; 12],
-    },
-    /// `AES_CM_128_HMAC_SHA1_80`.
-    CmSha1 {
-        /// The key.
-        key: &'a CmSha1Key,
-        /// The packet's first counter block.
-        iv: [u8; 16],
-        /// The roll-over counter, covered by the tag and not sent.
-        trailer: [u8; 4],
-    },
 }
 
 impl Outbound {
@@ -63,21 +43,12 @@ impl Outbound {
         tag_bytes(&self.rtcp) + INDEX_BYTES
     }
 
-    /// What seals the packet with this index: for sealing many packets in one call.
-    ///
-    /// # Errors
-    /// `KeyExhausted` from 2^48 on.
+    /// Whether tags are made apart from encryption, so that those of many packets can be made together:
+    /// [`Self::encrypt_rtp_behind`] and then [`Self::tag_job`], instead of [`Self::seal_rtp_behind`].
     #[inline]
-    pub fn seal_key(&self, ssrc: Ssrc, index: u64) -> Result<SealKeyRef<'_>, DropReason> {
-        if index >= RTP_INDEX_END {
-            return Err(DropReason::KeyExhausted);
-        }
-        Ok(match &self.rtp {
-            Cipher::Gcm { key, salt } => SealKeyRef::Gcm { key, iv: salt.rtp_iv(ssrc, index) },
-            Cipher::CmSha1 { key, salt } => {
-                SealKeyRef::CmSha1 { key, iv: salt.iv(ssrc, index), trailer: roll_over(index) }
-            }
-        })
+    #[must_use]
+    pub const fn has_separate_tags(&self) -> bool {
+        matches!(self.rtp, Cipher::CmSha1 { .. })
     }
 
     /// Seals one RTP packet: `header` and then the encryption of the two payload parts go to `out`. Answers the datagram's bytes.
@@ -110,13 +81,7 @@ impl Outbound {
         payload: [&[u8]; 2],
         out: &mut [u8],
     ) -> Result<usize, DropReason> {
-        if index >= RTP_INDEX_END {
-            return Err(DropReason::KeyExhausted);
-        }
-        let (header, sealed) = out.split_at_mut_checked(header_bytes).ok_or(DropReason::TooLong)?;
-        if sealed.len() < payload[0].len() + payload[1].len() + self.rtp_overhead_bytes() {
-            return Err(DropReason::TooLong);
-        }
+        let (header, sealed) = self.behind(index, header_bytes, payload, out)?;
         let written = match &self.rtp {
             Cipher::Gcm { key, salt } => key.seal(&salt.rtp_iv(ssrc, index), header, &payload, sealed),
             Cipher::CmSha1 { key, salt } => {
@@ -124,6 +89,55 @@ impl Outbound {
             }
         };
         Ok(header_bytes + written)
+    }
+
+    /// As [`Self::seal_rtp_behind`], but the tag's bytes, the last ones of the datagram, are still to be written.
+    ///
+    /// # Errors
+    /// As there; a profile without separate tags is sealed whole.
+    pub fn encrypt_rtp_behind(
+        &self,
+        ssrc: Ssrc,
+        index: u64,
+        header_bytes: usize,
+        payload: [&[u8]; 2],
+        out: &mut [u8],
+    ) -> Result<usize, DropReason> {
+        let Cipher::CmSha1 { key, salt } = &self.rtp else {
+            return self.seal_rtp_behind(ssrc, index, header_bytes, payload, out);
+        };
+        let (_, sealed) = self.behind(index, header_bytes, payload, out)?;
+        let text_bytes = key.encrypt(&salt.iv(ssrc, index), &payload, sealed);
+        Ok(header_bytes + text_bytes + CmSha1Key::TAG_BYTES)
+    }
+
+    /// What makes the tag of a datagram that [`Self::encrypt_rtp_behind`] wrote under `index`; `None` for a profile without separate
+    /// tags.
+    #[must_use]
+    pub fn tag_job<'a>(&'a self, index: u64, header_bytes: usize, datagram: &'a [u8]) -> Option<TagJob<'a>> {
+        let Cipher::CmSha1 { key, .. } = &self.rtp else { return None };
+        let covered = datagram.get(..datagram.len().checked_sub(CmSha1Key::TAG_BYTES)?)?;
+        let (header, text) = covered.split_at_checked(header_bytes)?;
+        Some(TagJob { key, header, text, trailer: roll_over(index) })
+    }
+
+    /// Header and room of a packet that is to be sealed.
+    #[inline]
+    fn behind<'o>(
+        &self,
+        index: u64,
+        header_bytes: usize,
+        payload: [&[u8]; 2],
+        out: &'o mut [u8],
+    ) -> Result<(&'o [u8], &'o mut [u8]), DropReason> {
+        if index >= RTP_INDEX_END {
+            return Err(DropReason::KeyExhausted);
+        }
+        let (header, sealed) = out.split_at_mut_checked(header_bytes).ok_or(DropReason::TooLong)?;
+        if sealed.len() < payload[0].len() + payload[1].len() + self.rtp_overhead_bytes() {
+            return Err(DropReason::TooLong);
+        }
+        Ok((header, sealed))
     }
 
     /// Seals one RTCP compound (at least a header and a sender SSRC) into `out`; answers the datagram's bytes.

@@ -346,26 +346,28 @@ fn a_buffer_too_small_is_refused_and_not_written_beyond() {
 }
 
 #[test]
-fn sealing_by_reference_gives_the_same_bytes() {
+fn a_tag_that_is_made_later_gives_the_same_bytes() {
     for profile in PROFILES {
         let (outbound, _) = pair(profile);
         let expected = sealed(&outbound, SSRC, 70_000, b"payload");
-        let header = header(SSRC, 70_000);
         let mut out = vec![0; expected.len()];
-        out[..12].copy_from_slice(&header);
-        let rest = &mut out[12..];
-        match outbound.seal_key(SSRC, 70_000).expect("far from the end") {
-            SealKeyRef::Gcm { key, iv } => {
-                let job =
-                    kernels::SealJob { key, iv, header: &header, prefix: b"pay", trailer: (), out: rest };
-                kernels::seal_many(b"load", [job]);
-            }
-            SealKeyRef::CmSha1 { key, iv, trailer } => {
-                let job = kernels::SealJob { key, iv, header: &header, prefix: b"pay", trailer, out: rest };
-                kernels::seal_many(b"load", [job]);
-            }
+        out[..12].copy_from_slice(&header(SSRC, 70_000));
+        let written = outbound.encrypt_rtp_behind(SSRC, 70_000, 12, [b"pay", b"load"], &mut out);
+        assert_eq!(written, Ok(expected.len()));
+        let mut tags = Vec::new();
+        CmSha1Key::tag_many(outbound.tag_job(70_000, 12, &out), |_, tag| tags.push(tag));
+        assert_eq!(tags.len(), usize::from(outbound.has_separate_tags()), "{profile:?}");
+        for tag in tags {
+            assert_ne!(out, expected, "it has no tag yet");
+            let at = out.len() - tag.len();
+            out[at..].copy_from_slice(&tag);
         }
         assert_eq!(out, expected, "{profile:?}");
+        for length in 0..out.len() {
+            let short = outbound.encrypt_rtp_behind(SSRC, 70_000, 12, [b"pay", b"load"], &mut out[..length]);
+            assert_eq!(short, Err(DropReason::TooLong));
+        }
+        assert!(outbound.tag_job(70_000, 12, &out[..12]).is_none());
     }
 }
 
