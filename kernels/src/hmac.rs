@@ -116,31 +116,27 @@ pub(crate) struct Message<'a> {
     pub(crate) trailer: [u8; 4],
 }
 
-/// The blocks of a message that do not lie in memory as they are hashed: those with the header, and the padded last ones.
-struct Ends {
-    head: [[u8; BLOCK_BYTES]; HEADER_BYTES_MAX / BLOCK_BYTES],
-    head_blocks: usize,
-    tail: [[u8; BLOCK_BYTES]; 2],
-    tail_blocks: usize,
-}
+/// Blocks of a message that do not lie in memory as they are hashed: those with the header, and the padded last ones.
+type End = [[u8; BLOCK_BYTES]; 2];
+const EMPTY_END: End = [[0; BLOCK_BYTES]; 2];
+const _: () = assert!(size_of::<End>() >= HEADER_BYTES_MAX, "the header's blocks fit");
 
 impl Message<'_> {
-    fn ends(&self) -> Ends {
+    /// Fills in both ends, which are zeros; answers how many blocks each has.
+    fn write_ends(&self, head: &mut End, tail: &mut End) -> (usize, usize) {
         let (header_bytes, bytes) = (self.header.len(), self.header.len() + self.text.len());
-        let mut ends =
-            Ends { head: [[0; BLOCK_BYTES]; 2], head_blocks: 0, tail: [[0; BLOCK_BYTES]; 2], tail_blocks: 0 };
-        ends.head_blocks = header_bytes.div_ceil(BLOCK_BYTES).min(bytes / BLOCK_BYTES);
-        self.copy(0, &mut ends.head.as_flattened_mut()[..ends.head_blocks * BLOCK_BYTES]);
+        let head_blocks = header_bytes.div_ceil(BLOCK_BYTES).min(bytes / BLOCK_BYTES);
+        self.copy(0, &mut head.as_flattened_mut()[..head_blocks * BLOCK_BYTES]);
         let held = bytes % BLOCK_BYTES;
-        let tail = ends.tail.as_flattened_mut();
+        let tail = tail.as_flattened_mut();
         self.copy(bytes - held, &mut tail[..held]);
         let end = held + self.trailer.len();
         tail[held..end].copy_from_slice(&self.trailer);
         tail[end] = 0x80;
         let bits = ((BLOCK_BYTES + bytes + self.trailer.len()) as u64 * 8).to_be_bytes();
-        ends.tail_blocks = (end + 1 + bits.len()).div_ceil(BLOCK_BYTES);
-        tail[ends.tail_blocks * BLOCK_BYTES - bits.len()..][..bits.len()].copy_from_slice(&bits);
-        ends
+        let tail_blocks = (end + 1 + bits.len()).div_ceil(BLOCK_BYTES);
+        tail[tail_blocks * BLOCK_BYTES - bits.len()..][..bits.len()].copy_from_slice(&bits);
+        (head_blocks, tail_blocks)
     }
 
     /// Fills `out` with header || text from byte `from` on, which has that many.
@@ -152,9 +148,9 @@ impl Message<'_> {
         of_text.copy_from_slice(&self.text[at..at + of_text.len()]);
     }
 
-    /// The whole blocks of text between the ends.
-    fn middle(&self, ends: &Ends) -> &[[u8; BLOCK_BYTES]] {
-        let head = ends.head_blocks * BLOCK_BYTES;
+    /// The whole blocks of text between the ends, of which the first has so many.
+    fn middle(&self, head_blocks: usize) -> &[[u8; BLOCK_BYTES]] {
+        let head = head_blocks * BLOCK_BYTES;
         self.text.get(head.saturating_sub(self.header.len())..).unwrap_or_default().as_chunks().0
     }
 }
@@ -176,34 +172,33 @@ fn macs_with<C: CompressMany>(kernel: C, messages: &[Message<'_>]) -> [[u8; DIGE
     answer
 }
 
+/// The block of the outer hash, whose digest is still to be put in.
+const OUTER_BLOCK: [u8; BLOCK_BYTES] = {
+    let mut block = [0; BLOCK_BYTES];
+    block[DIGEST_BYTES] = 0x80;
+    let bits = ((BLOCK_BYTES + DIGEST_BYTES) as u16 * 8).to_be_bytes();
+    (block[BLOCK_BYTES - 2], block[BLOCK_BYTES - 1]) = (bits[0], bits[1]);
+    block
+};
+
 /// The MACs of `messages`, side by side as far as they are equally long.
 fn macs_of<const N: usize, C: CompressMany>(
     kernel: C,
     messages: &[Message<'_>; N],
 ) -> [[u8; DIGEST_BYTES]; N] {
-    let ends: [Ends; N] = std::array::from_fn(|lane| messages[lane].ends());
+    let (mut heads, mut tails) = ([EMPTY_END; N], [EMPTY_END; N]);
+    let blocks: [(usize, usize); N] =
+        std::array::from_fn(|lane| messages[lane].write_ends(&mut heads[lane], &mut tails[lane]));
     let mut states: [State; N] = std::array::from_fn(|lane| messages[lane].key.inner);
-    compress_each(
-        kernel,
-        &mut states,
-        std::array::from_fn(|lane| &ends[lane].head[..ends[lane].head_blocks]),
-    );
-    compress_each(kernel, &mut states, std::array::from_fn(|lane| messages[lane].middle(&ends[lane])));
-    compress_each(
-        kernel,
-        &mut states,
-        std::array::from_fn(|lane| &ends[lane].tail[..ends[lane].tail_blocks]),
-    );
+    compress_each(kernel, &mut states, std::array::from_fn(|lane| &heads[lane][..blocks[lane].0]));
+    compress_each(kernel, &mut states, std::array::from_fn(|lane| messages[lane].middle(blocks[lane].0)));
+    compress_each(kernel, &mut states, std::array::from_fn(|lane| &tails[lane][..blocks[lane].1]));
 
     let mut outer_states: [State; N] = std::array::from_fn(|lane| messages[lane].key.outer);
-    let outer_blocks = states.map(|state| {
-        let mut block = [0; BLOCK_BYTES];
-        block[..DIGEST_BYTES].copy_from_slice(&digest(&state));
-        block[DIGEST_BYTES] = 0x80;
-        let bits = ((BLOCK_BYTES + DIGEST_BYTES) as u64 * 8).to_be_bytes();
-        block[BLOCK_BYTES - bits.len()..].copy_from_slice(&bits);
-        [block]
-    });
+    let mut outer_blocks = [[OUTER_BLOCK]; N];
+    for ([block], state) in outer_blocks.iter_mut().zip(&states) {
+        block[..DIGEST_BYTES].copy_from_slice(&digest(state));
+    }
     kernel.compress_many(&mut outer_states, std::array::from_fn(|lane| &outer_blocks[lane][..]));
     outer_states.map(|state| digest(&state))
 }
