@@ -18,8 +18,11 @@ const CORES_PER_ASSIST: usize = 4;
 /// See [`BootError`]; each says what to do.
 pub fn start(config: &Config) -> Result<Plane, BootError> {
     let plane = boot::start(&plane_config(config))?;
-    if let Some(note) = plane.io_note() {
-        tracing::warn!("epoll moves the packets, at more CPU for each: {note}");
+    if let Some(refused) = plane.io_refused() {
+        tracing::warn!("epoll moves the packets: {refused}");
+    }
+    if let Some(trial) = plane.io_trial() {
+        tracing::info!("{} moves the packets: {trial}", plane.io_name());
     }
     tracing::info!(
         cores = plane.cores().len(),

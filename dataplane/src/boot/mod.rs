@@ -11,6 +11,7 @@ mod plan;
 mod plane;
 mod ports;
 mod threads;
+mod trial;
 
 use std::io;
 use std::net::IpAddr;
@@ -31,6 +32,7 @@ pub use error::BootError;
 use plan::Plan;
 pub use plane::{CoreEnd, Plane};
 use threads::{Assists, Tcp, spawn};
+use trial::Trial;
 
 /// How the packet plane is laid out on this machine.
 #[derive(Clone, Debug)]
@@ -64,7 +66,7 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
         None => Suite::detect(),
         Some(name) => Suite::by_name(name).ok_or_else(|| BootError::Suite(name.clone()))?,
     };
-    let (io, io_note) = choose_io(config.io)?;
+    let ChosenIo { io, refused: io_refused, trial: io_trial } = choose_io(config.io)?;
     let identity = Identity::generate().map_err(|error| BootError::Resource {
         what: "a DTLS certificate",
         source: io::Error::other(error),
@@ -138,7 +140,8 @@ pub fn start(config: &PlaneConfig) -> Result<Plane, BootError> {
         tcp: None,
         fingerprint,
         io,
-        io_note,
+        io_refused,
+        io_trial,
         suite_name: suite.name(),
     };
     let (ready, started) = mpsc::channel();
@@ -172,21 +175,38 @@ fn check_cores(config: &PlaneConfig) -> Result<(), BootError> {
     Ok(())
 }
 
-/// The backend, and why `auto` did not take the first.
-fn choose_io(choice: IoChoice) -> Result<(IoChoice, Option<String>), BootError> {
+/// The backend that moves the packets, and what `auto` found out.
+struct ChosenIo {
+    io: IoChoice,
+    /// Why io_uring could not be taken.
+    refused: Option<String>,
+    /// What sending costs with each.
+    trial: Option<String>,
+}
+
+fn choose_io(choice: IoChoice) -> Result<ChosenIo, BootError> {
+    let chosen = |io| ChosenIo { io, refused: None, trial: None };
     match choice {
         IoChoice::Uring => {
             uring::probe().map_err(|source| BootError::UringRefused { source })?;
-            Ok((choice, None))
+            Ok(chosen(choice))
         }
         IoChoice::Auto => Ok(match uring::probe() {
-            Ok(()) => (IoChoice::Uring, None),
-            Err(source) => (IoChoice::Epoll, Some(BootError::UringRefused { source }.to_string())),
+            Err(source) => {
+                let refused = Some(BootError::UringRefused { source }.to_string());
+                ChosenIo { refused, ..chosen(IoChoice::Epoll) }
+            }
+            Ok(()) => match Trial::run() {
+                Ok(trial) => ChosenIo { trial: Some(trial.in_words()), ..chosen(trial.winner()) },
+                // The machine is too busy to tell.
+                Err(_) => chosen(IoChoice::Uring),
+            },
         }),
-        IoChoice::Epoll => Ok((choice, None)),
+        IoChoice::Epoll => Ok(chosen(choice)),
         IoChoice::Xdp => Err(BootError::NotBuilt(choice)),
     }
 }
+
 fn new_bell(blocking: bool) -> Result<Arc<Bell>, BootError> {
     let fd =
         event_fd(blocking).map_err(|source| BootError::Resource { what: "a wake-up descriptor", source })?;

@@ -44,7 +44,8 @@ pub struct Plane {
     pub(super) tcp: Option<Tcp>,
     pub(super) fingerprint: Fingerprint,
     pub(super) io: IoChoice,
-    pub(super) io_note: Option<String>,
+    pub(super) io_refused: Option<String>,
+    pub(super) io_trial: Option<String>,
     pub(super) suite_name: &'static str,
 }
 
@@ -79,10 +80,16 @@ impl Plane {
         self.io.name()
     }
 
-    /// Why `auto` did not choose io_uring, with the remedy; for one line of the log.
+    /// Why `auto` could not choose io_uring, with the remedy; for one line of the log.
     #[must_use]
-    pub fn io_note(&self) -> Option<&str> {
-        self.io_note.as_deref()
+    pub fn io_refused(&self) -> Option<&str> {
+        self.io_refused.as_deref()
+    }
+
+    /// What `auto` measured and chose by; for the log.
+    #[must_use]
+    pub fn io_trial(&self) -> Option<&str> {
+        self.io_trial.as_deref()
     }
 
     /// The crypto suite in use.
