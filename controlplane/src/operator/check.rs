@@ -3,14 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
 
 use dataplane::io::uring;
 
 use super::{Request, ask};
+use crate::app::{Failure, damaged, open_store};
 use crate::config::{Config, Io};
 use crate::plane::allowed_cpus;
-use crate::store::{EmbeddedStore, StoreError};
+use crate::store::StoreError;
 use crate::tls::TlsSlot;
 
 /// What was found about one thing.
@@ -58,7 +58,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings =
         vec![good("config", format!("data in {}, listening on {}", config.data.display(), config.listen))];
     findings.push(certificate(config));
-    findings.push(store(&config.data, running));
+    findings.push(store(config, running));
     if running {
         findings.push(good("ports", "a server runs on this data directory and has them".to_owned()));
     } else {
@@ -101,19 +101,20 @@ fn certificate(config: &Config) -> Finding {
     }
 }
 
-fn store(data: &Path, running: bool) -> Finding {
+fn store(config: &Config, running: bool) -> Finding {
     if running {
         return good("store", "open in the running server".to_owned());
     }
-    if !data.join("store").exists() {
+    if !config.data.join("keys").exists() && !config.data.join("store").exists() {
         return good("store", "none yet: the first start makes it".to_owned());
     }
-    match EmbeddedStore::open(data) {
-        Ok(_) => good("store", "opens".to_owned()),
-        Err(error @ StoreError::Locked { .. }) => {
+    let checked = open_store(config).and_then(|store| store.check().map_err(|error| damaged(config, error)));
+    match checked {
+        Ok(entries) => good("store", format!("opens, and so do its {entries} entries and its journal")),
+        Err(Failure::Store { error: error @ StoreError::Locked { .. } }) => {
             doubtful("store", format!("{error}, which is starting or stopping"))
         }
-        Err(error) => wrong("store", format!("{error}; {}", error.remedy())),
+        Err(failure) => wrong("store", failure.to_string()),
     }
 }
 

@@ -165,6 +165,8 @@ const USER_NAMES: u8 = 2;
 const MEETINGS: u8 = 3;
 const MEETINGS_BY_HOST: u8 = 4;
 const PARTICIPANTS: u8 = 5;
+/// Tables whose keys hold what people are called: the store hides such keys.
+pub const NAMED_TABLES: &[u8] = &[USER_NAMES];
 
 /// Key of a user.
 #[must_use]

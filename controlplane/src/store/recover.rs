@@ -1,0 +1,202 @@
+//! Bringing a store back: the newest backup before a moment, and the journal from there on.
+//!
+//! Promises: what was acknowledged before the moment is there, what came after it is not; the store that was there is set
+//! aside, never deleted; a crash in the middle leaves the journal and the backups as they were, and the command can be repeated.
+//! A restored store begins a new history with a backup of its own as base; older histories stay as long as their backups.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::backup::{self, BackupError, Moment};
+use super::commit::now;
+use super::embedded::{FORMAT, StoreOptions};
+use super::engine::{Engine, State};
+use super::journal;
+use super::keyring::Keyring;
+use super::layout::Layout;
+use super::place::{Place, Sum};
+use super::vault::Vault;
+use super::{Entry, StoreError};
+
+/// Milliseconds of a day.
+pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+/// Entries written per batch while building a store.
+const BUILD_CHUNK: usize = 256;
+
+/// Why a store cannot be brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The store, its keys or its journal.
+    #[error("{error}{}{}", if .error.remedy().is_empty() { "" } else { "; " }, .error.remedy())]
+    Store {
+        /// What is wrong.
+        error: StoreError,
+    },
+    /// A file that is no backup.
+    #[error("cannot restore {}: {error}", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: BackupError,
+    },
+    /// A file that cannot be read.
+    #[error("cannot restore {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// No backup is old enough.
+    #[error("there is no backup of before that moment in {}; name another directory with --backups", path.display())]
+    NoBackup {
+        /// Where backups are looked for.
+        path: PathBuf,
+    },
+    /// There is a store already.
+    #[error("{} exists; stop kaigid and move it aside first, nothing is overwritten", path.display())]
+    Exists {
+        /// The store.
+        path: PathBuf,
+    },
+}
+
+impl From<StoreError> for RestoreError {
+    fn from(error: StoreError) -> Self {
+        Self::Store { error }
+    }
+}
+
+/// What was brought back.
+#[derive(Debug)]
+pub struct Restored {
+    /// Entries of the store now.
+    pub entries: usize,
+    /// The backup it began with.
+    pub backup: PathBuf,
+    /// Groups of writes that the journal added.
+    pub groups: u64,
+    /// Where the store is that was there before.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Brings back exactly what one backup holds, into a directory without a store.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub fn from_file(options: &StoreOptions, file: &Path) -> Result<Restored, RestoreError> {
+    let layout = Layout::new(&options.data);
+    let in_the_way = || match layout.store().exists() {
+        true => Err(RestoreError::Exists { path: layout.store() }),
+        false => Ok(()),
+    };
+    in_the_way()?;
+    let _lock = layout.lock()?;
+    layout.settle()?;
+    in_the_way()?;
+    let (vault, moment, _) = read_base(options, file)?;
+    let entries = moment.entries.len();
+    install(moment.entries, &vault, &layout, options)?;
+    Ok(Restored { entries, backup: file.to_owned(), groups: 0, set_aside: None })
+}
+
+/// Brings back what was there at the moment `until` (milliseconds since 1970), or all there is: the newest backup of before it
+/// and the journal. The present store is set aside.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub fn from_journal(options: &StoreOptions, until: Option<i64>) -> Result<Restored, RestoreError> {
+    let folder = options.backups.clone().unwrap_or_default();
+    let layout = Layout::new(&options.data);
+    let _lock = layout.lock()?;
+    layout.settle()?;
+    let filed = backup::filed(&folder)?;
+    let base = filed.iter().rfind(|filed| until.is_none_or(|until| filed.at <= until));
+    let base = base.ok_or(RestoreError::NoBackup { path: folder })?;
+    let (vault, moment, brought) = read_base(options, &base.path)?;
+    let mut entries: BTreeMap<Vec<u8>, Vec<u8>> = moment.entries.into_iter().collect();
+    let mut groups = 0;
+    let own = vault.ring();
+    let rings: Vec<&Keyring> = std::iter::once(&*own).chain(brought.as_ref()).collect();
+    journal::replay(&layout.journal(), &rings, &moment.place, until, &mut |frame, _| {
+        groups += 1;
+        for (key, value) in frame.writes {
+            match value {
+                Some(value) => entries.insert(key, value),
+                None => entries.remove(&key),
+            };
+        }
+        Ok(())
+    })?;
+    let set_aside = layout.set_aside(now())?;
+    let count = entries.len();
+    install(entries.into_iter().collect(), &vault, &layout, options)?;
+    Ok(Restored { entries: count, backup: base.path.clone(), groups, set_aside })
+}
+
+/// Reads a backup with the keys of the data directory, or, where it has none, with those the backup brings along.
+fn read_base(options: &StoreOptions, file: &Path) -> Result<(Vault, Moment, Option<Keyring>), RestoreError> {
+    let text =
+        fs::read_to_string(file).map_err(|error| RestoreError::File { path: file.to_owned(), error })?;
+    let wrong = |error| RestoreError::Backup { path: file.to_owned(), error };
+    let vault = match backup::wrapped_keys(&text).map_err(wrong)? {
+        Some(wrapped) => Vault::adopt(&options.data, &options.key, options.hidden, &wrapped)?,
+        None => Vault::open(&options.data, &options.key, options.hidden, false)?,
+    };
+    let (moment, brought) = backup::read(&text, &vault).map_err(wrong)?;
+    Ok((vault, moment, brought))
+}
+
+/// Builds a store of these entries, at the beginning of a new history, and lets it take the place of the present one.
+pub(super) fn install(
+    entries: Vec<Entry>,
+    vault: &Vault,
+    layout: &Layout,
+    options: &StoreOptions,
+) -> Result<(), StoreError> {
+    let moment = Moment { entries, place: Place::begin()?, at: now() };
+    if let Some(folder) = &options.backups {
+        backup::file(&moment, vault, folder)?;
+    }
+    layout.make(&layout.partial())?;
+    let engine = Engine::open(&layout.partial())?;
+    let mut state = State { place: moment.place, sum: Sum::default() };
+    for chunk in moment.entries.chunks(BUILD_CHUNK) {
+        let writes: Vec<_> = chunk.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
+        state = engine.write(vault, &writes, moment.place, state.sum)?;
+    }
+    engine.begin(FORMAT, &state)?;
+    drop(engine);
+    layout.install()
+}
+
+/// Removes backups of before `oldest` (milliseconds since 1970) except the newest, and the journal that no backup leads to.
+pub(super) fn prune(folder: &Path, journal: &Path, oldest: i64) -> Result<(), StoreError> {
+    let mut filed = backup::filed(folder)?;
+    let newest = filed.pop();
+    let (old, mut kept): (Vec<_>, Vec<_>) = filed.into_iter().partition(|filed| filed.at < oldest);
+    for filed in old {
+        fs::remove_file(&filed.path).map_err(|error| StoreError::from_backup_folder(folder, &error))?;
+    }
+    kept.extend(newest);
+    let kept: Vec<_> = kept.iter().map(|filed| (filed.place.history, filed.place.seq)).collect();
+    journal::trim(journal, &kept)
+        .map(drop)
+        .map_err(|error| StoreError::Journal { path: journal.to_owned(), reason: error.to_string().into() })
+}
+
+/// Reads the journal from the oldest backup of the store's history to its end.
+pub(super) fn check_journal(
+    options: &StoreOptions,
+    vault: &Vault,
+    moment: &Moment,
+) -> Result<(), StoreError> {
+    let filed = options.backups.as_deref().map(backup::filed).transpose()?.unwrap_or_default();
+    let oldest = filed.iter().find(|filed| filed.place.history == moment.place.history);
+    let from = oldest.map_or(moment.place, |filed| filed.place);
+    let journal = Layout::new(&options.data).journal();
+    journal::replay(&journal, &[&vault.ring()], &from, None, &mut |_, _| Ok(())).map(drop)
+}
