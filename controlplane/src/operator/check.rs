@@ -10,6 +10,7 @@ use super::{Request, ask};
 use crate::app::{Failure, damaged, open_store};
 use crate::config::{Config, Io};
 use crate::plane::allowed_cpus;
+use crate::service::audit::{Audit, audit};
 use crate::store::StoreError;
 use crate::tls::TlsSlot;
 
@@ -58,7 +59,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings =
         vec![good("config", format!("data in {}, listening on {}", config.data.display(), config.listen))];
     findings.push(certificate(config));
-    findings.push(store(config, running));
+    findings.extend(store(config, running));
     if running {
         findings.push(good("ports", "a server runs on this data directory and has them".to_owned()));
     } else {
@@ -101,21 +102,35 @@ fn certificate(config: &Config) -> Finding {
     }
 }
 
-fn store(config: &Config, running: bool) -> Finding {
+fn store(config: &Config, running: bool) -> Vec<Finding> {
     if running {
-        return good("store", "open in the running server".to_owned());
+        return vec![good("store", "open in the running server".to_owned())];
     }
     if !config.data.join("keys").exists() && !config.data.join("store").exists() {
-        return good("store", "none yet: the first start makes it".to_owned());
+        return vec![good("store", "none yet: the first start makes it".to_owned())];
     }
     let checked = open_store(config).and_then(|store| store.check().map_err(|error| damaged(config, error)));
     match checked {
-        Ok(entries) => good("store", format!("opens, and so do its {entries} entries and its journal")),
-        Err(Failure::Store { error: error @ StoreError::Locked { .. } }) => {
-            doubtful("store", format!("{error}, which is starting or stopping"))
+        Ok(entries) => {
+            let opens = format!("opens, and so do its {} entries and its journal", entries.len());
+            vec![good("store", opens), records(&audit(&entries))]
         }
-        Err(failure) => wrong("store", failure.to_string()),
+        Err(Failure::Store { error: error @ StoreError::Locked { .. } }) => {
+            vec![doubtful("store", format!("{error}, which is starting or stopping"))]
+        }
+        Err(failure) => vec![wrong("store", failure.to_string())],
     }
+}
+
+fn records(found: &Audit) -> Finding {
+    let Audit { users, meetings, participants, leftovers, faults } = found;
+    if faults.is_empty() {
+        let counts = format!("{users} users, {meetings} meetings, {participants} participants fit together");
+        let more = format!("; {leftovers} of deleted meetings are left over");
+        return good("records", if *leftovers == 0 { counts } else { counts + &more });
+    }
+    let remedy = "kaigid restore --until goes back to before it was so";
+    wrong("records", format!("{}; {remedy}", faults.join("; ")))
 }
 
 fn http_port(config: &Config) -> Finding {

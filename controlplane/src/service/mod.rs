@@ -4,6 +4,7 @@
 //! changes only by compare-and-set, so of two callers at once one sees the other's change; nobody but the host changes a
 //! meeting. Not here: status codes (`http::problem`), media (`dispatch`), what a key looks like (`records`).
 
+pub mod audit;
 pub mod error;
 pub mod input;
 pub mod meetings;

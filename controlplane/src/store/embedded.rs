@@ -179,14 +179,14 @@ impl EmbeddedStore {
         self.queue(Work::Turn(answer), result).wait()
     }
 
-    /// Opens every entry and reads the whole journal.
+    /// Opens every entry, which it answers, and reads the whole journal.
     ///
     /// # Errors
     /// `Corrupt` or `Journal` with the first thing that is not what was written.
-    pub fn check(&self) -> Result<usize, StoreError> {
+    pub fn check(&self) -> Result<Vec<Entry>, StoreError> {
         let moment = self.moment().wait()?;
         recover::check_journal(&self.options, &self.vault, &moment)?;
-        Ok(moment.entries.len())
+        Ok(moment.entries)
     }
 
     fn queue<T>(&self, work: Work, result: oneshot::Receiver<Result<T, StoreError>>) -> Pending<T> {

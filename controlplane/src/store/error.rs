@@ -122,7 +122,8 @@ impl StoreError {
                 "bring back everything from the backups and the journal with `kaigid restore`"
             }
             Self::Journal { .. } => {
-                "a store that opens needs it only for going back in time: move the journal directory aside"
+                "a moment before the damage can be brought back with `kaigid restore --until`; a store that opens needs its \
+                 journal only for going back: move the directory aside"
             }
             Self::Newer { .. } => "run the newer kaigid, or restore a backup made by this one",
             Self::Unreadable { .. } => {

@@ -200,3 +200,124 @@ pub(super) fn check_journal(
     let journal = Layout::new(&options.data).journal();
     journal::replay(&journal, &[&vault.ring()], &from, None, &mut |_, _| Ok(())).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{entry, everything, options, put, scratch};
+    use super::super::{Batch, EmbeddedStore, Store};
+    use super::*;
+
+    #[test]
+    fn a_backup_taken_under_load_is_what_the_journal_says_of_its_moment() {
+        let data = scratch("under-load");
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
+        let moments: Vec<Moment> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0u32..4)
+                .map(|writer| {
+                    let store = &store;
+                    scope.spawn(move || {
+                        for n in 0..200 {
+                            // Two entries that come and go together, and a third of everybody's.
+                            let (one, other) =
+                                (entry(writer * 1_000 + n / 3), entry(writer * 1_000 + 500 + n / 3));
+                            let batch = Batch::new().put(entry(9_999).0, n.to_be_bytes());
+                            let batch = match n % 3 {
+                                0 => batch.put(one.0, one.1).put(other.0, other.1),
+                                1 => batch.put(one.0, "again").put(other.0, "again"),
+                                _ => batch.delete(one.0).delete(other.0),
+                            };
+                            store.commit(batch).wait().expect("commits");
+                        }
+                    })
+                })
+                .collect();
+            let mut moments = Vec::new();
+            while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+                moments.push(store.moment().wait().expect("reads"));
+            }
+            moments
+        });
+        let text: Vec<String> =
+            moments.iter().map(|moment| store.backup_lines(moment).expect("seals").join("\n")).collect();
+        let vault = Vault::open(&data, &options(&data).key, options(&data).hidden, true).expect("opens");
+        let base = backup::filed(&data.join("backups")).expect("lists")[0].place;
+        let mut model = BTreeMap::new();
+        let mut at = 0;
+        let mut seen = 0;
+        let compare = |model: &BTreeMap<Vec<u8>, Vec<u8>>, seq: u64, at: &mut usize| {
+            while moments.get(*at).is_some_and(|moment| moment.place.seq == seq) {
+                let (read, _) = backup::read(&text[*at], &vault).expect("reads");
+                assert!(read.entries.iter().map(|(k, v)| (k, v)).eq(model.iter()), "moment {at}");
+                *at += 1;
+            }
+        };
+        compare(&model, 0, &mut at);
+        journal::replay(&data.join("journal"), &[&vault.ring()], &base, None, &mut |frame, place| {
+            for (key, value) in frame.writes {
+                match value {
+                    Some(value) => model.insert(key, value),
+                    None => model.remove(&key),
+                };
+            }
+            seen = place.seq;
+            compare(&model, place.seq, &mut at);
+            Ok(())
+        })
+        .expect("reads");
+        assert!(at == moments.len() && at > 2 && seen > 100, "{at} of {} moments", moments.len());
+        drop(store);
+        fs::remove_dir_all(data).expect("removes");
+    }
+
+    #[test]
+    fn a_restore_can_be_undone_by_another() {
+        let data = scratch("undone");
+        let tick = || {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            now()
+        };
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
+        put(&store, 1);
+        let first = tick();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        put(&store, 2);
+        drop(store);
+        let second = tick();
+        let holds = || {
+            let store = EmbeddedStore::open(&options(&data)).expect("opens");
+            everything(&store)
+        };
+        from_journal(&options(&data), Some(first)).expect("goes back");
+        assert_eq!(holds(), [entry(1)]);
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
+        put(&store, 3);
+        drop(store);
+        assert_eq!(holds(), [entry(1), entry(3)]);
+        from_journal(&options(&data), Some(second)).expect("undoes it");
+        assert_eq!(holds(), [entry(1), entry(2)]);
+        fs::remove_dir_all(data).expect("removes");
+    }
+
+    #[test]
+    fn old_backups_go_with_the_journal_that_only_they_lead_to_and_the_newest_stays() {
+        let data = scratch("prune");
+        let (folder, journal) = (data.join("backups"), data.join("journal"));
+        for n in 1..=3 {
+            // Every start begins another segment.
+            let store = EmbeddedStore::open(&options(&data)).expect("opens");
+            put(&store, n);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            store.file_backup(&folder, 30).expect("files");
+        }
+        let count = |folder: &Path| fs::read_dir(folder).expect("lists").count();
+        assert_eq!((count(&folder), count(&journal)), (4, 3));
+        let third = backup::filed(&folder).expect("lists")[2].at;
+        prune(&folder, &journal, third).expect("prunes");
+        assert_eq!((count(&folder), count(&journal)), (2, 1), "what follows the second backup");
+        prune(&folder, &journal, i64::MAX).expect("prunes");
+        assert_eq!((count(&folder), count(&journal)), (1, 1));
+        let restored = from_journal(&options(&data), None).expect("comes back");
+        assert_eq!(restored.entries, 3);
+        fs::remove_dir_all(data).expect("removes");
+    }
+}
