@@ -123,10 +123,16 @@ pub fn open_store(config: &Config) -> Result<Arc<EmbeddedStore>, Failure> {
 /// What is wrong with a store, with the command that brings it back where there is one.
 #[must_use]
 pub fn damaged(config: &Config, error: StoreError) -> Failure {
-    if error.asks_for_restore() && config.backup_days > 0 {
-        return Failure::Damaged { error, command: config.restore_command() };
+    if !error.asks_for_restore() {
+        return error.into();
     }
-    error.into()
+    if config.backup_days == 0 {
+        return Failure::Refused(format!(
+            "{error}; no backups are kept here (--backup-days 0): move the data directory aside, keep its master key, and \
+             bring back a backup of your own with `kaigid restore FILE`"
+        ));
+    }
+    Failure::Damaged { error, command: config.restore_command() }
 }
 
 /// The service over the store and key of a data directory.

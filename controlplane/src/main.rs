@@ -54,6 +54,9 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             if let Some(aside) = &restored.set_aside {
                 eprintln!("kaigid: the store that was there is now {}", aside.display());
             }
+            if restored.lacks_journal {
+                eprintln!("kaigid: the journal after that backup is missing: what came later is not there");
+            }
             let (entries, groups, from) = (restored.entries, restored.groups, restored.backup.display());
             eprintln!("kaigid: {entries} entries restored from {from} and {groups} groups of the journal");
             Ok(ExitCode::SUCCESS)

@@ -117,11 +117,14 @@ impl Committer {
             return;
         }
         let written = self.write(&changes);
+        if written.is_ok() {
+            // Before the answers: whoever watches from an answer on sees nothing of before it.
+            self.watchers.tell(changes);
+        }
         for answer in accepted {
             let _ = answer.send(written.clone());
         }
         if written.is_ok() {
-            self.watchers.tell(changes);
             // The journal has the group: a failure here costs nothing that was acknowledged, and ends writing.
             let _ = self.noting(self.engine.sync());
             self.space.load_ballast();

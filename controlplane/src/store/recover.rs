@@ -79,6 +79,8 @@ pub struct Restored {
     pub backup: PathBuf,
     /// Groups of writes that the journal added.
     pub groups: u64,
+    /// Whether the journal ends before the backup: then only the backup came back.
+    pub lacks_journal: bool,
     /// Where the store is that was there before.
     pub set_aside: Option<PathBuf>,
 }
@@ -100,7 +102,7 @@ pub fn from_file(options: &StoreOptions, file: &Path) -> Result<Restored, Restor
     let (vault, moment, _) = read_base(options, file)?;
     let entries = moment.entries.len();
     install(moment.entries, &vault, &layout, options)?;
-    Ok(Restored { entries, backup: file.to_owned(), groups: 0, set_aside: None })
+    Ok(Restored { entries, backup: file.to_owned(), groups: 0, lacks_journal: false, set_aside: None })
 }
 
 /// Brings back what was there at the moment `until` (milliseconds since 1970), or all there is: the newest backup of before it
@@ -114,14 +116,20 @@ pub fn from_journal(options: &StoreOptions, until: Option<i64>) -> Result<Restor
     let _lock = layout.lock()?;
     layout.settle()?;
     let filed = backup::filed(&folder)?;
-    let base = filed.iter().rfind(|filed| until.is_none_or(|until| filed.at <= until));
-    let base = base.ok_or(RestoreError::NoBackup { path: folder })?;
-    let (vault, moment, brought) = read_base(options, &base.path)?;
+    let old_enough = || filed.iter().rev().filter(|filed| until.is_none_or(|until| filed.at <= until));
+    let newest = old_enough().next().ok_or(RestoreError::NoBackup { path: folder })?;
+    // Where the newest is damaged, an older one of its history leads to the same through more of the journal.
+    let mut same_history = old_enough().filter(|filed| filed.place.history == newest.place.history);
+    let readable = same_history.find_map(|filed| Some((filed, read_base(options, &filed.path).ok()?)));
+    let (base, (vault, moment, brought)) = match readable {
+        Some(readable) => readable,
+        None => (newest, read_base(options, &newest.path)?),
+    };
     let mut entries: BTreeMap<Vec<u8>, Vec<u8>> = moment.entries.into_iter().collect();
     let mut groups = 0;
     let own = vault.ring();
     let rings: Vec<&Keyring> = std::iter::once(&*own).chain(brought.as_ref()).collect();
-    journal::replay(&layout.journal(), &rings, &moment.place, until, &mut |frame, _| {
+    let replayed = journal::replay(&layout.journal(), &rings, &moment.place, until, &mut |frame, _| {
         groups += 1;
         for (key, value) in frame.writes {
             match value {
@@ -134,7 +142,8 @@ pub fn from_journal(options: &StoreOptions, until: Option<i64>) -> Result<Restor
     let set_aside = layout.set_aside(now())?;
     let count = entries.len();
     install(entries.into_iter().collect(), &vault, &layout, options)?;
-    Ok(Restored { entries: count, backup: base.path.clone(), groups, set_aside })
+    let (backup, lacks_journal) = (base.path.clone(), replayed.behind);
+    Ok(Restored { entries: count, backup, groups, lacks_journal, set_aside })
 }
 
 /// Reads a backup with the keys of the data directory, or, where it has none, with those the backup brings along.
@@ -266,6 +275,33 @@ mod tests {
         .expect("reads");
         assert!(at == moments.len() && at > 2 && seen > 100, "{at} of {} moments", moments.len());
         drop(store);
+        fs::remove_dir_all(data).expect("removes");
+    }
+
+    #[test]
+    fn a_damaged_backup_is_passed_over_for_an_older_one_and_a_lost_journal_is_told() {
+        let data = scratch("older-base");
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
+        put(&store, 1);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let newest = store.file_backup(&data.join("backups"), 30).expect("files");
+        put(&store, 2);
+        drop(store);
+        let whole = fs::read(&newest).expect("reads");
+        fs::write(&newest, &whole[..whole.len() - 9]).expect("cuts");
+        let restored = from_journal(&options(&data), None).expect("comes back");
+        assert_eq!((restored.entries, restored.groups, restored.lacks_journal), (2, 2, false));
+        fs::remove_dir_all(&data).expect("removes");
+
+        let data = scratch("no-journal");
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
+        put(&store, 1);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        store.file_backup(&data.join("backups"), 30).expect("files");
+        drop(store);
+        fs::remove_dir_all(data.join("journal")).expect("removes");
+        let restored = from_journal(&options(&data), None).expect("comes back");
+        assert_eq!((restored.entries, restored.groups, restored.lacks_journal), (1, 0, true));
         fs::remove_dir_all(data).expect("removes");
     }
 
