@@ -45,11 +45,19 @@ pub(super) fn everything(store: &EmbeddedStore) -> Vec<super::Entry> {
     store.snapshot().wait().expect("reads")
 }
 
+/// The sled in this directory, as soon as its lock is free.
+pub(super) fn raw(store: &Path) -> sled::Db {
+    let opened = super::layout::patiently(|| {
+        sled::open(store).map_err(|_| StoreError::Locked { path: store.to_owned() })
+    });
+    opened.expect("opens")
+}
+
 /// A store as the former format wrote it.
 pub(super) fn write_unsealed(data: &Path, entries: &[super::Entry]) {
     let store = data.join("store");
     std::fs::create_dir_all(&store).expect("makes");
-    let db = sled::open(store).expect("opens");
+    let db = raw(&store);
     db.insert(b"\0format", &1u32.to_be_bytes()).expect("writes");
     for (key, value) in entries {
         db.insert(key, value.as_slice()).expect("writes");

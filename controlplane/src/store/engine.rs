@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journal::Write;
+use super::layout::patiently;
 use super::place::{PLACE_BYTES, Place, Sum};
 use super::vault::Vault;
 use super::{Entry, StoreError};
@@ -42,6 +43,10 @@ pub(super) struct Engine {
 impl Engine {
     /// Opens or creates a sled in the directory `path`, which exists.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        patiently(|| Self::try_open(path))
+    }
+
+    fn try_open(path: &Path) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         // sled asserts on some kinds of damage instead of returning an error.
         let opened =

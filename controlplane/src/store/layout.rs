@@ -8,9 +8,29 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::StoreError;
 use super::files::sync_directory;
+
+/// How long a lock is waited for. A lock lives as long as anybody has the file, also a child between fork and exec, and sled's
+/// threads may have theirs a moment longer than sled.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// How long until it is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Tries again as long as somebody has the lock, for a moment.
+pub(super) fn patiently<T>(attempt: impl Fn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(StoreError::Locked { .. }) if begun.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
 
 /// Names and order of a data directory.
 pub(super) struct Layout {
@@ -46,6 +66,10 @@ impl Layout {
 
     /// Keeps others out until the file is dropped.
     pub(super) fn lock(&self) -> Result<File, StoreError> {
+        patiently(|| self.try_lock())
+    }
+
+    fn try_lock(&self) -> Result<File, StoreError> {
         let path = self.data.join("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         let file = opened.map_err(|error| self.unreadable(&error))?;

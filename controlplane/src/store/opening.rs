@@ -82,7 +82,7 @@ pub(super) fn unreadable(layout: &Layout, error: &io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::super::EmbeddedStore;
-    use super::super::contract::{entry, everything, holds, options, put, scratch, write_unsealed};
+    use super::super::contract::{entry, everything, holds, options, put, raw, scratch, write_unsealed};
     use super::*;
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         let store = EmbeddedStore::open(&options(&data)).expect("opens");
         (1..10).for_each(|n| put(&store, n));
         drop(store);
-        let db = sled::open(data.join("store")).expect("opens");
+        let db = raw(&data.join("store"));
         db.remove(entry(4).0).expect("removes");
         db.flush().expect("flushes");
         drop(db);

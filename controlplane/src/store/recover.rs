@@ -308,14 +308,16 @@ mod tests {
     #[test]
     fn a_restore_can_be_undone_by_another() {
         let data = scratch("undone");
+        // A moment that is neither what came before nor what comes after.
         let tick = || {
             std::thread::sleep(std::time::Duration::from_millis(5));
-            now()
+            let moment = now();
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            moment
         };
         let store = EmbeddedStore::open(&options(&data)).expect("opens");
         put(&store, 1);
         let first = tick();
-        std::thread::sleep(std::time::Duration::from_millis(5));
         put(&store, 2);
         drop(store);
         let second = tick();
