@@ -1,8 +1,8 @@
 //! `kaigi-perf store`: acknowledged writes and reads a second of the real store, beside what the disk syncs.
 //!
 //! Promises: every write is durable before it counts, and all of them are looked for after reopening; the raw rate is one
-//! `fdatasync` after another of an appended KiB on the same file system, in the same run. A write is a participant's join: three
-//! records. Not here: HTTP, which adds its own time.
+//! `fdatasync` after another of an appended KiB on the same file system; the four measurements take turns, so that a busy disk
+//! is busy for all of them. A write is a participant's join: three records. Not here: HTTP, which adds its own time.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -19,6 +19,8 @@ use serde::Serialize;
 const RECORD_BYTES: usize = 300;
 /// Bytes appended before each raw sync.
 const RAW_BYTES: usize = 1_024;
+/// Turns of the four measurements.
+const ROUNDS: u32 = 5;
 /// Keys read, over and over.
 const READ_KEYS: u64 = 1_000;
 
@@ -41,8 +43,8 @@ pub struct Options {
 #[derive(Serialize)]
 pub struct Rate {
     per_second: f64,
-    us_p50: u64,
-    us_p99: u64,
+    us_p50: f64,
+    us_p99: f64,
 }
 
 /// What was measured.
@@ -71,8 +73,8 @@ pub fn run(options: &Options) -> Result<Results> {
 }
 
 fn measure(options: &Options, directory: &Path) -> Result<Results> {
-    let window = Duration::from_secs(options.seconds.into());
-    let raw_sync = raw(&directory.join("raw"), window)?;
+    let window = Duration::from_secs(options.seconds.into()) / ROUNDS;
+    let mut raw_file = File::create(directory.join("raw"))?;
     let opening = StoreOptions {
         data: directory.to_owned(),
         key: KeySource::beside(directory),
@@ -80,10 +82,20 @@ fn measure(options: &Options, directory: &Path) -> Result<Results> {
         backups: Some(directory.join("backups")),
     };
     let store = EmbeddedStore::open(&opening)?;
-    let (one_writer, mut written) = writes(&store, 0, 1, window)?;
-    let (all_writers, more) = writes(&store, 1, options.writers, window)?;
-    written.extend(more);
-    let reads = reads(&store, &written, window)?;
+    // Writer 0 alone, then the others.
+    let mut written: Written = (0..=options.writers).map(|writer| (writer, 0)).collect();
+    let [mut raw_sync, mut one_writer, mut all_writers, mut reads] =
+        [histogram()?, histogram()?, histogram()?, histogram()?];
+    for _ in 0..ROUNDS {
+        raw_sync.add(timed(window, 0, |_| {
+            raw_file.write_all(&[0x5a; RAW_BYTES])?;
+            Ok(raw_file.sync_data()?)
+        })?)?;
+        let (alone, others) = written.split_at_mut(1);
+        one_writer.add(writes(&store, alone, window)?)?;
+        all_writers.add(writes(&store, others, window)?)?;
+        reads.add(read(&store, written[0], window)?)?;
+    }
     drop(store);
     let store = EmbeddedStore::open(&opening)?;
     let mut found = 0;
@@ -101,38 +113,29 @@ fn measure(options: &Options, directory: &Path) -> Result<Results> {
         benchmark,
         writers,
         seconds,
-        raw_sync,
-        one_writer,
-        all_writers,
-        reads,
+        raw_sync: rate(&raw_sync, seconds),
+        one_writer: rate(&one_writer, seconds),
+        all_writers: rate(&all_writers, seconds),
+        reads: rate(&reads, seconds),
         writes_found_after_reopening: found,
     })
-}
-
-fn raw(path: &Path, window: Duration) -> Result<Rate> {
-    let mut file = File::create(path)?;
-    timed(window, |_| {
-        file.write_all(&[0x5a; RAW_BYTES])?;
-        file.sync_data()?;
-        Ok(())
-    })
-    .map(|(histogram, _)| rate(&histogram, window))
 }
 
 /// Each writer's number and how many writes of it were acknowledged.
 type Written = Vec<(u32, u64)>;
 
-fn writes(store: &EmbeddedStore, first: u32, writers: u32, window: Duration) -> Result<(Rate, Written)> {
+/// Lets all these writers write for the window.
+fn writes(store: &EmbeddedStore, writers: &mut [(u32, u64)], window: Duration) -> Result<Histogram<u64>> {
     let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = (first..first + writers)
-            .map(|writer| {
+        let threads: Vec<_> = writers
+            .iter()
+            .map(|&(writer, written)| {
                 scope.spawn(move || {
-                    timed(window, |number| {
+                    timed(window, written, |number| {
                         let batch = (1..=3).fold(Batch::new(), |batch, table| {
                             batch.put(key(table, writer, number), vec![table; RECORD_BYTES])
                         });
-                        store.commit(batch).wait()?;
-                        Ok(())
+                        Ok(store.commit(batch).wait()?)
                     })
                 })
             })
@@ -140,52 +143,47 @@ fn writes(store: &EmbeddedStore, first: u32, writers: u32, window: Duration) -> 
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
     });
     let mut all = histogram()?;
-    let mut written = Written::new();
-    for (writer, result) in (first..).zip(results) {
+    for ((writer, written), result) in writers.iter_mut().zip(results) {
         let Ok(result) = result else { bail!("writer {writer} panicked") };
-        let (histogram, count) = result?;
+        let histogram = result?;
+        *written += histogram.len();
         all.add(histogram)?;
-        written.push((writer, count));
     }
-    Ok((rate(&all, window), written))
+    Ok(all)
 }
 
-fn reads(store: &EmbeddedStore, written: &[(u32, u64)], window: Duration) -> Result<Rate> {
-    let Some(&(writer, count)) = written.iter().find(|(_, count)| *count > 0) else {
+fn read(store: &EmbeddedStore, (writer, written): (u32, u64), window: Duration) -> Result<Histogram<u64>> {
+    if written == 0 {
         bail!("nothing was written");
-    };
-    let keys = count.min(READ_KEYS);
-    let (histogram, _) = timed(window, |number| match store.get(&key(1, writer, number % keys))? {
+    }
+    let keys = written.min(READ_KEYS);
+    timed(window, 0, |number| match store.get(&key(1, writer, number % keys))? {
         Some(_) => Ok(()),
         None => bail!("a record is gone"),
-    })?;
-    Ok(rate(&histogram, window))
+    })
 }
 
-/// Does it over and over for the window; how long each took, in microseconds, and how often it was done.
-fn timed(window: Duration, mut work: impl FnMut(u64) -> Result<()>) -> Result<(Histogram<u64>, u64)> {
+/// Does it over and over for the window, numbered from `first` on; how long each took, in nanoseconds.
+fn timed(window: Duration, first: u64, mut work: impl FnMut(u64) -> Result<()>) -> Result<Histogram<u64>> {
     let mut histogram = histogram()?;
     let begun = Instant::now();
-    let mut number = 0;
+    let mut number = first;
     while begun.elapsed() < window {
         let started = Instant::now();
         work(number)?;
-        histogram.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        histogram.saturating_record(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX));
         number += 1;
     }
-    Ok((histogram, number))
+    Ok(histogram)
 }
 
 fn histogram() -> Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
+    Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
 }
 
-fn rate(histogram: &Histogram<u64>, window: Duration) -> Rate {
-    Rate {
-        per_second: histogram.len() as f64 / window.as_secs_f64(),
-        us_p50: histogram.value_at_quantile(0.5),
-        us_p99: histogram.value_at_quantile(0.99),
-    }
+fn rate(nanoseconds: &Histogram<u64>, seconds: u32) -> Rate {
+    let us = |quantile| nanoseconds.value_at_quantile(quantile) as f64 / 1_000.0;
+    Rate { per_second: nanoseconds.len() as f64 / f64::from(seconds), us_p50: us(0.5), us_p99: us(0.99) }
 }
 
 /// Spread like the store's random numbers.
@@ -210,7 +208,8 @@ impl Results {
         ];
         let mut text = format!("{:<34} {:>10} {:>9} {:>9}\n", "", "a second", "p50 us", "p99 us");
         for (what, rate) in rows {
-            text += &format!("{what:<34} {:>10.0} {:>9} {:>9}\n", rate.per_second, rate.us_p50, rate.us_p99);
+            text +=
+                &format!("{what:<34} {:>10.0} {:>9.1} {:>9.1}\n", rate.per_second, rate.us_p50, rate.us_p99);
         }
         text + &format!("{} writers; all {} writes found\n", self.writers, self.writes_found_after_reopening)
     }
