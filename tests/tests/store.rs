@@ -208,6 +208,50 @@ fn a_restore_until_a_moment_has_what_came_before_it_and_nothing_after() {
     assert_one_line(&too_early.stderr, &["no backup of before that moment"]);
 }
 
+#[test]
+fn a_server_backs_up_when_the_newest_backup_is_a_day_old_and_removes_what_is_too_old() {
+    let scratch = Scratch::new("daily");
+    let (data, backups) = (scratch.join("data"), scratch.join("elsewhere"));
+    let flags = ["--demo", "--backup-days", "1", "--backups", text(&backups)];
+    let daemon = Daemon::start(&data, &flags);
+    let id = create(&daemon, TOPIC);
+    daemon.kill();
+    let [base] = files(&backups).try_into().expect("the base of a new store");
+    // Two days go by: as far as anybody can tell from the backup's head.
+    let told = fs::read_to_string(&base).expect("reads");
+    let (before, rest) = told.split_once("\"at\":").expect("its moment");
+    let (at, after) = rest.split_once(',').expect("more follows");
+    let at = at.parse::<i64>().expect("a number") - 2 * 24 * 60 * 60 * 1_000;
+    fs::write(&base, format!("{before}\"at\":{at},{after}")).expect("writes");
+    let daemon = Daemon::start(&data, &flags);
+    let begun = Instant::now();
+    while base.exists() || files(&backups).is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}\n{}", files(&backups), daemon.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    daemon.kill();
+    fs::remove_dir_all(data.join("store")).expect("removes");
+    let restored = run(&["restore", "--data", text(&data), "--backups", text(&backups)]);
+    assert!(restored.status.success(), "{restored:?}");
+    let daemon = Daemon::start(&data, &flags);
+    assert_eq!(topic_of(&daemon, &id).as_deref(), Some(TOPIC));
+}
+
+#[test]
+fn a_damaged_store_without_backups_says_what_is_left_to_do() {
+    let scratch = Scratch::new("no-backups");
+    let data = scratch.join("data");
+    let flags = ["--demo", "--backup-days", "0"];
+    let daemon = Daemon::start(&data, &flags);
+    let _id = create(&daemon, TOPIC);
+    daemon.kill();
+    assert!(!data.join("backups").exists());
+    fs::remove_dir_all(data.join("store")).expect("removes");
+    let refused = run(&["serve", "--data", text(&data), "--backup-days", "0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert_one_line(&refused.stderr, &["--backup-days 0", "kaigid restore FILE"]);
+}
+
 /// The moment as `date` says it.
 fn rfc3339_now() -> String {
     let output = Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date runs");
