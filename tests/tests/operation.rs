@@ -206,7 +206,7 @@ fn check_looks_at_the_host_and_the_store() {
     let data = home.daemon.data.to_str().expect("ASCII");
     let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let running = run(&["check", "--data", data]);
-    for subject in ["config", "store", "cores", "io_uring", "rmem_max"] {
+    for subject in ["config", "store-key", "store:", "cores", "io_uring", "rmem_max"] {
         assert!(said(&running).lines().any(|line| line[5..].starts_with(subject)), "{}", said(&running));
     }
     // Its reader may stop reading: `kaigid check | head -1`.

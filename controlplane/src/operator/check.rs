@@ -11,7 +11,7 @@ use crate::app::{Failure, damaged, open_store};
 use crate::config::{Config, Io};
 use crate::plane::allowed_cpus;
 use crate::service::audit::{Audit, audit};
-use crate::store::StoreError;
+use crate::store::{KeySource, StoreError};
 use crate::tls::TlsSlot;
 
 /// What was found about one thing.
@@ -59,6 +59,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings =
         vec![good("config", format!("data in {}, listening on {}", config.data.display(), config.listen))];
     findings.push(certificate(config));
+    findings.push(store_key(config));
     findings.extend(store(config, running));
     if running {
         findings.push(good("ports", "a server runs on this data directory and has them".to_owned()));
@@ -100,6 +101,14 @@ fn certificate(config: &Config) -> Finding {
             Err(error) => wrong("tls", error.to_string()),
         },
     }
+}
+
+fn store_key(config: &Config) -> Finding {
+    if config.store_key == KeySource::beside(&config.data) {
+        let detail = "lies beside the data, so a stolen disk includes it; keep it elsewhere with --store-key";
+        return doubtful("store-key", detail.to_owned());
+    }
+    good("store-key", config.store_key.to_string())
 }
 
 fn store(config: &Config, running: bool) -> Vec<Finding> {

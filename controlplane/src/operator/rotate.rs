@@ -10,7 +10,14 @@ use crate::store::{EmbeddedStore, KeySource};
 /// # Errors
 /// What the store or the running server says; then the old key still counts.
 pub fn rotate(config: &Config, to: Option<&KeySource>, data_key: bool) -> Result<(), Failure> {
-    let to = to.map(ToString::to_string);
+    // A running server may have another working directory.
+    let to = to.map(|to| match to {
+        KeySource::File(path) => {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            KeySource::File(absolute).to_string()
+        }
+        other => other.to_string(),
+    });
     let request = Request::RotateKey { to: to.clone(), data_key };
     if ask(&config.data, &request)?.is_some() {
         return Ok(());
