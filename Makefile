@@ -70,6 +70,7 @@ bench: setup-bench web ## the benchmark harness's short run
 	$(BIN)/kaigi-perf forward --publishers 1 --subscribers 20 --profile gcm --payload 1150 --seconds 5
 	$(BIN)/kaigi-perf forward --publishers 1 --subscribers 20 --profile cm --payload 1150 --seconds 5
 	$(BIN)/kaigi-perf scale --meetings 10,100 --total-pps 6000 --seconds 2
+	$(BIN)/kaigi-perf store
 	$(BIN)/kaigi-perf fleet
 
 deb: ## a Debian package (not yet)

@@ -13,8 +13,8 @@ use crate::auth::key::KeyError;
 use crate::auth::{SigningKey, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::metrics::Metrics;
-use crate::service::Service;
-use crate::store::{EmbeddedStore, StoreError};
+use crate::service::{Service, records};
+use crate::store::{EmbeddedStore, Store, StoreError};
 use crate::tls::TlsError;
 
 /// What routes share; cheap to clone.
@@ -28,6 +28,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The packet plane.
     pub plane: Arc<Plane>,
+    /// The store below the service, for backups and keys.
+    pub store: Arc<EmbeddedStore>,
 }
 
 /// Why the appliance did not start or run: one line for the operator, with what to do about it.
@@ -57,6 +59,14 @@ pub enum Failure {
     Store {
         /// What is wrong with it.
         error: StoreError,
+    },
+    /// The store is not what was written.
+    #[error("{error}; bring back everything that was acknowledged with `{command}`")]
+    Damaged {
+        /// What is wrong with it.
+        error: StoreError,
+        /// What brings it back.
+        command: String,
     },
     /// The HTTP port is taken.
     #[error(
@@ -101,14 +111,37 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// The store of a data directory.
+///
+/// # Errors
+/// `Store`, or `Damaged` with the command that brings it back.
+pub fn open_store(config: &Config) -> Result<Arc<EmbeddedStore>, Failure> {
+    let opened = EmbeddedStore::open(&config.store_options(records::NAMED_TABLES));
+    opened.map(Arc::new).map_err(|error| damaged(config, error))
+}
+
+/// What is wrong with a store, with the command that brings it back where there is one.
+#[must_use]
+pub fn damaged(config: &Config, error: StoreError) -> Failure {
+    if !error.asks_for_restore() {
+        return error.into();
+    }
+    if config.backup_days == 0 {
+        return Failure::Refused(format!(
+            "{error}; no backups are kept here (--backup-days 0): move the data directory aside, keep its master key, and \
+             bring back a backup of your own with `kaigid restore FILE`"
+        ));
+    }
+    Failure::Damaged { error, command: config.restore_command() }
+}
+
 /// The service over the store and key of a data directory.
 ///
 /// # Errors
-/// `Store` or `Key`.
-pub fn open_service(config: &Config) -> Result<Service, Failure> {
-    let store = EmbeddedStore::open(&config.data)?;
+/// `Key`.
+pub fn open_service(config: &Config, store: &Arc<EmbeddedStore>) -> Result<Service, Failure> {
     let key = SigningKey::load_or_create(&config.data)?;
-    Ok(Service::new(Arc::new(store), Tokens::new(key), config.demo))
+    Ok(Service::new(Arc::clone(store) as Arc<dyn Store>, Tokens::new(key), config.demo))
 }
 
 /// Makes the data directory, private to this user.

@@ -15,12 +15,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::app::{App, Failure, open_service, prepare_data};
+use crate::app::{App, Failure, open_service, open_store, prepare_data};
 use crate::config::{Config, Dtls};
 use crate::dispatch::{Dispatch, addresses};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::operator::OperatorSocket;
+use crate::operator::{DailyBackups, OperatorSocket};
 use crate::plane;
 use crate::service::Service;
 use crate::signal::{self, Signal};
@@ -41,6 +41,7 @@ pub struct Appliance {
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     operator: OperatorSocket,
+    backups: DailyBackups,
 }
 
 impl Appliance {
@@ -50,7 +51,8 @@ impl Appliance {
     /// See [`Failure`].
     pub async fn start(mut config: Config) -> Result<Self, Failure> {
         prepare_data(&config.data)?;
-        let service = open_service(&config)?;
+        let store = open_store(&config)?;
+        let service = open_service(&config, &store)?;
         let tls = config.tls.as_ref().map(TlsSlot::load).transpose()?.map(Arc::new);
         let listener = listen(config.listen).await?;
         if let Ok(address) = listener.local_addr() {
@@ -64,13 +66,14 @@ impl Appliance {
         }
         metrics.show_plane(plane.io_name(), plane.suite_name());
         let signal = start_signal(&config, &service, &metrics, &plane)?;
-        let app = App { config: Arc::new(config), service, metrics, plane };
+        let app = App { config: Arc::new(config), service, metrics, plane, store };
         let operator = OperatorSocket::open(&app)?;
+        let backups = DailyBackups::start(&app);
         let (stop, stopped) = watch::channel(false);
         let doors = signal::router(app.clone(), Some(signal.clone()));
         let router = http::router(app.clone(), signal::api(Some(signal.clone())), doors);
         let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
-        Ok(Self { app, signal, tls, stop, server, operator })
+        Ok(Self { app, signal, tls, stop, server, operator, backups })
     }
 
     /// What routes share.
@@ -120,6 +123,7 @@ impl Appliance {
             tracing::warn!(people, "people are still connected and are cut off");
         }
         self.operator.close();
+        self.backups.stop();
         self.stop.send_replace(true);
         if self.server.await.is_err() {
             tracing::error!("the HTTP server panicked while stopping; this is a bug");

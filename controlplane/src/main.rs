@@ -10,7 +10,7 @@ use controlplane::appliance::Appliance;
 use controlplane::config::{self, Cli, Command, Config, ServeArgs};
 use controlplane::logging::{self, LogHandle};
 use controlplane::operator::check::Verdict;
-use controlplane::operator::{backup, check, token};
+use controlplane::operator::{backup, check, rotate, token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -44,13 +44,26 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         Command::Backup(args) => {
-            let entries = backup::backup(&load(&args.serve_args())?, &args.file)?;
+            let entries = backup::backup(&load(&args.store.serve_args())?, &args.file)?;
             eprintln!("kaigid: {entries} entries written to {}", args.file.display());
             Ok(ExitCode::SUCCESS)
         }
         Command::Restore(args) => {
-            let entries = backup::restore(&load(&args.serve_args())?, &args.file)?;
-            eprintln!("kaigid: {entries} entries restored from {}", args.file.display());
+            let config = load(&args.store.serve_args())?;
+            let restored = backup::restore(&config, args.file.as_deref(), args.until)?;
+            if let Some(aside) = &restored.set_aside {
+                eprintln!("kaigid: the store that was there is now {}", aside.display());
+            }
+            if restored.lacks_journal {
+                eprintln!("kaigid: the journal after that backup is missing: what came later is not there");
+            }
+            let (entries, groups, from) = (restored.entries, restored.groups, restored.backup.display());
+            eprintln!("kaigid: {entries} entries restored from {from} and {groups} groups of the journal");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::RotateKey(args) => {
+            rotate::rotate(&load(&args.store.serve_args())?, args.to.as_ref(), args.data_key)?;
+            eprintln!("kaigid: the store's keys are wrapped by the new master key");
             Ok(ExitCode::SUCCESS)
         }
     }

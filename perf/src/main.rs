@@ -18,6 +18,7 @@ mod record;
 mod report;
 mod scale;
 mod soak;
+mod store;
 mod sys;
 
 use std::path::Path;
@@ -99,6 +100,13 @@ enum Command {
     Soak {
         #[command(flatten)]
         options: Box<soak::Options>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Acknowledged writes and reads a second of the store, beside what the disk syncs
+    Store {
+        #[command(flatten)]
+        options: store::Options,
         #[command(flatten)]
         output: Output,
     },
@@ -204,6 +212,11 @@ fn run(command: Command) -> Result<()> {
                 bail!("it drifts: {drift}");
             }
             keep(&output, "soak", &results.key(), &results)
+        }
+        Command::Store { options, output } => {
+            let results = store::run(&options)?;
+            print(&output, &results, store::Results::table)?;
+            keep(&output, "store", &results.key(), &results)
         }
         Command::Report { options } => {
             let written = report::run(&options)?;

@@ -125,3 +125,16 @@ fn instructions_are_counted_one_by_one_and_stay_in_bounds() {
     // Twice what this profile took when it was written (11,500, of which turns without anything to send are half).
     assert!(all < 23_000.0, "{counted}");
 }
+
+#[test]
+fn the_store_acknowledges_writes_and_keeps_them() {
+    let directory = std::env::temp_dir().join(format!("kaigi-perf-store-{}", std::process::id()));
+    let directory_text = directory.to_str().expect("ASCII");
+    let arguments = ["store", "--json", "--seconds", "1", "--writers", "4", "--directory", directory_text];
+    let rows = kaigi_perf(&arguments);
+    for part in ["raw_sync", "one_writer", "all_writers", "reads"] {
+        assert!(rows[0][part]["per_second"].as_f64() > Some(0.0), "{}", rows[0]);
+    }
+    assert!(rows[0]["writes_found_after_reopening"].as_u64() > Some(1));
+    std::fs::remove_dir(&directory).expect("nothing is left in it");
+}

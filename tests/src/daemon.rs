@@ -126,6 +126,15 @@ impl Daemon {
     /// With its log, when it does not become ready.
     #[must_use]
     pub fn start(data: &Path, flags: &[&str]) -> Self {
+        Self::start_with(data, flags, &[])
+    }
+
+    /// The same with variables of its own.
+    ///
+    /// # Panics
+    /// With its log, when it does not become ready.
+    #[must_use]
+    pub fn start_with(data: &Path, flags: &[&str], variables: &[(&str, &Path)]) -> Self {
         let log = data.with_extension("log");
         let output =
             File::options().create(true).append(true).open(&log).expect("a log beside the data directory");
@@ -133,6 +142,7 @@ impl Daemon {
             command(&["serve", "--listen", "127.0.0.1:0", "--udp-port", "0", "--tcp-port", "0", "--data"])
                 .arg(data)
                 .args(flags)
+                .envs(variables.iter().copied())
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(output)

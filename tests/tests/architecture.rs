@@ -47,7 +47,7 @@ const MODULES: &[(&str, &[Edges])] = &[
             ("sdp", &[]),
             ("dispatch", &[]),
             ("auth", &["ids"]),
-            ("config", &["auth"]),
+            ("config", &["auth", "store"]),
             ("logging", &["config"]),
             ("tls", &["config"]),
             ("plane", &["config", "ids"]),

@@ -168,6 +168,9 @@ fn a_backup_of_a_running_server_comes_back_elsewhere() {
     let other_text = other.to_str().expect("ASCII");
     let backup = run(&["backup", file, "--data", home.daemon.data.to_str().expect("ASCII")]);
     assert!(backup.status.success(), "{backup:?}");
+    let keyless = run(&["restore", file, "--data", other_text]);
+    assert_one_line(&keyless.stderr, &["master.key", "--store-key"]);
+    std::fs::copy(home.daemon.data.join("master.key"), other.join("master.key")).expect("copies");
     let restored = run(&["restore", file, "--data", other_text]);
     assert!(restored.status.success(), "{restored:?}");
     let daemon = Daemon::start(&other, &["--demo"]);
@@ -185,7 +188,16 @@ fn a_backup_of_a_running_server_comes_back_elsewhere() {
     let again = home.scratch.join("again.jsonl");
     let again = again.to_str().expect("ASCII");
     assert!(run(&["backup", again, "--data", other_text]).status.success());
-    assert_eq!(std::fs::read(again).ok(), std::fs::read(file).ok());
+    // Sealed twice the same is not the same: what comes back is.
+    let third = home.scratch.join("fourth");
+    std::fs::create_dir(&third).expect("makes");
+    std::fs::copy(other.join("master.key"), third.join("master.key")).expect("copies");
+    let restored = run(&["restore", again, "--data", third.to_str().expect("ASCII")]);
+    assert!(restored.status.success(), "{restored:?}");
+    let daemon = Daemon::start(&third, &["--demo"]);
+    assert_eq!(daemon.call("GET", &path, None).field("topic"), "kept");
+    let lines = |path: &str| std::fs::read_to_string(path).expect("reads").lines().count();
+    assert_eq!(lines(again), lines(file));
 }
 
 #[test]
@@ -194,7 +206,7 @@ fn check_looks_at_the_host_and_the_store() {
     let data = home.daemon.data.to_str().expect("ASCII");
     let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let running = run(&["check", "--data", data]);
-    for subject in ["config", "store", "cores", "io_uring", "rmem_max"] {
+    for subject in ["config", "store-key", "store:", "cores", "io_uring", "rmem_max"] {
         assert!(said(&running).lines().any(|line| line[5..].starts_with(subject)), "{}", said(&running));
     }
     // Its reader may stop reading: `kaigid check | head -1`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::keys::Keys;
+use crate::store::KeySource;
 
 /// kaigid, the meeting appliance.
 #[derive(Parser, Debug)]
@@ -21,9 +22,12 @@ pub enum Command {
     /// Run the appliance.
     Serve(ServeArgs),
     /// Write a backup of the store to FILE.
-    Backup(FileArgs),
-    /// Bring a backup back into an empty data directory.
-    Restore(FileArgs),
+    Backup(BackupArgs),
+    /// Bring a backup back into an empty data directory; without FILE, bring everything back from the daily backups and the
+    /// journal, and set the present store aside.
+    Restore(RestoreArgs),
+    /// Wrap the store's keys with a new master key.
+    RotateKey(RotateKeyArgs),
     /// Look at configuration, store and host, and say what would go wrong.
     Check(ServeArgs),
     /// Print an access token for a user.
@@ -39,6 +43,16 @@ pub struct ServeArgs {
     /// Directory of everything that survives [default: ./data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
+    /// Where the key is that the store is sealed under: file:PATH, credential:NAME (systemd) or command:COMMAND
+    /// [default: file:DATA/master.key, made on the first start].
+    #[arg(long, value_name = "PLACE")]
+    pub store_key: Option<String>,
+    /// Directory of the daily backups [default: DATA/backups].
+    #[arg(long, value_name = "DIR")]
+    pub backups: Option<String>,
+    /// Days that backups and the journal are kept; 0 keeps none [default: 30].
+    #[arg(long, value_name = "DAYS", allow_hyphen_values = true)]
+    pub backup_days: Option<String>,
     /// Address and port of HTTP and signalling [default: 0.0.0.0:7880].
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<String>,
@@ -88,6 +102,9 @@ impl ServeArgs {
         let mut keys = Keys::default();
         let given = [
             ("data", &self.data),
+            ("store-key", &self.store_key),
+            ("backups", &self.backups),
+            ("backup-days", &self.backup_days),
             ("listen", &self.listen),
             ("udp-port", &self.udp_port),
             ("tcp-port", &self.tcp_port),
@@ -116,17 +133,59 @@ impl ServeArgs {
     }
 }
 
-/// Flags of `backup` and `restore`.
+/// Flags that find the store.
 #[derive(Args, Debug)]
-pub struct FileArgs {
-    /// The backup.
-    pub file: PathBuf,
+pub struct StoreArgs {
     /// TOML file of the appliance.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Its data directory [default: ./data].
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
+    /// Where its key is: file:PATH, credential:NAME or command:COMMAND [default: file:DATA/master.key].
+    #[arg(long, value_name = "PLACE")]
+    pub store_key: Option<String>,
+    /// Directory of the daily backups [default: DATA/backups].
+    #[arg(long, value_name = "DIR")]
+    pub backups: Option<String>,
+}
+
+/// Flags of `backup`.
+#[derive(Args, Debug)]
+pub struct BackupArgs {
+    /// The backup.
+    pub file: PathBuf,
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Flags of `restore`.
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    /// The backup; without it, the newest of the daily ones and the journal after it.
+    pub file: Option<PathBuf>,
+    /// Bring back what was there at this moment (RFC 3339), not all there is.
+    #[arg(long, value_name = "MOMENT", conflicts_with = "file", value_parser = moment)]
+    pub until: Option<i64>,
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Flags of `rotate-key`.
+#[derive(Args, Debug)]
+pub struct RotateKeyArgs {
+    /// Where the new key is: file:PATH, credential:NAME or command:COMMAND; name it with --store-key from then on
+    /// [default: a new one in the place of the old file].
+    #[arg(long, value_name = "PLACE", value_parser = KeySource::parse)]
+    pub to: Option<KeySource>,
+    /// Also seal new values under a new data key.
+    #[arg(long)]
+    pub data_key: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Flags of `token`.
@@ -138,22 +197,25 @@ pub struct TokenArgs {
     /// How long it is good: seconds, or a number with s, m, h or d.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub ttl: std::time::Duration,
-    /// TOML file of the appliance.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Its data directory [default: ./data].
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<String>,
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Make the user if there is none, as demo mode does.
     #[arg(long)]
     pub demo: bool,
 }
 
-impl FileArgs {
-    /// The flags of `serve` that find the same data directory.
+impl StoreArgs {
+    /// The flags of `serve` that find the same store.
     #[must_use]
     pub fn serve_args(&self) -> ServeArgs {
-        ServeArgs { config: self.config.clone(), data: self.data.clone(), ..ServeArgs::default() }
+        ServeArgs {
+            config: self.config.clone(),
+            data: self.data.clone(),
+            store_key: self.store_key.clone(),
+            backups: self.backups.clone(),
+            ..ServeArgs::default()
+        }
     }
 }
 
@@ -161,13 +223,15 @@ impl TokenArgs {
     /// The flags of `serve` that find the same data directory.
     #[must_use]
     pub fn serve_args(&self) -> ServeArgs {
-        ServeArgs {
-            config: self.config.clone(),
-            data: self.data.clone(),
-            demo: self.demo,
-            ..ServeArgs::default()
-        }
+        ServeArgs { demo: self.demo, ..self.store.serve_args() }
     }
+}
+
+fn moment(text: &str) -> Result<i64, String> {
+    let moment = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .map_err(|_| "a moment like 2030-01-31T12:00:00Z".to_owned())?;
+    i64::try_from(moment.unix_timestamp_nanos() / 1_000_000)
+        .map_err(|_| "a moment that is not that far".to_owned())
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

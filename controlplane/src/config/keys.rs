@@ -3,8 +3,11 @@
 use toml::Value;
 
 /// All keys, named like their flags.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
     "data",
+    "store-key",
+    "backups",
+    "backup-days",
     "listen",
     "udp-port",
     "tcp-port",

@@ -11,19 +11,28 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-pub use flags::{Cli, Command, ServeArgs, TokenArgs};
+pub use flags::{Cli, Command, RestoreArgs, RotateKeyArgs, ServeArgs, TokenArgs};
 pub use value::{Cores, Dtls, Io, LogFormat, LogLevel, PublicUrl};
 
+use crate::store::{KeySource, StoreOptions};
 use keys::Keys;
 
 /// Audio tracks forwarded to one participant unless the operator says otherwise: two in dialogue and one that breaks in.
 const AUDIO_STREAMS: u8 = 3;
+/// How long daily backups and the journal are kept unless the operator says otherwise.
+const BACKUP_DAYS: u32 = 30;
 
 /// Everything `kaigid serve` can be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Where everything that survives lives.
     pub data: PathBuf,
+    /// Where the key is that the store is sealed under.
+    pub store_key: KeySource,
+    /// Where daily backups go.
+    pub backups: PathBuf,
+    /// How long they are kept, days; 0 is no backups and no going back.
+    pub backup_days: u32,
     /// HTTP and signalling.
     pub listen: SocketAddr,
     /// First UDP port; core `n` has port `udp_port + n`.
@@ -53,6 +62,30 @@ pub struct Config {
 }
 
 impl Config {
+    /// How the store is opened; keys of `hidden` tables are names.
+    #[must_use]
+    pub fn store_options(&self, hidden: &'static [u8]) -> StoreOptions {
+        StoreOptions {
+            data: self.data.clone(),
+            key: self.store_key.clone(),
+            hidden,
+            backups: (self.backup_days > 0).then(|| self.backups.clone()),
+        }
+    }
+
+    /// The command that brings a damaged store back, as a shell takes it.
+    #[must_use]
+    pub fn restore_command(&self) -> String {
+        let mut command = format!("kaigid restore --data {}", quoted(&self.data.display().to_string()));
+        if self.store_key != KeySource::beside(&self.data) {
+            command += &format!(" --store-key {}", quoted(&self.store_key.to_string()));
+        }
+        if self.backups != backups_beside(&self.data) {
+            command += &format!(" --backups {}", quoted(&self.backups.display().to_string()));
+        }
+        command
+    }
+
     /// Keys whose value in `fresh` differs and that only a restart applies. A port of 0 stands for the one it became.
     #[must_use]
     pub fn keys_that_need_a_restart(&self, fresh: &Self) -> Vec<&'static str> {
@@ -60,6 +93,9 @@ impl Config {
             || (fresh.listen.port() != 0 && self.listen.port() != fresh.listen.port());
         [
             ("data", self.data != fresh.data),
+            ("store-key", self.store_key != fresh.store_key),
+            ("backups", self.backups != fresh.backups),
+            ("backup-days", self.backup_days != fresh.backup_days),
             ("listen", listen),
             ("udp-port", self.udp_port != fresh.udp_port),
             ("tcp-port", self.tcp_port != fresh.tcp_port),
@@ -199,8 +235,11 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
             return Err(ConfigError("tls-key is given without tls-cert; give both or none".into()));
         }
     };
+    let data = pick(sources, "data", path)?.unwrap_or_else(|| "./data".into());
     Ok(Config {
-        data: pick(sources, "data", path)?.unwrap_or_else(|| "./data".into()),
+        store_key: pick(sources, "store-key", KeySource::parse)?.unwrap_or_else(|| KeySource::beside(&data)),
+        backups: pick(sources, "backups", path)?.unwrap_or_else(|| backups_beside(&data)),
+        backup_days: pick(sources, "backup-days", value::days)?.unwrap_or(BACKUP_DAYS),
         listen: pick(sources, "listen", value::listen)?
             .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7880)),
         udp_port: pick(sources, "udp-port", value::port)?.unwrap_or(7882),
@@ -215,7 +254,18 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
         log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
         demo: pick(sources, "demo", value::switch)?.unwrap_or(false),
+        data,
     })
+}
+
+fn backups_beside(data: &Path) -> PathBuf {
+    data.join("backups")
+}
+
+/// A word as a POSIX shell takes it.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=".contains(c);
+    if word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -265,6 +315,8 @@ mod tests {
         assert_eq!((config.dtls, config.log, config.io), (Dtls::V1_2, LogFormat::Text, Io::Auto));
         assert_eq!((config.cores, config.audio_streams, config.demo), (None, 3, false));
         assert_eq!(config.data, PathBuf::from("./data"));
+        assert_eq!(config.store_key, KeySource::File("./data/master.key".into()));
+        assert_eq!((config.backups, config.backup_days), (PathBuf::from("./data/backups"), 30));
     }
 
     #[test]
@@ -283,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_key_works_in_the_file_and_as_a_variable() {
-        let text = "data = '/d'\nlisten = '[::1]:8000'\nudp-port = 5000\ntcp_port = 5001\ncores = '0-1,3'\nio = 'epoll'\n\
+        let text = "data = '/d'\nstore_key = 'credential:kaigi'\nbackups = '/b'\nbackup-days = 7\nlisten = '[::1]:8000'\nudp-port = 5000\ntcp_port = 5001\ncores = '0-1,3'\nio = 'epoll'\n\
                     node-ip = ['10.0.0.1', 'fd00::1']\npublic-url = 'https://meet.example'\ntls-cert = 'c'\ntls-key = 'k'\n\
                     dtls = 1.3\naudio_streams = 5\nlog = 'json'\nlog-level = 'debug'\ndemo = true\n";
         let file = TomlFile::new("all", text);
@@ -292,6 +344,9 @@ mod tests {
             &flags(&[]),
             variables(&[
                 ("KAIGI_DATA", "/d"),
+                ("KAIGI_STORE_KEY", "credential:kaigi"),
+                ("KAIGI_BACKUPS", "/b"),
+                ("KAIGI_BACKUP_DAYS", "7"),
                 ("KAIGI_LISTEN", "[::1]:8000"),
                 ("KAIGI_UDP_PORT", "5000"),
                 ("KAIGI_TCP_PORT", "5001"),
@@ -317,6 +372,12 @@ mod tests {
             &flags(&[
                 "--data",
                 "/d",
+                "--store-key",
+                "credential:kaigi",
+                "--backups",
+                "/b",
+                "--backup-days",
+                "7",
                 "--listen",
                 "[::1]:8000",
                 "--udp-port",
@@ -392,6 +453,11 @@ mod tests {
             ("log-level", "loud"),
             ("demo", "maybe"),
             ("data", ""),
+            ("store-key", "vault:x"),
+            ("store-key", "file:"),
+            ("backups", ""),
+            ("backup-days", "-1"),
+            ("backup-days", "36501"),
         ] {
             let name = format!("KAIGI_{}", key.to_ascii_uppercase().replace('-', "_"));
             let error = load(&flags(&[]), variables(&[(&name, value)])).expect_err(key).to_string();
@@ -413,6 +479,18 @@ mod tests {
             .expect("loads")
             .config;
         assert_eq!(running.keys_that_need_a_restart(&after), ["listen", "demo"]);
+    }
+
+    #[test]
+    fn the_command_that_restores_says_what_is_not_the_default_and_is_safe_to_paste() {
+        let command =
+            |arguments: &[&str]| load(&flags(arguments), []).expect("loads").config.restore_command();
+        assert_eq!(command(&["--data", "/d"]), "kaigid restore --data /d");
+        let other =
+            command(&["--data", "/my data", "--store-key", "command:echo 'k'", "--backups", "/nas/kaigi"]);
+        let expected =
+            r"kaigid restore --data '/my data' --store-key 'command:echo '\''k'\''' --backups /nas/kaigi";
+        assert_eq!(other, expected);
     }
 
     #[test]

@@ -106,6 +106,12 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "an address and port like 0.0.0.0:7880 or [::]:7880".to_owned())
 }
 
+/// A number of days, a hundred years at most.
+pub(super) fn days(text: &str) -> Result<u32, String> {
+    let days = text.parse().ok().filter(|days| *days <= 36_500);
+    days.ok_or_else(|| "a number of days from 0 to 36500".into())
+}
+
 pub(super) fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port, 0 to 65535".to_owned())
 }

@@ -19,7 +19,7 @@ pub async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     if app.service.is_draining() {
         return Err(Problem::new(Kind::Draining, "the server is draining"));
     }
-    app.service.ready()?;
+    app.service.ready().map_err(|error| Problem { kind: Kind::StorageFailed, ..error.into() })?;
     if let Some(fault) = plane::fault(&app.plane) {
         return Err(Problem::new(Kind::MediaFailed, fault));
     }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::service::{FieldError, ServiceError};
+use crate::store::StoreError;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident => $status:literal, $slug:literal, $title:literal, $meaning:literal;)+) => {
@@ -111,6 +112,8 @@ kinds! {
         "Too many writes at once. Try again after the time in Retry-After.";
     MediaFailed => 503, "media-failed", "Media is not carried",
         "A packet core has stopped; its meetings need another server until this one is restarted.";
+    StorageFull => 507, "insufficient-storage", "The disk is full",
+        "Nothing is written until an operator frees some space; reading goes on. Try again later.";
     StorageFailed => 503, "storage-failed", "The store is not available",
         "Nothing can be written until an operator looks at the disk.";
 }
@@ -188,6 +191,7 @@ impl From<ServiceError> for Problem {
             E::Draining => Kind::Draining,
             E::Busy => Kind::Busy,
             E::BadRecord => Kind::Internal,
+            E::Store(StoreError::NoSpace { .. }) => Kind::StorageFull,
             E::Store(_) => Kind::StorageFailed,
         };
         match error {
@@ -195,6 +199,7 @@ impl From<ServiceError> for Problem {
             E::NotYetSupported { pointer, detail } => {
                 Self { kind, detail: detail.to_owned(), errors: vec![FieldError::new(pointer, detail)] }
             }
+            E::Store(StoreError::NoSpace { .. }) => Self::new(kind, "the disk is too full to write"),
             // Paths and system messages are the operator's, not the caller's.
             E::Store(error) => {
                 tracing::error!(%error, "a request failed in the store");
@@ -274,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_failed_store_does_not_show_its_paths() {
-        let error = crate::store::StoreError::Failed { reason: "/secret/path: no space".into() };
+        let error = StoreError::Failed { reason: "/secret/path: no space".into() };
         let problem = Problem::from(ServiceError::Store(error));
         assert_eq!(problem.kind, Kind::StorageFailed);
         assert!(!problem.detail.contains("secret"));

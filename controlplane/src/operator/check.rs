@@ -3,14 +3,15 @@
 use std::fmt;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
-use std::path::Path;
 
 use dataplane::io::uring;
 
 use super::{Request, ask};
+use crate::app::{Failure, damaged, open_store};
 use crate::config::{Config, Io};
 use crate::plane::allowed_cpus;
-use crate::store::{EmbeddedStore, StoreError};
+use crate::service::audit::{Audit, audit};
+use crate::store::{KeySource, StoreError};
 use crate::tls::TlsSlot;
 
 /// What was found about one thing.
@@ -58,7 +59,8 @@ pub fn check(config: &Config) -> Vec<Finding> {
     let mut findings =
         vec![good("config", format!("data in {}, listening on {}", config.data.display(), config.listen))];
     findings.push(certificate(config));
-    findings.push(store(&config.data, running));
+    findings.push(store_key(config));
+    findings.extend(store(config, running));
     if running {
         findings.push(good("ports", "a server runs on this data directory and has them".to_owned()));
     } else {
@@ -101,20 +103,43 @@ fn certificate(config: &Config) -> Finding {
     }
 }
 
-fn store(data: &Path, running: bool) -> Finding {
+fn store_key(config: &Config) -> Finding {
+    if config.store_key == KeySource::beside(&config.data) {
+        let detail = "lies beside the data, so a stolen disk includes it; keep it elsewhere with --store-key";
+        return doubtful("store-key", detail.to_owned());
+    }
+    good("store-key", config.store_key.to_string())
+}
+
+fn store(config: &Config, running: bool) -> Vec<Finding> {
     if running {
-        return good("store", "open in the running server".to_owned());
+        return vec![good("store", "open in the running server".to_owned())];
     }
-    if !data.join("store").exists() {
-        return good("store", "none yet: the first start makes it".to_owned());
+    if !config.data.join("keys").exists() && !config.data.join("store").exists() {
+        return vec![good("store", "none yet: the first start makes it".to_owned())];
     }
-    match EmbeddedStore::open(data) {
-        Ok(_) => good("store", "opens".to_owned()),
-        Err(error @ StoreError::Locked { .. }) => {
-            doubtful("store", format!("{error}, which is starting or stopping"))
+    let checked = open_store(config).and_then(|store| store.check().map_err(|error| damaged(config, error)));
+    match checked {
+        Ok(entries) => {
+            let opens = format!("opens, and so do its {} entries and its journal", entries.len());
+            vec![good("store", opens), records(&audit(&entries))]
         }
-        Err(error) => wrong("store", format!("{error}; {}", error.remedy())),
+        Err(Failure::Store { error: error @ StoreError::Locked { .. } }) => {
+            vec![doubtful("store", format!("{error}, which is starting or stopping"))]
+        }
+        Err(failure) => vec![wrong("store", failure.to_string())],
     }
+}
+
+fn records(found: &Audit) -> Finding {
+    let Audit { users, meetings, participants, leftovers, faults } = found;
+    if faults.is_empty() {
+        let counts = format!("{users} users, {meetings} meetings, {participants} participants fit together");
+        let more = format!("; {leftovers} of deleted meetings are left over");
+        return good("records", if *leftovers == 0 { counts } else { counts + &more });
+    }
+    let remedy = "kaigid restore --until goes back to before it was so";
+    wrong("records", format!("{}; {remedy}", faults.join("; ")))
 }
 
 fn http_port(config: &Config) -> Finding {

@@ -4,7 +4,10 @@
 
 pub mod backup;
 pub mod check;
+mod daily;
+pub mod rotate;
 mod socket;
 pub mod token;
 
+pub use daily::DailyBackups;
 pub use socket::{Answer, OperatorSocket, Request, ask};

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-use super::backup;
+use super::rotate;
 use crate::app::{App, Failure};
 
 const NAME: &str = "kaigid.sock";
@@ -42,6 +43,13 @@ pub enum Request {
     },
     /// The lines of a backup.
     Backup,
+    /// Other keys.
+    RotateKey {
+        /// Where the new master key is; `None` makes one in the place of the old.
+        to: Option<String>,
+        /// Whether new values are sealed under a new data key.
+        data_key: bool,
+    },
     /// Whether a server is there.
     Ping,
 }
@@ -144,8 +152,15 @@ async fn answers(request: Request, app: &App) -> Vec<Answer> {
             token.map(|token| vec![token]).map_err(|error| super::token::refusal(&user, &error))
         }
         Request::Backup => {
-            let entries = app.service.snapshot().await;
-            entries.map(|entries| backup::lines(&entries)).map_err(|error| error.to_string())
+            let moment = app.store.moment().await;
+            moment.and_then(|moment| app.store.backup_lines(&moment)).map_err(|error| error.to_string())
+        }
+        Request::RotateKey { to, data_key } => {
+            let store = Arc::clone(&app.store);
+            let rotated =
+                tokio::task::spawn_blocking(move || rotate::rotate_store(&store, to.as_deref(), data_key));
+            let rotated = rotated.await.unwrap_or_else(|_| Err("the server is stopping".to_owned()));
+            rotated.map(|()| Vec::new())
         }
     };
     match lines {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Request, ask};
-use crate::app::{Failure, open_service, prepare_data};
+use crate::app::{Failure, open_service, open_store, prepare_data};
 use crate::config::Config;
 use crate::service::ServiceError;
 
@@ -20,7 +20,7 @@ pub fn token(config: &Config, user: &str, ttl: Duration) -> Result<String, Failu
             .ok_or_else(|| Failure::Refused("the server gave no token".to_owned()));
     }
     prepare_data(&config.data)?;
-    let service = open_service(config)?;
+    let service = open_service(config, &open_store(config)?)?;
     let runtime = super::backup::runtime()?;
     runtime
         .block_on(service.access_token(user, ttl, config.demo))

@@ -4,6 +4,7 @@
 //! changes only by compare-and-set, so of two callers at once one sees the other's change; nobody but the host changes a
 //! meeting. Not here: status codes (`http::problem`), media (`dispatch`), what a key looks like (`records`).
 
+pub mod audit;
 pub mod error;
 pub mod input;
 pub mod meetings;
@@ -23,7 +24,7 @@ use tokio::sync::{broadcast, watch};
 use crate::auth::{Audience, TokenError, Tokens};
 pub use crate::ids;
 use crate::ids::UserId;
-use crate::store::{Batch, Entry, Store, StoreError};
+use crate::store::{Batch, Store, StoreError};
 pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
 pub use people::{Admission, Joined, ParticipantState, ParticipantView};
@@ -195,7 +196,7 @@ impl Service {
         self.presence().totals()
     }
 
-    /// Whether the store reads and has not failed to write.
+    /// Whether the store reads, has not failed to write and has room to.
     ///
     /// # Errors
     /// What the store says or said.
@@ -204,15 +205,8 @@ impl Service {
             return Err(ServiceError::Store(error.clone()));
         }
         self.0.store.get(&records::user_key(UserId(0)))?;
+        self.0.store.ready()?;
         Ok(())
-    }
-
-    /// Everything in the store as of one moment, for a backup.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn snapshot(&self) -> Result<Vec<Entry>, ServiceError> {
-        Ok(self.0.store.snapshot().await?)
     }
 
     fn user(&self, user: UserId) -> Result<User, ServiceError> {

@@ -160,11 +160,13 @@ impl Record for User {}
 impl Record for Meeting {}
 impl Record for Participant {}
 
-const USERS: u8 = 1;
-const USER_NAMES: u8 = 2;
-const MEETINGS: u8 = 3;
-const MEETINGS_BY_HOST: u8 = 4;
-const PARTICIPANTS: u8 = 5;
+pub(super) const USERS: u8 = 1;
+pub(super) const USER_NAMES: u8 = 2;
+pub(super) const MEETINGS: u8 = 3;
+pub(super) const MEETINGS_BY_HOST: u8 = 4;
+pub(super) const PARTICIPANTS: u8 = 5;
+/// Tables whose keys hold what people are called: the store hides such keys.
+pub const NAMED_TABLES: &[u8] = &[USER_NAMES];
 
 /// Key of a user.
 #[must_use]

@@ -8,7 +8,7 @@ use super::records::{Participant, Record};
 use super::*;
 use crate::auth::SigningKey;
 use crate::ids::SHARDS;
-use crate::store::{Commit, MemoryStore, Snapshot};
+use crate::store::{Commit, Entry, MemoryStore, Snapshot, Watch};
 
 fn service(demo: bool) -> Service {
     over(Arc::new(MemoryStore::new()), demo)
@@ -246,6 +246,14 @@ impl Store for Fragile {
 
     fn snapshot(&self) -> Snapshot {
         self.inner.snapshot()
+    }
+
+    fn watch(&self, prefix: &[u8]) -> Watch {
+        self.inner.watch(prefix)
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.inner.ready()
     }
 }
 

@@ -1,85 +1,192 @@
-//! The embedded engine: sled in `DATA/store`, one writer thread, group commit.
+//! The embedded engine: sled in `DATA/store`, sealed, one writer thread, group commit, a journal before it.
 //!
-//! Path: `commit` queues a batch -> the committer applies everything that waits -> one `flush` and one `fdatasync` -> all are
-//! answered. While the disk works the next group gathers, so nothing waits for a timer and a lone write waits for one sync.
-//! Promises: an answered batch survives power loss. sled's own flush is `sync_file_range`, which orders pages but does not
-//! empty the disk's cache nor write the file's size; the `fdatasync` on its log does. A batch is one sled batch on one tree,
-//! recovered whole or not at all. After a failed sync the store takes no more writes: what reached the disk is unknown then.
+//! Path: `commit` queues a batch -> the committer gathers what waits -> journal, synced -> sled -> all are answered. While the
+//! disk works the next group gathers, so nothing waits for a timer and a lone write waits for one sync.
+//! Promises: an answered batch survives power loss; a batch is recovered whole or not at all; opening applies what the journal
+//! has and sled lacks, and refuses a store that is not what its own sum says. Opening reads every entry once (about 1 us each).
+//! Not here: the group itself (`commit`), sled (`engine`), bringing back a lost store (`recover`).
 
-use std::fs::{self, File, Permissions};
-use std::io;
+use std::fs::File;
 use std::ops::Bound;
-use std::os::unix::fs::PermissionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use super::backup::{self, Moment};
+use super::commit::{Committer, Work, now};
+use super::engine::Engine;
+use super::journal::{self, Journal};
+use super::layout::Layout;
+use super::master::KeySource;
+use super::opening::{begin, catch_up, seal_all, unreadable};
+use super::recover;
+use super::space::Space;
+use super::vault::Vault;
+use super::watch::{Watch, Watchers};
 use super::{Batch, COMMIT_QUEUE, Commit, Entry, Pending, Snapshot, Store, StoreError};
 
-/// Batches applied before one sync. 256 x ~4 writes of ~1 KiB is ~1 MiB of log, a few milliseconds on a disk.
-const GROUP_MAX: usize = 256;
-/// Memory sled may use for pages.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// The layout of keys and records this program writes.
-pub const FORMAT: u32 = 1;
-/// Where the format is kept; sorts before every table.
-const FORMAT_KEY: &[u8] = b"\0format";
+/// The layout of keys and records this program writes: 1 was not sealed.
+pub const FORMAT: u32 = 2;
+const UNSEALED: u32 = 1;
 
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What waits for the committer.
-enum Work {
-    Write(Batch, Answer<()>),
-    Snapshot(Answer<Vec<Entry>>),
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The data directory, which exists.
+    pub data: PathBuf,
+    /// Where the master key is.
+    pub key: KeySource,
+    /// Tables (first bytes of keys) whose keys are names and therefore hidden: found by the whole key, in no order.
+    pub hidden: &'static [u8],
+    /// Where backups lie; without them there is no base to bring a lost store back from.
+    pub backups: Option<PathBuf>,
 }
 
 /// A store on the local disk.
 pub struct EmbeddedStore {
-    db: sled::Db,
-    path: PathBuf,
+    engine: Arc<Engine>,
+    vault: Arc<Vault>,
+    options: StoreOptions,
+    space: Arc<Space>,
+    watchers: Watchers,
+    broken: Arc<OnceLock<StoreError>>,
     queue: Option<SyncSender<Work>>,
     committer: Option<JoinHandle<()>>,
+    _lock: File,
 }
 
 impl EmbeddedStore {
-    /// Opens or creates the store under the data directory `data`, which must exist.
+    /// Opens or creates the store.
     ///
     /// # Errors
-    /// `Locked`, `Corrupt`, `Newer` or `Unreadable`, each with a remedy.
-    pub fn open(data: &Path) -> Result<Self, StoreError> {
-        let path = data.join("store");
-        let unreadable = |error: io::Error| StoreError::Unreadable {
-            path: path.clone(),
-            reason: error.to_string().into(),
-        };
-        fs::create_dir_all(&path).map_err(unreadable)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(unreadable)?;
-        let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        // sled asserts on some kinds of damage instead of returning an error.
-        let opened =
-            catch_unwind(AssertUnwindSafe(|| config.open())).map_err(|_| corrupt(&path, "sled panicked"))?;
-        let db = opened.map_err(|error| opening(data, &path, &error))?;
-        let log = File::options().read(true).write(true).open(path.join("db")).map_err(unreadable)?;
-        // The files' names must be as durable as their contents.
-        for directory in [&path, data] {
-            File::open(directory).and_then(|d| d.sync_all()).map_err(unreadable)?;
+    /// `Locked`, `Corrupt`, `Newer`, `Unreadable` or what is wrong with its keys, each with a remedy.
+    pub fn open(options: &StoreOptions) -> Result<Self, StoreError> {
+        let layout = Layout::new(&options.data);
+        let lock = layout.lock()?;
+        let space = Arc::new(Space::open(&options.data));
+        layout.settle()?;
+        layout.make(&layout.store())?;
+        let engine = Engine::open(&layout.store())?;
+        let format = engine.format()?;
+        if let Some(found) = format.filter(|format| *format > FORMAT) {
+            return Err(StoreError::Newer { path: layout.store(), found, known: FORMAT });
         }
-        check_format(&db, &path)?;
-        sync(&db, &log)?;
+        let vault =
+            Vault::open(&options.data, &options.key, options.hidden, format.is_some_and(|f| f > UNSEALED))?;
+        let vault = Arc::new(vault);
+        let has_journal =
+            journal::begins_in(&layout.journal()).map_err(|error| unreadable(&layout, &error))?;
+        let (engine, state) = match format {
+            None if has_journal => return Err(engine.corrupt("it is empty, and its journal is not")),
+            None => {
+                let state = begin(Vec::new(), &vault, options)?;
+                engine.begin(FORMAT, &state)?;
+                (engine, state)
+            }
+            Some(UNSEALED) => seal_all(engine, &vault, &layout, options)?,
+            Some(_) => {
+                let state = engine.state()?;
+                let state = catch_up(&engine, &vault, &layout, options, state)?;
+                (engine, state)
+            }
+        };
+        engine.sync()?;
+        let is_kept = options.backups.is_some();
+        let journal = Journal::open(&layout.journal(), Arc::clone(&vault), is_kept)
+            .map_err(|error| unreadable(&layout, &error))?;
+        space.load_ballast();
 
+        let engine = Arc::new(engine);
+        let (watchers, broken) = (Watchers::default(), Arc::default());
         let (queue, waiting) = sync_channel(COMMIT_QUEUE);
+        let committer = Committer {
+            engine: Arc::clone(&engine),
+            vault: Arc::clone(&vault),
+            journal,
+            state,
+            space: Arc::clone(&space),
+            watchers: watchers.clone(),
+            broken: Arc::clone(&broken),
+            at: 0,
+        };
         let committer = std::thread::Builder::new()
             .name("store-commit".into())
-            .spawn({
-                let db = db.clone();
-                move || commit_groups(&db, &log, &waiting)
-            })
-            .map_err(unreadable)?;
-        Ok(Self { db, path, queue: Some(queue), committer: Some(committer) })
+            .spawn(move || committer.run(&waiting))
+            .map_err(|error| unreadable(&layout, &error))?;
+        Ok(Self {
+            engine,
+            vault,
+            options: options.clone(),
+            space,
+            watchers,
+            broken,
+            queue: Some(queue),
+            committer: Some(committer),
+            _lock: lock,
+        })
+    }
+
+    /// Everything as of one moment between two batches, for a backup.
+    ///
+    /// # Errors
+    /// The future resolves to `Busy`, or `Corrupt` or `Failed` when something cannot be read.
+    pub fn moment(&self) -> Pending<Moment> {
+        let (answer, result) = oneshot::channel();
+        self.queue(Work::Moment(answer), result)
+    }
+
+    /// The lines of a backup of this moment, sealed.
+    ///
+    /// # Errors
+    /// `NoRandomness`.
+    pub fn backup_lines(&self, moment: &Moment) -> Result<Vec<String>, StoreError> {
+        backup::lines(moment, &self.vault)
+    }
+
+    /// Files a backup and removes those older than `days` but one, and the part of the journal that no backup leads to. Takes
+    /// as long as writing everything; call it where that does not matter.
+    ///
+    /// # Errors
+    /// `Backups`, or what [`EmbeddedStore::moment`] says.
+    pub fn file_backup(&self, folder: &Path, days: u32) -> Result<PathBuf, StoreError> {
+        self.space.check()?;
+        let moment = self.moment().wait()?;
+        let path = backup::file(&moment, &self.vault, folder)?;
+        let oldest = now() - i64::from(days) * recover::DAY_MS;
+        recover::prune(folder, &Layout::new(&self.options.data).journal(), oldest)?;
+        Ok(path)
+    }
+
+    /// When the newest backup in `folder` was made, milliseconds since 1970.
+    ///
+    /// # Errors
+    /// `Backups`.
+    pub fn newest_backup(folder: &Path) -> Result<Option<i64>, StoreError> {
+        Ok(backup::filed(folder)?.last().map(|filed| filed.at))
+    }
+
+    /// Wraps the store's keys anew: with the master key at `to`, or with a new one in the place of the old; with `data_key` new
+    /// values are sealed under a new key from now on. Whole or not at all.
+    ///
+    /// # Errors
+    /// `KeyUnavailable`, `KeyNotOurs`, `NoRandomness`, `Unreadable`.
+    pub fn rotate_key(&self, to: Option<&KeySource>, data_key: bool) -> Result<(), StoreError> {
+        self.vault.rotate(to, data_key)?;
+        let (answer, result) = oneshot::channel();
+        self.queue(Work::Turn(answer), result).wait()
+    }
+
+    /// Opens every entry, which it answers, and reads the whole journal.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Journal` with the first thing that is not what was written.
+    pub fn check(&self) -> Result<Vec<Entry>, StoreError> {
+        let moment = self.moment().wait()?;
+        recover::check_journal(&self.options, &self.vault, &moment)?;
+        Ok(moment.entries)
     }
 
     fn queue<T>(&self, work: Work, result: oneshot::Receiver<Result<T, StoreError>>) -> Pending<T> {
@@ -89,32 +196,35 @@ impl EmbeddedStore {
             Some(Err(TrySendError::Disconnected(_))) | None => Pending::done(Err(super::gone())),
         }
     }
-
-    fn reading(&self, error: &sled::Error) -> StoreError {
-        match error {
-            sled::Error::Corruption { .. } => corrupt(&self.path, "a page failed its checksum"),
-            other => failed(other),
-        }
-    }
 }
 
 impl Store for EmbeddedStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.get(key).map_err(|e| self.reading(&e))?.map(|value| value.to_vec()))
+        self.engine.value(&self.vault, key)
     }
 
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
+        // Hidden keys lie in an order of their own: their whole table is looked through.
+        let is_hidden = prefix.first().is_some_and(|table| self.options.hidden.contains(table));
+        let lies = if is_hidden { &prefix[..1] } else { prefix };
+        let start = match after.map(|after| self.vault.place(after)) {
+            Some(after) if after.as_slice() >= lies => Bound::Excluded(after),
+            _ => Bound::Included(lies.to_vec()),
         };
         let mut entries = Vec::new();
-        for entry in self.db.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
-            let (key, value) = entry.map_err(|e| self.reading(&e))?;
-            if !key.starts_with(prefix) {
+        for entry in self.engine.db.range::<Vec<u8>, _>((start, Bound::Unbounded)) {
+            let (place, sealed) = entry.map_err(|error| self.engine.reading(&error))?;
+            if entries.len() >= limit || !place.starts_with(lies) {
                 break;
             }
-            entries.push((key.to_vec(), value.to_vec()));
+            // The store's own entries sort before every table.
+            if place.first() == Some(&0) {
+                continue;
+            }
+            let entry = self.engine.opened(&self.vault, &place, &sealed)?;
+            if entry.0.starts_with(prefix) {
+                entries.push(entry);
+            }
         }
         Ok(entries)
     }
@@ -129,7 +239,15 @@ impl Store for EmbeddedStore {
 
     fn snapshot(&self) -> Snapshot {
         let (answer, result) = oneshot::channel();
-        self.queue(Work::Snapshot(answer), result)
+        self.queue(Work::Everything(answer), result)
+    }
+
+    fn watch(&self, prefix: &[u8]) -> Watch {
+        self.watchers.watch(prefix)
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.broken.get().cloned().map_or_else(|| self.space.check(), Err)
     }
 }
 
@@ -143,158 +261,68 @@ impl Drop for EmbeddedStore {
     }
 }
 
-/// The committer thread: one group after another until the store is dropped.
-fn commit_groups(db: &sled::Db, log: &File, waiting: &Receiver<Work>) {
-    let mut broken: Option<StoreError> = None;
-    let mut group = Vec::with_capacity(GROUP_MAX);
-    while let Ok(first) = waiting.recv() {
-        let more = waiting.try_iter().take(GROUP_MAX - 1);
-        let mut wrote = false;
-        for work in std::iter::once(first).chain(more) {
-            let (batch, answer) = match work {
-                Work::Write(batch, answer) => (batch, answer),
-                Work::Snapshot(answer) => {
-                    let _ = answer.send(everything(db));
-                    continue;
-                }
-            };
-            let result = match &broken {
-                Some(error) => Err(error.clone()),
-                None => apply(db, batch),
-            };
-            wrote |= result.is_ok();
-            if let Err(error @ StoreError::Failed { .. }) = &result {
-                broken = Some(error.clone());
-            }
-            group.push((answer, result));
-        }
-        let synced = if wrote { sync(db, log) } else { Ok(()) };
-        if let Err(error) = &synced {
-            broken = Some(error.clone());
-        }
-        for (answer, result) in group.drain(..) {
-            let _ = answer.send(result.and(synced.clone()));
-        }
-    }
-}
-
-/// Checks the conditions and applies the writes. Only the committer writes, so nothing changes in between.
-fn apply(db: &sled::Db, batch: Batch) -> Result<(), StoreError> {
-    for (key, value) in &batch.conditions {
-        let found = db.get(key).map_err(|e| failed(&e))?;
-        if found.as_deref() != value.as_deref() {
-            return Err(StoreError::Conflict);
-        }
-    }
-    let mut writes = sled::Batch::default();
-    for (key, value) in batch.writes {
-        match value {
-            Some(value) => writes.insert(key, value),
-            None => writes.remove(key),
-        }
-    }
-    db.apply_batch(writes).map_err(|e| failed(&e))
-}
-
-/// All entries but the store's own.
-fn everything(db: &sled::Db) -> Result<Vec<Entry>, StoreError> {
-    let mut entries = Vec::new();
-    for entry in db.iter() {
-        let (key, value) = entry.map_err(|e| failed(&e))?;
-        if key != FORMAT_KEY {
-            entries.push((key.to_vec(), value.to_vec()));
-        }
-    }
-    Ok(entries)
-}
-
-fn sync(db: &sled::Db, log: &File) -> Result<(), StoreError> {
-    db.flush().map_err(|e| failed(&e))?;
-    log.sync_data().map_err(|e| StoreError::Failed { reason: e.to_string().into() })
-}
-
-fn check_format(db: &sled::Db, path: &Path) -> Result<(), StoreError> {
-    match db.get(FORMAT_KEY).map_err(|e| failed(&e))? {
-        None => {
-            db.insert(FORMAT_KEY, &FORMAT.to_be_bytes()).map_err(|e| failed(&e))?;
-            Ok(())
-        }
-        Some(bytes) => {
-            let bytes: [u8; 4] =
-                bytes.as_ref().try_into().map_err(|_| corrupt(path, "its format is unreadable"))?;
-            let found = u32::from_be_bytes(bytes);
-            if found > FORMAT {
-                return Err(StoreError::Newer { path: path.to_owned(), found, known: FORMAT });
-            }
-            Ok(())
-        }
-    }
-}
-
-fn opening(data: &Path, path: &Path, error: &sled::Error) -> StoreError {
-    match error {
-        sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
-            StoreError::Locked { path: data.to_owned() }
-        }
-        sled::Error::Io(io) => {
-            StoreError::Unreadable { path: path.to_owned(), reason: io.to_string().into() }
-        }
-        sled::Error::Corruption { .. } => corrupt(path, "a page failed its checksum"),
-        other => corrupt(path, &other.to_string()),
-    }
-}
-
-fn corrupt(path: &Path, reason: &str) -> StoreError {
-    StoreError::Corrupt { path: path.to_owned(), reason: Arc::from(reason) }
-}
-
-fn failed(error: &sled::Error) -> StoreError {
-    StoreError::Failed { reason: error.to_string().into() }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::contract::{entry, holds, options, put, scratch, write_unsealed};
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_second_opener_is_told_who_has_the_store() {
-        let data = super::super::contract::scratch("locked");
-        let first = EmbeddedStore::open(&data).expect("opens");
-        match EmbeddedStore::open(&data) {
+        let data = scratch("locked");
+        let first = EmbeddedStore::open(&options(&data)).expect("opens");
+        match EmbeddedStore::open(&options(&data)) {
             Err(StoreError::Locked { path }) => assert_eq!(path, data),
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("opened twice"),
         }
         drop(first);
-        EmbeddedStore::open(&data).expect("opens again once the first is gone");
+        EmbeddedStore::open(&options(&data)).expect("opens again once the first is gone");
         fs::remove_dir_all(data).expect("removes");
     }
 
     #[test]
     fn a_store_of_a_newer_kaigid_is_refused() {
-        let data = super::super::contract::scratch("newer");
-        let store = EmbeddedStore::open(&data).expect("opens");
-        store.commit(Batch::new().put(FORMAT_KEY, (FORMAT + 1).to_be_bytes())).wait().expect("writes");
-        drop(store);
-        assert!(matches!(EmbeddedStore::open(&data), Err(StoreError::Newer { found: 2, known: 1, .. })));
+        let data = scratch("newer");
+        write_unsealed(&data, &[(b"\0format".to_vec(), (FORMAT + 1).to_be_bytes().to_vec())]);
+        assert!(matches!(
+            EmbeddedStore::open(&options(&data)),
+            Err(StoreError::Newer { found: 3, known: 2, .. })
+        ));
         fs::remove_dir_all(data).expect("removes");
     }
 
     #[test]
     fn what_was_acknowledged_is_there_after_reopening() {
-        let data = super::super::contract::scratch("reopen");
-        let store = EmbeddedStore::open(&data).expect("opens");
+        let data = scratch("reopen");
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
         for n in 0u32..100 {
-            store.commit(Batch::new().put(n.to_be_bytes(), vec![7; 5_000])).wait().expect("commits");
+            store.commit(Batch::new().put(entry(n).0, vec![7; 5_000])).wait().expect("commits");
         }
         drop(store);
-        let store = EmbeddedStore::open(&data).expect("opens");
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
         for n in 0u32..100 {
-            assert_eq!(store.get(&n.to_be_bytes()).expect("reads"), Some(vec![7; 5_000]));
+            assert_eq!(store.get(&entry(n).0).expect("reads"), Some(vec![7; 5_000]));
         }
         let blobs = fs::read_dir(data.join("store/blobs")).expect("lists").count();
         assert_eq!(blobs, 0, "values of this size stay in the log that group commit syncs");
         drop(store);
+        fs::remove_dir_all(data).expect("removes");
+    }
+
+    #[test]
+    fn nothing_on_the_disk_shows_a_value_or_a_hidden_key() {
+        let data = scratch("sealed");
+        let store = EmbeddedStore::open(&options(&data)).expect("opens");
+        put(&store, 1);
+        store.commit(Batch::new().put(b"\x02Rear Admiral".to_vec(), "1")).wait().expect("commits");
+        store.file_backup(&data.join("backups"), 30).expect("files");
+        assert_eq!(store.get(b"\x02Rear Admiral"), Ok(Some(b"1".to_vec())));
+        drop(store);
+        for name in ["Grace Hopper", "Rear Admiral"] {
+            assert!(!holds(&data, name.as_bytes()), "{name}");
+        }
         fs::remove_dir_all(data).expect("removes");
     }
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::watch::{Watch, Watchers};
 use super::{Batch, Commit, Entry, Snapshot, Store, StoreError};
 
 /// A store that forgets everything when dropped.
 #[derive(Default)]
-pub struct MemoryStore(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+pub struct MemoryStore {
+    map: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
+    watchers: Watchers,
+}
 
 impl MemoryStore {
     /// An empty store.
@@ -18,7 +22,7 @@ impl MemoryStore {
     }
 
     fn map(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn apply(&self, batch: Batch) -> Result<(), StoreError> {
@@ -29,12 +33,14 @@ impl MemoryStore {
         if batch.conditions.iter().any(|(key, value)| map.get(key) != value.as_ref()) {
             return Err(StoreError::Conflict);
         }
-        for (key, value) in batch.writes {
+        for (key, value) in &batch.writes {
             match value {
-                Some(value) => map.insert(key, value),
-                None => map.remove(&key),
+                Some(value) => map.insert(key.clone(), value.clone()),
+                None => map.remove(key),
             };
         }
+        // Under the lock, so that watchers hear of batches in their order.
+        self.watchers.tell(batch.writes);
         Ok(())
     }
 }
@@ -64,5 +70,13 @@ impl Store for MemoryStore {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot::done(Ok(self.map().iter().map(|(key, value)| (key.clone(), value.clone())).collect()))
+    }
+
+    fn watch(&self, prefix: &[u8]) -> Watch {
+        self.watchers.watch(prefix)
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -2,114 +2,68 @@
 //!
 //! Path: `service` -> here -> disk. Promises: a batch is applied whole or not at all, conditions and writes of one batch are
 //! one step (compare-and-set), and a batch that was answered with `Ok` survives power loss (where the engine has a disk).
-//! A read may see a batch a few milliseconds before it is durable; nobody is told it succeeded before that.
+//! A read sees only what is durable. On the disk values, journal and backups are sealed (`vault`, `journal`, `backup`).
 //! Not here: what keys and records mean (`service::records`).
 
+pub mod backup;
+mod commit;
 #[cfg(test)]
 mod contract;
 pub mod embedded;
+mod engine;
+mod error;
+pub(crate) mod files;
+mod journal;
+mod keyring;
+mod layout;
+pub mod master;
 pub mod memory;
+mod opening;
+mod place;
+pub mod recover;
+mod seal;
+pub mod space;
+mod vault;
+pub mod watch;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-pub use embedded::EmbeddedStore;
+pub use embedded::{EmbeddedStore, StoreOptions};
+pub use error::StoreError;
+pub use master::KeySource;
 pub use memory::MemoryStore;
+pub use watch::{Watch, WatchError};
 
 /// Longest key, bytes: table, two numbers and a 100-character name in UTF-8 fit.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Longest value, bytes. The embedded engine keeps up to 17 entries in one page and pages above 128 KiB leave its log for
-/// files of their own, which group commit does not sync: 17 x (6 KiB + 512 B) = 110 KiB stays below.
+/// files of their own, which group commit does not sync: 17 x (6 KiB + 2 x 512 B + 47 B of seal) = 120 KiB stays below. A
+/// hidden key is sealed with its value, hence twice.
 pub const VALUE_BYTES_MAX: usize = 6 * 1024;
-const _: () = assert!(17 * (VALUE_BYTES_MAX + KEY_BYTES_MAX) < 128 * 1024);
+const _: () = assert!(17 * (VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX + vault::SEAL_BYTES) < 128 * 1024);
+/// Most bytes of keys and values in one batch: 256 of the longest entries fit.
+pub const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+const _: () = assert!(256 * (VALUE_BYTES_MAX + KEY_BYTES_MAX + 6) < BATCH_BYTES_MAX);
+/// The committer gathers until a group is this long; the batch that goes beyond still belongs to it.
+const GROUP_BYTES_MAX: usize = 1024 * 1024;
 
 /// Batches waiting for the committer; one flush takes them all. Full means [`StoreError::Busy`].
 pub const COMMIT_QUEUE: usize = 4_096;
 
-/// Why the store refused or failed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A condition of the batch did not hold; nothing was written.
-    #[error("a condition of the write did not hold")]
-    Conflict,
-    /// A key or value is longer than the store takes.
-    #[error("a key or value is longer than the store takes")]
-    TooLarge,
-    /// Too many writes are waiting.
-    #[error("too many writes are waiting for the disk")]
-    Busy,
-    /// The disk failed; the store takes no more writes until it is opened again, for what reached the disk is unknown.
-    #[error("the store failed and takes no more writes: {reason}")]
-    Failed {
-        /// What the system said.
-        reason: Arc<str>,
-    },
-    /// Another process has the store open.
-    #[error("another kaigid uses the data directory {}", path.display())]
-    Locked {
-        /// The data directory.
-        path: PathBuf,
-    },
-    /// What is on the disk is not what was written.
-    #[error("the store in {} is damaged ({reason})", path.display())]
-    Corrupt {
-        /// The store's directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: Arc<str>,
-    },
-    /// The store was written by a newer kaigid.
-    #[error("the store in {} has format {found}, this kaigid knows up to {known}", path.display())]
-    Newer {
-        /// The store's directory.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// The newest format known here.
-        known: u32,
-    },
-    /// It could not be opened.
-    #[error("cannot open the store in {}: {reason}", path.display())]
-    Unreadable {
-        /// The store's directory.
-        path: PathBuf,
-        /// What the system said.
-        reason: Arc<str>,
-    },
-}
-
-impl StoreError {
-    /// What an operator does about it; empty when there is nothing to do.
-    #[must_use]
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::Conflict | Self::TooLarge | Self::Busy => "",
-            Self::Failed { .. } => "look at the disk (full, failing?) and restart kaigid",
-            Self::Locked { .. } => "stop the other one, or give this one its own directory with --data",
-            Self::Corrupt { .. } => {
-                "move the data directory aside and bring back a backup with `kaigid restore FILE`"
-            }
-            Self::Newer { .. } => "run the newer kaigid, or restore a backup made by this one",
-            Self::Unreadable { .. } => {
-                "check that the directory exists and belongs to the user kaigid runs as"
-            }
-        }
-    }
-}
-
 /// Key and value bytes of one entry.
 pub type Entry = (Vec<u8>, Vec<u8>);
+/// A key that was written with its new value, or `None` where it was removed.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// Writes that happen together, and what must hold for them to happen.
 #[derive(Clone, Default, Debug)]
 pub struct Batch {
     pub(crate) conditions: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    pub(crate) writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) writes: Vec<Change>,
 }
 
 impl Batch {
@@ -141,9 +95,15 @@ impl Batch {
     }
 
     fn fits(&self) -> bool {
-        self.writes.iter().all(|(key, value)| {
-            key.len() <= KEY_BYTES_MAX && value.as_ref().is_none_or(|v| v.len() <= VALUE_BYTES_MAX)
-        })
+        self.bytes() <= BATCH_BYTES_MAX
+            && self.writes.iter().all(|(key, value)| {
+                key.len() <= KEY_BYTES_MAX && value.as_ref().is_none_or(|v| v.len() <= VALUE_BYTES_MAX)
+            })
+    }
+
+    /// What the writes take in the journal.
+    fn bytes(&self) -> usize {
+        self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len) + 6).sum()
     }
 }
 
@@ -216,7 +176,7 @@ pub trait Store: Send + Sync + 'static {
     /// Applies a batch. Batches take effect in the order of their calls.
     ///
     /// # Errors
-    /// The future resolves to `Conflict` if a condition did not hold, `TooLarge`, `Busy`, or `Failed`.
+    /// The future resolves to `Conflict` if a condition did not hold, `TooLarge`, `Busy`, `NoSpace`, or `Failed`.
     fn commit(&self, batch: Batch) -> Commit;
 
     /// Everything the store holds, as of one moment between two batches. Writes wait while it is taken.
@@ -224,4 +184,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The future resolves to `Busy`, or `Failed` when the engine cannot read.
     fn snapshot(&self) -> Snapshot;
+
+    /// Every change below `prefix` from now on, once it is durable. Bounded: whoever falls behind is told so.
+    fn watch(&self, prefix: &[u8]) -> Watch;
+
+    /// Whether writes are taken.
+    ///
+    /// # Errors
+    /// `NoSpace` as long as the disk is too full, `Failed` for good.
+    fn ready(&self) -> Result<(), StoreError>;
 }
