@@ -1,11 +1,15 @@
-//! Who may do what, on paper: signed tokens, the key that signs them, passcode hashes.
+//! Who may do what, on paper: signed tokens, the key that signs them, hashes of passcodes, passwords and secrets, one-time codes.
 //!
 //! Tokens are JWTs (RFC 7519) signed with Ed25519 (RFC 8037). Three audiences never mix: `kaigi-api` (a person's access
 //! token), `kaigi-host` (host actions on one meeting), `kaigi-media` (one person's session in one meeting; what a LiveKit
-//! client hands to `/rtc`). Promises: no token and no passcode is ever logged or kept in clear. Not here: accounts and rules.
+//! client hands to `/rtc`). People prove who they are by a password and, where they chose so, by a one-time code. Promises: no
+//! token, passcode or password is ever logged or kept in clear. Not here: accounts and rules.
 
 pub mod key;
 pub mod passcode;
+pub mod password;
+pub mod secret;
+pub mod totp;
 
 use std::time::Duration;
 

@@ -40,6 +40,8 @@ pub enum Request {
         #[serde(default)]
         make: bool,
     },
+    /// A new link by which the first account is made.
+    SetupLink,
     /// The lines of a backup.
     Backup,
     /// Whether a server is there.
@@ -50,7 +52,7 @@ pub enum Request {
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// The token, or a line of the backup.
+    /// The token, the link, or a line of the backup.
     Item(String),
     /// Everything was sent.
     Done,
@@ -142,6 +144,9 @@ async fn answers(request: Request, app: &App) -> Vec<Answer> {
         Request::Token { user, ttl_seconds, make } => {
             let token = app.service.access_token(&user, Duration::from_secs(ttl_seconds), make).await;
             token.map(|token| vec![token]).map_err(|error| super::token::refusal(&user, &error))
+        }
+        Request::SetupLink => {
+            super::setup_link::new_link(app).map(|link| vec![link]).map_err(|error| error.to_string())
         }
         Request::Backup => {
             let entries = app.service.snapshot().await;

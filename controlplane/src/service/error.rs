@@ -67,9 +67,60 @@ pub enum ServiceError {
         /// What is missing.
         detail: &'static str,
     },
-    /// No account of this name.
-    #[error("there is no user of this name")]
+    /// No such account.
+    #[error("there is no such user")]
     NoSuchUser,
+    /// Address and password are not those of an account. Deliberately says no more.
+    #[error("the address or the password is wrong")]
+    WrongCredentials,
+    /// The present password, asked for again, is another.
+    #[error("the present password is wrong")]
+    WrongPassword,
+    /// Signing in takes a code as well.
+    #[error("this account needs a code of its authenticator app, or a recovery code")]
+    CodeRequired,
+    /// The code is wrong, of another time, or was used before.
+    #[error("the code is wrong, too old, or was used before")]
+    WrongCode,
+    /// Codes were not asked for, or not confirmed.
+    #[error("no authenticator app is set up; begin with a POST to /users/me/totp")]
+    NoSecondFactor,
+    /// Codes are asked for already.
+    #[error("an authenticator app is set up already; remove it first")]
+    SecondFactorOn,
+    /// Too many guesses from there.
+    #[error("too many attempts; try again in {seconds} s")]
+    TooManyAttempts {
+        /// How long to wait.
+        seconds: u64,
+    },
+    /// An admin disabled the account.
+    #[error("the account is disabled; ask an admin of this server")]
+    AccountDisabled,
+    /// The caller is known and no admin.
+    #[error("only an admin of this server may do this")]
+    NotAdmin,
+    /// Nobody would be left who may manage accounts.
+    #[error("this is the last admin; make another one first")]
+    LastAdmin,
+    /// Another account has this name.
+    #[error("another account has this name")]
+    NameTaken,
+    /// Another account has this address.
+    #[error("another account has this address")]
+    EmailTaken,
+    /// The first account exists.
+    #[error("this server is set up already; sign in")]
+    AlreadySetUp,
+    /// A one-time link that was used, replaced, has expired, or was never given out.
+    #[error("the link was used, replaced or has expired")]
+    DeadLink,
+    /// What the caller wanted to change is no longer what it saw.
+    #[error("it was changed meanwhile; read it again")]
+    ChangedMeanwhile,
+    /// No such session of this person.
+    #[error("there is no such session")]
+    NoSuchSession,
     /// This person never joined the meeting.
     #[error("there is no such participant in this meeting")]
     NoSuchParticipant,

@@ -1,9 +1,10 @@
-//! Rules about meetings and the people in them. Knows neither HTTP nor the store's engine.
+//! Rules about meetings, the people in them and their accounts. Knows neither HTTP nor the store's engine.
 //!
 //! Path: `http` and `signal` -> here -> `store`. Promises: what a call answered with `Ok` is durable; a meeting's record
 //! changes only by compare-and-set, so of two callers at once one sees the other's change; nobody but the host changes a
 //! meeting. Not here: status codes (`http::problem`), media (`dispatch`), what a key looks like (`records`).
 
+pub mod accounts;
 pub mod error;
 pub mod input;
 pub mod meetings;
@@ -17,19 +18,23 @@ pub mod timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dataplane::base::ids::MeetingId;
 use tokio::sync::{broadcast, watch};
 
 use crate::auth::{Audience, TokenError, Tokens};
 pub use crate::ids;
 use crate::ids::UserId;
-use crate::store::{Batch, Entry, Store, StoreError};
+use crate::store::{Batch, Entry, KEY_BYTES_MAX, Store, StoreError};
+use accounts::Accounts;
 pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
+use meetings::Page;
 pub use people::{Admission, Joined, ParticipantState, ParticipantView};
 use presence::Presence;
-pub use records::{Meeting, MeetingStatus};
-use records::{RECORD_VERSION, Record, User, UserKind};
+pub use records::{Meeting, MeetingStatus, Role, User};
+use records::{RECORD_VERSION, Record, UserKind};
 use timestamp::Timestamp;
 
 /// Events a slow listener may fall behind before it is told that it missed some.
@@ -79,6 +84,7 @@ struct Inner {
     store: Arc<dyn Store>,
     tokens: Tokens,
     demo: bool,
+    accounts: Accounts,
     presence: Mutex<Presence>,
     events: broadcast::Sender<MeetingEvent>,
     draining: watch::Sender<bool>,
@@ -101,6 +107,7 @@ impl Service {
             store,
             tokens,
             demo,
+            accounts: Accounts::default(),
             presence: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_BUFFERED),
             draining: watch::Sender::new(false),
@@ -140,7 +147,7 @@ impl Service {
     /// Who holds this token.
     ///
     /// # Errors
-    /// `BadToken` with the reason; `UnknownUser` when its person is gone.
+    /// `BadToken` with the reason; `UnknownUser` when its person is gone; `AccountDisabled`.
     pub fn authenticate(&self, token: &str) -> Result<Caller, ServiceError> {
         let claims = self.0.tokens.verify(token)?;
         let user = claims.user().ok_or(TokenError::Malformed)?;
@@ -150,7 +157,7 @@ impl Service {
             (Audience::Media, Some(meeting)) => Caller::Participant(meeting, user),
             _ => return Err(TokenError::Malformed.into()),
         };
-        self.user(user)?;
+        self.active(user)?;
         Ok(caller)
     }
 
@@ -169,8 +176,7 @@ impl Service {
         let key = records::user_name_key(&name);
         for _ in 0..CAS_ATTEMPTS {
             if let Some(number) = self.0.store.get(&key)? {
-                let number: [u8; 8] = number.try_into().map_err(|_| ServiceError::BadRecord)?;
-                return Ok(self.0.tokens.access(UserId(u64::from_be_bytes(number)), ttl));
+                return Ok(self.0.tokens.access(records::user_of_entry(number)?, ttl));
             }
             if !self.0.demo && !make {
                 return Err(ServiceError::NoSuchUser);
@@ -218,6 +224,29 @@ impl Service {
     fn user(&self, user: UserId) -> Result<User, ServiceError> {
         let bytes = self.0.store.get(&records::user_key(user))?.ok_or(ServiceError::UnknownUser)?;
         User::decode(&bytes)
+    }
+
+    /// A person whose tokens count.
+    fn active(&self, user: UserId) -> Result<User, ServiceError> {
+        let user = self.user(user)?;
+        if user.disabled { Err(ServiceError::AccountDisabled) } else { Ok(user) }
+    }
+
+    /// One page of the entries below `prefix`. `fits` says whether a cursor of so many bytes can be ours.
+    fn page(
+        &self,
+        prefix: &[u8],
+        cursor: Option<&str>,
+        limit: usize,
+        fits: impl Fn(usize) -> bool,
+    ) -> Result<Page<Entry>, ServiceError> {
+        let after = cursor.map(|cursor| after_cursor(prefix, cursor, fits)).transpose()?;
+        let mut items = self.0.store.scan(prefix, after.as_deref(), limit + 1)?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor =
+            items.last().filter(|_| more).map(|(key, _)| URL_SAFE_NO_PAD.encode(&key[prefix.len()..]));
+        Ok(Page { items, next_cursor })
     }
 
     fn presence(&self) -> MutexGuard<'_, Presence> {
@@ -270,10 +299,26 @@ fn new_user(kind: UserKind, name: &str) -> User {
         kind,
         name: name.to_owned(),
         created_at: Timestamp::now(),
+        email: None,
+        password: None,
+        role: Role::User,
+        disabled: false,
+        generation: 0,
+        totp: None,
+        invitation: None,
     }
 }
 
-/// Hashes or checks a passcode away from the async threads: it takes tens of milliseconds by design.
+fn after_cursor(prefix: &[u8], cursor: &str, fits: impl Fn(usize) -> bool) -> Result<Vec<u8>, ServiceError> {
+    let rest = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let rest = rest.filter(|rest| fits(rest.len()) && prefix.len() + rest.len() <= KEY_BYTES_MAX);
+    let rest = rest.ok_or_else(|| {
+        ServiceError::Invalid(vec![FieldError::new("/cursor", "is not a cursor this server gave out")])
+    })?;
+    Ok([prefix, &rest].concat())
+}
+
+/// Hashes or checks a passcode or password away from the async threads: it takes tens of milliseconds by design.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Busy)
 }

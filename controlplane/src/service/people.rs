@@ -172,7 +172,7 @@ impl Service {
     /// Verifies a media session token against the meeting as it is now.
     ///
     /// # Errors
-    /// `BadToken`, `NoSuchMeeting`, `Ended`, `UnknownUser` when the token's row is gone, `Full`.
+    /// `BadToken`, `NoSuchMeeting`, `Ended`, `UnknownUser` when the token's row is gone, `AccountDisabled`, `Full`.
     pub fn admit(&self, session_token: &str) -> Result<Admission, ServiceError> {
         let claims = self.0.tokens.verify(session_token)?;
         if claims.aud != Audience::Media {
@@ -184,6 +184,7 @@ impl Service {
         let meeting = self.open_meeting(id)?;
         let row = self.0.store.get(&records::participant_key(id, user))?.ok_or(ServiceError::UnknownUser)?;
         let row = Participant::decode(&row)?;
+        self.active(user)?;
         self.room_for(&meeting, Some(user))?;
         Ok(Admission {
             meeting: id,
