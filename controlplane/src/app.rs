@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dataplane::boot::{BootError, Plane};
 
 use crate::auth::key::KeyError;
-use crate::auth::{SigningKey, Tokens};
+use crate::auth::{KeyRing, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::metrics::Metrics;
 use crate::service::Service;
@@ -107,8 +107,8 @@ impl From<StoreError> for Failure {
 /// `Store` or `Key`.
 pub fn open_service(config: &Config) -> Result<Service, Failure> {
     let store = EmbeddedStore::open(&config.data)?;
-    let key = SigningKey::load_or_create(&config.data)?;
-    Ok(Service::new(Arc::new(store), Tokens::new(key), config.demo))
+    let keys = KeyRing::load_or_create(&config.data)?;
+    Ok(Service::new(Arc::new(store), Tokens::new(keys), config.demo))
 }
 
 /// Makes the data directory, private to this user.

@@ -10,7 +10,7 @@ use controlplane::appliance::Appliance;
 use controlplane::config::{self, Cli, Command, Config, ServeArgs};
 use controlplane::logging::{self, LogHandle};
 use controlplane::operator::check::Verdict;
-use controlplane::operator::{backup, check, setup_link, token};
+use controlplane::operator::{backup, check, rotate, setup_link, token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -37,6 +37,11 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         }
         Command::SetupLink(args) => {
             say(&setup_link::ask_for_link(&load(&args.serve_args())?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::RotateSigningKey(args) => {
+            let id = rotate::rotate(&load(&args.serve_args())?)?;
+            eprintln!("kaigid: tokens are signed with key {id} from now on");
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => {

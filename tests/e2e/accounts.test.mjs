@@ -1,6 +1,6 @@
 // Accounts as people use them: the first one by the printed link, an authenticator app, an invitation.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -105,6 +105,25 @@ describe('accounts', { timeout: 180_000 }, () => {
     await until(page, 'the new account', () => document.querySelector('[data-testid=user][data-name=Botan]') !== null);
     await shoot(page, 'admin');
     const link = await page.evaluate(() => document.querySelector('[data-testid=join-link]').value);
+
+    // A program asks for access; allowed, its redirect URI gets a code.
+    const { client_id } = await page.evaluate((redirect) =>
+      fetch('/api/v1/oauth-clients', {
+        method: 'POST', headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name: 'Calendar', redirect_uris: [redirect] }),
+      }).then((answer) => answer.json()), `${appliance.url}/callback`);
+    const asked = new URLSearchParams({
+      response_type: 'code', client_id, redirect_uri: `${appliance.url}/callback`, state: 'x',
+      code_challenge: createHash('sha256').update('v'.repeat(43)).digest('base64url'), code_challenge_method: 'S256',
+    });
+    await page.goto(`${appliance.url}/oauth/authorize?${asked}`);
+    await shown(page, 'allow-button');
+    await shoot(page, 'consent');
+    const landed = page.waitForURL(/\/callback\?/, { timeout: 20_000 });
+    await click(page, 'allow-button');
+    await landed;
+    const got = new URL(page.url()).searchParams;
+    assert.ok(got.get('code')?.length === 43 && got.get('state') === 'x', page.url());
 
     const other = await chromium();
     try {

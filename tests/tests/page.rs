@@ -112,6 +112,9 @@ fn the_api_describes_itself() {
         ("/api/v1/users/{id}", "patch"),
         ("/api/v1/users/{id}/invitation", "post"),
         ("/api/v1/audit", "get"),
+        ("/api/v1/oauth-clients", "get"),
+        ("/api/v1/oauth-clients", "post"),
+        ("/api/v1/oauth-clients/{id}", "delete"),
     ] {
         assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
     }
@@ -143,6 +146,7 @@ fn the_api_describes_itself() {
         ("ChangeProfile", "PATCH", "/api/v1/users/me".to_owned()),
         ("Code", "POST", "/api/v1/users/me/totp/verify".to_owned()),
         ("CreateUser", "POST", "/api/v1/users".to_owned()),
+        ("CreateOauthClient", "POST", "/api/v1/oauth-clients".to_owned()),
         ("ChangeUser", "PATCH", "/api/v1/users/user_1".to_owned()),
         (
             "ChangePermissions",

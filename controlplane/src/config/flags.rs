@@ -30,6 +30,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Print a new link by which the first account is made; for a server that runs and has no admin yet.
     SetupLink(DataArgs),
+    /// Sign tokens with a new key from now on; tokens signed before go on counting.
+    RotateSigningKey(DataArgs),
 }
 
 /// Flags of `serve`. Each has a key of the same name in the TOML file and a variable KAIGI_NAME.

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod cookie;
 pub mod document;
 pub mod meetings;
+pub mod oauth;
 pub mod observe;
 pub mod ops;
 pub mod paging;
@@ -58,6 +59,7 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         }),
     );
     let own = api
+        .merge(oauth::router())
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
@@ -91,7 +93,10 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
 /// The API's routes and their document; one cannot change without the other.
 fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
-        .nest("/api/v1", meetings::router().merge(accounts::router()).merge(rooms))
+        .nest(
+            "/api/v1",
+            meetings::router().merge(accounts::router()).merge(oauth::clients::router()).merge(rooms),
+        )
         .split_for_parts();
     document::complete(&mut document);
     (router, document)

@@ -85,6 +85,8 @@ kinds! {
         "Nobody with this number ever joined the meeting.";
     UserNotFound => 404, "user-not-found", "There is no such user",
         "No account has this name or number.";
+    ClientNotFound => 404, "client-not-found", "There is no such OAuth client",
+        "No client has this number, or the redirect URI is not one it was registered with, letter by letter.";
     SessionNotFound => 404, "session-not-found", "There is no such session",
         "It has ended, or its address was never given out.";
     MethodNotAllowed => 405, "method-not-allowed", "This method does nothing here",
@@ -223,6 +225,8 @@ impl From<ServiceError> for Problem {
             E::DeadLink => Kind::LinkDead,
             E::ChangedMeanwhile => Kind::ChangedMeanwhile,
             E::NoSuchSession => Kind::SessionNotFound,
+            E::NoSuchClient => Kind::ClientNotFound,
+            E::Grant(_) => Kind::MalformedRequest,
             E::NotHost => Kind::NotHost,
             E::OutOfScope => Kind::TokenOutOfScope,
             E::PasscodeRequired => Kind::PasscodeRequired,

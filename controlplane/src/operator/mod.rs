@@ -1,9 +1,10 @@
-//! What an operator does on the machine: tokens, the first account's link, backup, restore, check.
+//! What an operator does on the machine: tokens, the first account's link, keys, backup, restore, check.
 //!
 //! With a server running on the data directory these talk to it through `DATA/kaigid.sock`; without one they open the store.
 
 pub mod backup;
 pub mod check;
+pub mod rotate;
 pub mod setup_link;
 mod socket;
 pub mod token;

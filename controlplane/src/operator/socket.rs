@@ -42,6 +42,8 @@ pub enum Request {
     },
     /// A new link by which the first account is made.
     SetupLink,
+    /// A new key that signs.
+    RotateSigningKey,
     /// The lines of a backup.
     Backup,
     /// Whether a server is there.
@@ -52,7 +54,7 @@ pub enum Request {
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// The token, the link, or a line of the backup.
+    /// The token, the link, the key's name, or a line of the backup.
     Item(String),
     /// Everything was sent.
     Done,
@@ -147,6 +149,9 @@ async fn answers(request: Request, app: &App) -> Vec<Answer> {
         }
         Request::SetupLink => {
             super::setup_link::new_link(app).map(|link| vec![link]).map_err(|error| error.to_string())
+        }
+        Request::RotateSigningKey => {
+            app.service.rotate_signing_key().map(|id| vec![id]).map_err(|error| error.to_string())
         }
         Request::Backup => {
             let entries = app.service.snapshot().await;

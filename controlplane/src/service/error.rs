@@ -115,6 +115,12 @@ pub enum ServiceError {
     /// A one-time link that was used, replaced, has expired, or was never given out.
     #[error("the link was used, replaced or has expired")]
     DeadLink,
+    /// No such OAuth client, or not with this redirect URI.
+    #[error("there is no such client, or it has no such redirect URI")]
+    NoSuchClient,
+    /// An OAuth request is refused in OAuth's own words.
+    #[error("{0}")]
+    Grant(GrantError),
     /// What the caller wanted to change is no longer what it saw.
     #[error("it was changed meanwhile; read it again")]
     ChangedMeanwhile,
@@ -136,6 +142,58 @@ pub enum ServiceError {
     /// The store failed.
     #[error("{0}")]
     Store(StoreError),
+}
+
+/// Why an OAuth client gets no token or code; the names are those of RFC 6749 sections 4.1.2.1 and 5.2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GrantError {
+    /// Something is missing or wrong about the request itself.
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    /// The client does not prove who it is.
+    #[error("the client is unknown or its secret is wrong")]
+    InvalidClient,
+    /// The code or refresh token is unknown, used, expired, or another client's.
+    #[error("the code or token was used, has expired, or was given to somebody else")]
+    InvalidGrant,
+    /// The client may not use this grant.
+    #[error("this client may not use this grant")]
+    UnauthorizedClient,
+    /// There is no such grant.
+    #[error("grants are authorization_code, refresh_token and client_credentials")]
+    UnsupportedGrantType,
+    /// There is no such response type.
+    #[error("the response type is code")]
+    UnsupportedResponseType,
+    /// There is no such scope.
+    #[error("the scope is meetings")]
+    InvalidScope,
+    /// The person said no.
+    #[error("the person did not allow it")]
+    AccessDenied,
+}
+
+impl GrantError {
+    /// The value of `error`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::AccessDenied => "access_denied",
+        }
+    }
+}
+
+impl From<GrantError> for ServiceError {
+    fn from(error: GrantError) -> Self {
+        Self::Grant(error)
+    }
 }
 
 impl From<StoreError> for ServiceError {

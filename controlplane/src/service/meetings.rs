@@ -40,11 +40,10 @@ impl Service {
     /// `NoToken` for guests outside demo mode, `OutOfScope` for other tokens, `Invalid`, `Draining`.
     pub async fn create_meeting(&self, caller: Caller, mut new: NewMeeting) -> Result<Created, ServiceError> {
         self.take_new()?;
-        let account = match caller {
-            Caller::User(user) => Some(user),
-            _ if self.0.demo => None,
-            Caller::Nobody => return Err(ServiceError::NoToken),
-            Caller::Host(..) | Caller::Participant(..) => return Err(ServiceError::OutOfScope),
+        let account = match caller.organiser() {
+            Ok(user) => Some(user),
+            Err(_) if self.0.demo => None,
+            Err(error) => return Err(error),
         };
         new.check()?;
         let passcode = match new.passcode {
@@ -101,7 +100,7 @@ impl Service {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<Meeting>, ServiceError> {
-        let host = caller.account()?;
+        let host = caller.organiser()?;
         let page = self.page(&records::host_prefix(host), cursor, limit, |bytes| bytes == 16)?;
         let mut items = Vec::with_capacity(page.items.len());
         for (key, _) in &page.items {

@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod error;
 pub mod input;
 pub mod meetings;
+pub mod oauth;
 pub mod people;
 pub mod presence;
 pub mod records;
@@ -47,8 +48,10 @@ const CAS_ATTEMPTS: usize = 16;
 pub enum Caller {
     /// No token.
     Nobody,
-    /// A person by access token.
+    /// A person by access token or session.
     User(UserId),
+    /// An OAuth client, for a person or itself: meetings, and neither accounts nor administration.
+    Delegated(UserId),
     /// The holder of a host token of one meeting.
     Host(MeetingId, UserId),
     /// The holder of a media session token of one meeting.
@@ -56,11 +59,23 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// The person whose meetings the caller may list and make.
+    ///
+    /// # Errors
+    /// `NoToken`, or `OutOfScope` for a token of one meeting.
+    pub const fn organiser(self) -> Result<UserId, ServiceError> {
+        match self {
+            Self::User(user) | Self::Delegated(user) => Ok(user),
+            Self::Nobody => Err(ServiceError::NoToken),
+            Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
+        }
+    }
+
     /// The person, if the token counts for `meeting`.
     #[must_use]
     pub fn person_in(self, meeting: MeetingId) -> Option<UserId> {
         match self {
-            Self::User(user) => Some(user),
+            Self::User(user) | Self::Delegated(user) => Some(user),
             Self::Host(of, user) | Self::Participant(of, user) if of == meeting => Some(user),
             _ => None,
         }
@@ -97,7 +112,11 @@ impl Service {
     #[cfg(test)]
     pub fn in_memory(demo: bool) -> Self {
         let key = crate::auth::SigningKey::generate().expect("randomness");
-        Self::new(Arc::new(crate::store::MemoryStore::new()), Tokens::new(key), demo)
+        Self::new(
+            Arc::new(crate::store::MemoryStore::new()),
+            Tokens::new(crate::auth::KeyRing::of(key)),
+            demo,
+        )
     }
 
     /// The service over `store`; `demo` lets guests create meetings.
@@ -152,7 +171,10 @@ impl Service {
         let claims = self.0.tokens.verify(token)?;
         let user = claims.user().ok_or(TokenError::Malformed)?;
         let caller = match (claims.aud, claims.meeting()) {
-            (Audience::Api, None) => Caller::User(user),
+            (Audience::Api, None) => match &claims.client_id {
+                Some(client) => self.delegated(client, user)?,
+                None => Caller::User(user),
+            },
             (Audience::Host, Some(meeting)) => Caller::Host(meeting, user),
             (Audience::Media, Some(meeting)) => Caller::Participant(meeting, user),
             _ => return Err(TokenError::Malformed.into()),
@@ -165,6 +187,14 @@ impl Service {
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
         self.0.tokens.jwks()
+    }
+
+    /// Signs tokens with a new key from now on; the new key's name.
+    ///
+    /// # Errors
+    /// See [`crate::auth::key::KeyError`].
+    pub fn rotate_signing_key(&self) -> Result<String, crate::auth::key::KeyError> {
+        self.0.tokens.rotate()
     }
 
     /// An access token for the account called `name`. In demo mode, or with `make`, a missing account is made.

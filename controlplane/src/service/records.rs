@@ -26,6 +26,8 @@ pub enum UserKind {
     User,
     /// Came by a link.
     Guest,
+    /// A program that acts for itself: what an OAuth client is in meetings of its own.
+    Client,
 }
 
 /// A row of `users`.
@@ -223,6 +225,9 @@ const USER_EMAILS: u8 = 6;
 pub(super) const SESSIONS: u8 = 7;
 pub(super) const AUDIT: u8 = 8;
 pub(super) const ADMINS: u8 = 9;
+pub(super) const OAUTH_CLIENTS: u8 = 10;
+pub(super) const OAUTH_CODES: u8 = 11;
+pub(super) const OAUTH_GRANTS: u8 = 12;
 
 /// Key of a user.
 #[must_use]

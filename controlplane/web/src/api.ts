@@ -91,7 +91,8 @@ export async function request(
   let response: Response;
   let parsed: unknown;
   try {
-    response = await fetch(BASE + path, {
+    // What OAuth names is at the root.
+    response = await fetch(path.startsWith('/oauth/') ? path : BASE + path, {
       method,
       headers: {
         accept: 'application/json, application/problem+json',

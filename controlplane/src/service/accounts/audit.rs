@@ -12,14 +12,14 @@ use crate::store::Batch;
 
 /// Who does something and from where.
 #[derive(Clone, Copy)]
-pub(super) struct Actor<'a> {
-    pub(super) user: UserId,
-    pub(super) visitor: &'a Visitor,
+pub(in crate::service) struct Actor<'a> {
+    pub(in crate::service) user: UserId,
+    pub(in crate::service) visitor: &'a Visitor,
 }
 
 impl Actor<'_> {
     /// The act's line in the log, added to the write that is the act.
-    pub(super) fn note(self, batch: Batch, action: Action, target: UserId) -> Batch {
+    pub(in crate::service) fn note(self, batch: Batch, action: Action, target: UserId) -> Batch {
         self.line(batch, action, target, Outcome::Done)
     }
 
@@ -58,7 +58,7 @@ impl Service {
     }
 
     /// The caller as an admin. Somebody who is none is refused, and the attempt written down.
-    pub(super) async fn admin(
+    pub(in crate::service) async fn admin(
         &self,
         caller: Caller,
         visitor: &Visitor,

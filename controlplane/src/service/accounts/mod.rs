@@ -95,12 +95,12 @@ impl Caller {
     /// The account that asks.
     ///
     /// # Errors
-    /// `NoToken`, or `OutOfScope` for a token of one meeting.
-    pub fn account(self) -> Result<UserId, ServiceError> {
+    /// `NoToken`, or `OutOfScope` for a token of one meeting or of an OAuth client.
+    pub const fn account(self) -> Result<UserId, ServiceError> {
         match self {
             Self::User(user) => Ok(user),
             Self::Nobody => Err(ServiceError::NoToken),
-            Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
+            Self::Delegated(_) | Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
         }
     }
 }

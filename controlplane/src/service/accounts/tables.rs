@@ -94,6 +94,14 @@ pub enum Action {
     Invite,
     /// A password was set by such a link.
     AcceptInvitation,
+    /// An OAuth client was made.
+    CreateOauthClient,
+    /// An OAuth client was deleted.
+    DeleteOauthClient,
+    /// An OAuth client was allowed to act for somebody.
+    Authorize,
+    /// OAuth clients were listed.
+    ListOauthClients,
     /// Accounts were listed.
     ListUsers,
     /// This log was read.

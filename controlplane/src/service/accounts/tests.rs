@@ -96,7 +96,11 @@ async fn of_two_admins_who_demote_each_other_at_once_one_stays() {
 async fn a_session_ends_when_idle_when_old_and_with_a_new_password() {
     let store = Arc::new(MemoryStore::new());
     let key = crate::auth::SigningKey::generate().expect("randomness");
-    let service = Service::new(Arc::clone(&store) as Arc<dyn Store>, crate::auth::Tokens::new(key), false);
+    let service = Service::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        crate::auth::Tokens::new(crate::auth::KeyRing::of(key)),
+        false,
+    );
     let secret = service.new_setup_secret().expect("nobody set it up");
     let ada = service.set_up(&visitor(), &secret, account("ada")).await.expect("sets up");
     let own = service.session(&ada.cookie).await.expect("reads").expect("counts");

@@ -10,6 +10,7 @@ import { Button } from '../ui/button';
 import { AccountView } from './account';
 import { AdminView } from './admin';
 import { readMe, signOut, type User } from './calls';
+import { ConsentView } from './consent';
 import { FirstPassword, SignInView } from './entry';
 import type { AccountPage } from './pages';
 
@@ -26,6 +27,12 @@ export function AccountApp({ page }: { page: AccountPage }) {
       return (
         <Frame title={t.accounts.signIn} narrow>
           <SignInView />
+        </Frame>
+      );
+    case 'consent':
+      return (
+        <Frame title={t.accounts.consentTitle} narrow>
+          <ConsentView />
         </Frame>
       );
     case 'account':

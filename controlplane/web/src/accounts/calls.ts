@@ -125,3 +125,26 @@ export async function readAudit(cursor?: string): Promise<Page<AuditLine>> {
     refused: item.outcome === 'refused',
   }));
 }
+
+/** Who asks to act for the person, and where it leads: the address of the page is the request. */
+export async function readConsent(search: string): Promise<{ client: string; host: string }> {
+  const answer = await request('POST', '/oauth/authorize', consentOf(search));
+  const uri = field(answer, 'redirect_uri');
+  return { client: field(answer, 'client_name'), host: /^https?:/.test(uri) ? new URL(uri).host : uri };
+}
+
+export const decideConsent = async (search: string, approve: boolean): Promise<string> =>
+  field(await request('POST', '/oauth/authorize', { ...consentOf(search), approve }), 'redirect_to');
+
+function consentOf(search: string): Record<string, string> {
+  const known = [
+    'response_type',
+    'client_id',
+    'redirect_uri',
+    'state',
+    'scope',
+    'code_challenge',
+    'code_challenge_method',
+  ];
+  return Object.fromEntries([...new URLSearchParams(search)].filter(([name]) => known.includes(name)));
+}

@@ -1,6 +1,6 @@
 // Pages about accounts, by their address.
 
-export type AccountPage = 'setup' | 'invitation' | 'signin' | 'account' | 'admin';
+export type AccountPage = 'setup' | 'invitation' | 'signin' | 'account' | 'admin' | 'consent';
 
 const PAGES: Readonly<Record<string, AccountPage>> = {
   '/setup': 'setup',
@@ -8,6 +8,7 @@ const PAGES: Readonly<Record<string, AccountPage>> = {
   '/signin': 'signin',
   '/account': 'account',
   '/admin': 'admin',
+  '/oauth/authorize': 'consent',
 };
 
 export function accountPageOf(pathname: string): AccountPage | undefined {

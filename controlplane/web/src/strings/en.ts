@@ -223,7 +223,17 @@ export const en = {
     more: 'Show more',
     audit: 'Audit log',
     refused: 'refused',
+    consentTitle: 'Allow access?',
+    consentAsks: (client: string) =>
+      `${client} wants to see, make, change and end your meetings. It cannot change your account.`,
+    consentLeads: (host: string) => `Either way you go on to ${host}.`,
+    consentAllow: 'Allow',
+    consentDeny: 'Do not allow',
     actions: {
+      create_oauth_client: 'registered a program',
+      delete_oauth_client: 'deleted a program',
+      authorize: 'let a program act',
+      list_oauth_clients: 'listed programs',
       set_up: 'made the first account',
       sign_in: 'signed in',
       change_password: 'changed the own password',

@@ -88,7 +88,17 @@ export const ja: Strings = {
     more: 'さらに表示',
     audit: '監査ログ',
     refused: '拒否',
+    consentTitle: 'アクセスを許可しますか？',
+    consentAsks: (client: string) =>
+      `${client} が、あなたの会議の表示・作成・変更・終了を求めています。アカウントは変更できません。`,
+    consentLeads: (host: string) => `どちらを選んでも ${host} に移動します。`,
+    consentAllow: '許可する',
+    consentDeny: '許可しない',
     actions: {
+      create_oauth_client: 'プログラムを登録',
+      delete_oauth_client: 'プログラムを削除',
+      authorize: 'プログラムに許可',
+      list_oauth_clients: 'プログラムを一覧表示',
       set_up: '最初のアカウントを作成',
       sign_in: 'サインイン',
       change_password: '自分のパスワードを変更',
