@@ -7,6 +7,7 @@
 
 pub mod key;
 pub mod keyring;
+pub mod livekit;
 pub mod passcode;
 pub mod password;
 pub mod secret;

@@ -148,6 +148,9 @@ pub struct MeetingJoined {
 pub struct ParticipantInfo {
     /// `user_<decimal>`: the identity in the meeting, the same at every rejoin.
     id: String,
+    /// The identity in the meeting of somebody whom an API key let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     /// Name shown.
     name: String,
     /// `host` or `participant`.
@@ -200,6 +203,7 @@ impl From<ParticipantView> for ParticipantInfo {
     fn from(view: ParticipantView) -> Self {
         Self {
             id: view.row.user_id.to_string(),
+            identity: view.row.outside.map(|who| who.identity),
             name: view.row.name,
             role: if view.host { "host" } else { "participant" },
             state: view.state,

@@ -87,6 +87,8 @@ kinds! {
         "No account has this name or number.";
     ClientNotFound => 404, "client-not-found", "There is no such OAuth client",
         "No client has this number, or the redirect URI is not one it was registered with, letter by letter.";
+    KeyNotFound => 404, "key-not-found", "There is no such API key",
+        "It was deleted, or belongs to somebody else.";
     SessionNotFound => 404, "session-not-found", "There is no such session",
         "It has ended, or its address was never given out.";
     MethodNotAllowed => 405, "method-not-allowed", "This method does nothing here",
@@ -226,6 +228,7 @@ impl From<ServiceError> for Problem {
             E::ChangedMeanwhile => Kind::ChangedMeanwhile,
             E::NoSuchSession => Kind::SessionNotFound,
             E::NoSuchClient => Kind::ClientNotFound,
+            E::NoSuchKey => Kind::KeyNotFound,
             E::Grant(_) => Kind::MalformedRequest,
             E::NotHost => Kind::NotHost,
             E::OutOfScope => Kind::TokenOutOfScope,

@@ -124,6 +124,9 @@ pub enum ServiceError {
     /// What the caller wanted to change is no longer what it saw.
     #[error("it was changed meanwhile; read it again")]
     ChangedMeanwhile,
+    /// No such API key of this person.
+    #[error("there is no such API key")]
+    NoSuchKey,
     /// No such session of this person.
     #[error("there is no such session")]
     NoSuchSession,

@@ -32,7 +32,7 @@ use accounts::Accounts;
 pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
 use meetings::Page;
-pub use people::{Admission, Joined, ParticipantState, ParticipantView};
+pub use people::{Admission, Joined, May, ParticipantState, ParticipantView};
 use presence::Presence;
 pub use records::{Meeting, MeetingStatus, Role, User};
 use records::{RECORD_VERSION, Record, UserKind};

@@ -163,6 +163,36 @@ pub struct Participant {
     pub video_enabled: bool,
     /// Microphone on.
     pub audio_enabled: bool,
+    /// Who it is to the server of the host's that let it in by an API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
+}
+
+/// Somebody whom a server of the host's let in by an API key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outside {
+    /// The identity in the meeting.
+    pub identity: String,
+    /// What it may do there.
+    pub may: May,
+}
+
+/// What a participant may do unless the host changes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct May {
+    /// Send sound and pictures.
+    pub publish: bool,
+    /// Receive sound and pictures.
+    pub subscribe: bool,
+    /// Send data.
+    pub publish_data: bool,
+    /// Change its own name, metadata and attributes.
+    pub update_metadata: bool,
+}
+
+impl May {
+    /// What people of this server may do.
+    pub const ALL: Self = Self { publish: true, subscribe: true, publish_data: true, update_metadata: true };
 }
 
 impl Participant {
@@ -228,6 +258,7 @@ pub(super) const ADMINS: u8 = 9;
 pub(super) const OAUTH_CLIENTS: u8 = 10;
 pub(super) const OAUTH_CODES: u8 = 11;
 pub(super) const OAUTH_GRANTS: u8 = 12;
+pub(super) const API_KEYS: u8 = 13;
 
 /// Key of a user.
 #[must_use]
@@ -328,6 +359,7 @@ mod tests {
             joined_history: vec![Timestamp(0)],
             video_enabled: true,
             audio_enabled: true,
+            outside: None,
         }
     }
 
@@ -377,6 +409,7 @@ mod tests {
         let mut row = participant();
         row.name = "\u{1f600}".repeat(100);
         row.joined_history = vec![Timestamp(i64::MAX); JOIN_HISTORY_MAX];
+        row.outside = Some(Outside { identity: "\u{1f600}".repeat(50), may: May::ALL });
         assert!(row.encode().len() <= crate::store::VALUE_BYTES_MAX);
         assert_eq!(Participant::decode(&row.encode()).ok(), Some(row));
     }

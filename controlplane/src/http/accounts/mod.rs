@@ -1,6 +1,7 @@
 //! `/api/v1/setup`, `/session`, `/users`, `/audit`: accounts over HTTP.
 
 pub mod admin;
+pub mod api_keys;
 pub mod me;
 pub mod second_factor;
 pub mod session;
@@ -14,7 +15,11 @@ use crate::service::{Role, User};
 
 /// The routes, below `/api/v1`.
 pub fn router() -> OpenApiRouter<App> {
-    session::router().merge(me::router()).merge(second_factor::router()).merge(admin::router())
+    session::router()
+        .merge(me::router())
+        .merge(second_factor::router())
+        .merge(api_keys::router())
+        .merge(admin::router())
 }
 
 /// An account, as its owner and admins see it.

@@ -6,6 +6,7 @@
 //! (`http`), hashing and codes (`auth`).
 
 pub mod admin;
+pub mod api_keys;
 pub mod audit;
 pub mod input;
 pub mod profile;

@@ -94,6 +94,10 @@ pub enum Action {
     Invite,
     /// A password was set by such a link.
     AcceptInvitation,
+    /// Somebody made an own API key.
+    CreateApiKey,
+    /// Somebody deleted an own API key.
+    DeleteApiKey,
     /// An OAuth client was made.
     CreateOauthClient,
     /// An OAuth client was deleted.

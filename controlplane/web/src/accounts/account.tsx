@@ -1,4 +1,4 @@
-// The own account: profile, password, authenticator app, sessions.
+// The own account: profile, password, authenticator app, sessions, API keys.
 
 import { useEffect, useState } from 'preact/hooks';
 import { t } from '../strings';
@@ -6,6 +6,7 @@ import { ProblemBanner } from '../ui/banner';
 import { Button } from '../ui/button';
 import { TextField } from '../ui/field';
 import { useAct } from './act';
+import { ApiKeys } from './api-keys';
 import { changeMe, endSession, readMe, readSessions, type Session, type User } from './calls';
 import { Form } from './form';
 import { shortTime } from './time';
@@ -23,6 +24,7 @@ export function AccountView({ user, onChange }: ViewProps) {
       <TotpCard user={user} onChanged={async () => onChange(await readMe())} />
       <Password />
       <Sessions />
+      <ApiKeys />
     </>
   );
 }

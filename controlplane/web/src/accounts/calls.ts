@@ -148,3 +148,22 @@ function consentOf(search: string): Record<string, string> {
   ];
   return Object.fromEntries([...new URLSearchParams(search)].filter(([name]) => known.includes(name)));
 }
+
+export interface ApiKey {
+  readonly key: string;
+  readonly name: string;
+}
+
+const keyOf = (item: Answer): ApiKey => ({ key: field(item, 'key'), name: field(item, 'name') });
+
+export const readApiKeys = async (): Promise<readonly ApiKey[]> =>
+  pageOf(await request('GET', '/users/me/api-keys'), keyOf).items;
+
+/** The only time the secret is told. */
+export async function createApiKey(name: string): Promise<ApiKey & { secret: string }> {
+  const answer = await request('POST', '/users/me/api-keys', { name });
+  return { ...keyOf(answer), secret: field(answer, 'secret') };
+}
+
+export const deleteApiKey = async (key: string): Promise<void> =>
+  void (await request('DELETE', `/users/me/api-keys/${encodeURIComponent(key)}`));

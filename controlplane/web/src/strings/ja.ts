@@ -94,7 +94,17 @@ export const ja: Strings = {
     consentLeads: (host: string) => `どちらを選んでも ${host} に移動します。`,
     consentAllow: '許可する',
     consentDeny: '許可しない',
+    apiKeys: 'APIキー',
+    apiKeysLead:
+      'キーがあれば、あなたのサーバーがLiveKitのサーバーSDKを使って、あなたの会議に人を入れられます。',
+    apiKeyName: '用途',
+    apiKeyMake: 'キーを作成',
+    apiKeyDelete: '削除',
+    apiKeySecret: 'シークレット',
+    apiKeyOnce: '今すぐコピーしてください。シークレットは二度と表示されません。',
     actions: {
+      create_api_key: 'APIキーを作成',
+      delete_api_key: 'APIキーを削除',
       create_oauth_client: 'プログラムを登録',
       delete_oauth_client: 'プログラムを削除',
       authorize: 'プログラムに許可',
