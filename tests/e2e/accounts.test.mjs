@@ -106,6 +106,20 @@ describe('accounts', { timeout: 180_000 }, () => {
     await shoot(page, 'admin');
     const link = await page.evaluate(() => document.querySelector('[data-testid=join-link]').value);
 
+    // A key for a server of hers, its secret shown once.
+    await page.goto(`${appliance.url}/account`);
+    await shown(page, 'api-key-name');
+    await fill(page, 'api-key-name', 'Our site');
+    await click(page, 'api-key-button');
+    await shown(page, 'api-key-secret');
+    assert.equal(await page.evaluate(() => document.querySelector('[data-testid=api-key-secret]').textContent.length), 43);
+    await shoot(page, 'api-key');
+    await page.reload();
+    await shown(page, 'delete-key-button');
+    assert.equal(await page.evaluate(() => document.querySelector('[data-testid=api-key-secret]')), null);
+    await click(page, 'delete-key-button');
+    await until(page, 'the key to be gone', () => document.querySelector('[data-testid=delete-key-button]') === null);
+
     // A program asks for access; allowed, its redirect URI gets a code.
     const { client_id } = await page.evaluate((redirect) =>
       fetch('/api/v1/oauth-clients', {
