@@ -406,7 +406,10 @@ fn a_disabled_account_is_out_at_once_and_the_last_admin_stays() {
     assert_eq!((&last["actor"], &last["target"]), (&json!(ada_id), &json!(bob_id)));
     assert_eq!(last["ip"], "127.0.0.1");
     let acts: Vec<&str> = lines.iter().map(|line| line["action"].as_str().expect("an action")).collect();
-    assert_eq!(acts, ["change_user", "sign_in", "create_user", "sign_in", "set_up"]);
+    assert_eq!(acts, ["change_user", "issue_token", "sign_in", "create_user", "sign_in", "set_up"]);
+    let by_operator = &lines[1];
+    assert_eq!((&by_operator["actor"], &by_operator["ip"]), (&Value::Null, &Value::Null));
+    assert_eq!(by_operator["target"], bob_id);
 }
 
 #[test]

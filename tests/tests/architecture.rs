@@ -55,7 +55,7 @@ const MODULES: &[(&str, &[Edges])] = &[
             ("app", &["service", "metrics", "auth", "store", "tls", "config"]),
             ("http", &["app", "service", "plane", "auth", "store", "tls", "config", "ids"]),
             ("signal", &["http", "app", "service", "dispatch", "sdp", "metrics", "ids"]),
-            ("operator", &["app", "service", "plane", "auth", "store", "tls", "config"]),
+            ("operator", &["app", "service", "plane", "store", "tls", "config"]),
             (
                 "appliance",
                 &[

@@ -83,12 +83,6 @@ impl KeyRing {
         Ok(Self { active, retired, data: self.data.clone() })
     }
 
-    /// The name of the key that signs.
-    #[must_use]
-    pub fn active_id(&self) -> &str {
-        self.active.id()
-    }
-
     pub(super) const fn active(&self) -> &SigningKey {
         &self.active
     }

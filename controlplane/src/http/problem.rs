@@ -244,7 +244,7 @@ impl From<ServiceError> for Problem {
             E::NotYetSupported { .. } => Kind::NotYetSupported,
             E::Draining => Kind::Draining,
             E::Busy => Kind::Busy,
-            E::BadRecord => Kind::Internal,
+            E::BadRecord | E::NoNewKey(_) => Kind::Internal,
             E::Store(_) => Kind::StorageFailed,
         };
         match error {

@@ -1,15 +1,13 @@
 //! `kaigid rotate-signing-key`: a new key signs tokens; the ones before verify until their tokens have ended.
 
 use super::{Request, ask};
-use crate::app::{Failure, prepare_data};
-use crate::auth::KeyRing;
+use crate::app::{Failure, open_service, prepare_data};
 use crate::config::Config;
-use crate::store::EmbeddedStore;
 
 /// Rotates the key, in the running server or in the data directory; the new key's name.
 ///
 /// # Errors
-/// `Key`; `Refused` with the server's reason; `Store` when somebody else has the directory.
+/// `Refused` with the reason; `Key` or `Store` when the data directory cannot be opened, also when somebody else has the directory.
 pub fn rotate(config: &Config) -> Result<String, Failure> {
     if let Some(items) = ask(&config.data, &Request::RotateSigningKey)? {
         return items
@@ -18,8 +16,8 @@ pub fn rotate(config: &Config) -> Result<String, Failure> {
             .ok_or_else(|| Failure::Refused("the server named no key".to_owned()));
     }
     prepare_data(&config.data)?;
-    // Holds the directory's lock, so that no server starts meanwhile and signs with the old key.
-    let _store = EmbeddedStore::open(&config.data)?;
-    let keys = KeyRing::load_or_create(&config.data)?.rotated()?;
-    Ok(keys.active_id().to_owned())
+    // The open store holds the directory's lock, so no server starts meanwhile and signs with the old key.
+    let service = open_service(config)?;
+    let runtime = super::backup::runtime()?;
+    runtime.block_on(service.rotate_signing_key()).map_err(|error| Failure::Refused(error.to_string()))
 }

@@ -151,7 +151,7 @@ async fn answers(request: Request, app: &App) -> Vec<Answer> {
             super::setup_link::new_link(app).map(|link| vec![link]).map_err(|error| error.to_string())
         }
         Request::RotateSigningKey => {
-            app.service.rotate_signing_key().map(|id| vec![id]).map_err(|error| error.to_string())
+            app.service.rotate_signing_key().await.map(|id| vec![id]).map_err(|error| error.to_string())
         }
         Request::Backup => {
             let entries = app.service.snapshot().await;

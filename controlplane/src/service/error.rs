@@ -133,6 +133,9 @@ pub enum ServiceError {
     /// This person never joined the meeting.
     #[error("there is no such participant in this meeting")]
     NoSuchParticipant,
+    /// The key that signs could not be changed; only the operator asks for that.
+    #[error("{0}")]
+    NoNewKey(String),
     /// The server goes away and takes nothing new.
     #[error("the server is draining")]
     Draining,

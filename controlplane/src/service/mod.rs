@@ -28,7 +28,8 @@ use crate::auth::{Audience, TokenError, Tokens};
 pub use crate::ids;
 use crate::ids::UserId;
 use crate::store::{Batch, Entry, KEY_BYTES_MAX, Store, StoreError};
-use accounts::Accounts;
+use accounts::tables::Action;
+use accounts::{Accounts, audit};
 pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
 use meetings::Page;
@@ -189,15 +190,19 @@ impl Service {
         self.0.tokens.jwks()
     }
 
-    /// Signs tokens with a new key from now on; the new key's name.
+    /// Signs tokens with a new key from now on, and writes that down; the new key's name.
     ///
     /// # Errors
-    /// See [`crate::auth::key::KeyError`].
-    pub fn rotate_signing_key(&self) -> Result<String, crate::auth::key::KeyError> {
-        self.0.tokens.rotate()
+    /// `NoNewKey` with the reason; what the store says, and then the key has changed all the same.
+    pub async fn rotate_signing_key(&self) -> Result<String, ServiceError> {
+        let tokens = self.clone();
+        let rotated = off_thread(move || tokens.0.tokens.rotate()).await?;
+        let id = rotated.map_err(|error| ServiceError::NoNewKey(error.to_string()))?;
+        self.commit(audit::operators(Batch::new(), Action::RotateSigningKey, None)).await?;
+        Ok(id)
     }
 
-    /// An access token for the account called `name`. In demo mode, or with `make`, a missing account is made.
+    /// An access token for the account called `name`, given to the operator and written down. In demo mode, or with `make`, a missing account is made.
     ///
     /// # Errors
     /// `NoSuchUser` when it is missing and not made; `Invalid` for a name no account can have.
@@ -206,7 +211,9 @@ impl Service {
         let key = records::user_name_key(&name);
         for _ in 0..CAS_ATTEMPTS {
             if let Some(number) = self.0.store.get(&key)? {
-                return Ok(self.0.tokens.access(records::user_of_entry(number)?, ttl));
+                let user = records::user_of_entry(number)?;
+                self.commit(audit::operators(Batch::new(), Action::IssueToken, Some(user))).await?;
+                return Ok(self.0.tokens.access(user, ttl));
             }
             if !self.0.demo && !make {
                 return Err(ServiceError::NoSuchUser);
@@ -216,6 +223,7 @@ impl Service {
                 .expect(key.clone(), None)
                 .put(key.clone(), user.user_id.0.to_be_bytes())
                 .put(records::user_key(user.user_id), user.encode());
+            let batch = audit::operators(batch, Action::IssueToken, Some(user.user_id));
             match self.commit(batch).await {
                 Ok(()) => return Ok(self.0.tokens.access(user.user_id, ttl)),
                 Err(StoreError::Conflict) => {}

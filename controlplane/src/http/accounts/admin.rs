@@ -77,14 +77,14 @@ pub struct UserList {
 pub struct AuditInfo {
     /// When.
     at: String,
-    /// `user_<decimal>` of who did it.
-    actor: String,
+    /// `user_<decimal>` of who did it; `null` for the operator, on the machine itself.
+    actor: Option<String>,
     /// What.
     action: Action,
-    /// `user_<decimal>` of whom it was done to.
-    target: String,
-    /// From which network address.
-    ip: String,
+    /// `user_<decimal>` of whom it was done to, if to anybody.
+    target: Option<String>,
+    /// From which network address; `null` for the operator.
+    ip: Option<String>,
     /// How it ended.
     outcome: Outcome,
 }
@@ -102,9 +102,9 @@ impl From<AuditEntry> for AuditInfo {
     fn from(entry: AuditEntry) -> Self {
         Self {
             at: entry.at.to_string(),
-            actor: entry.actor.to_string(),
+            actor: entry.actor.map(|user| user.to_string()),
             action: entry.action,
-            target: entry.target.to_string(),
+            target: entry.target.map(|user| user.to_string()),
             ip: entry.ip,
             outcome: entry.outcome,
         }

@@ -24,18 +24,31 @@ impl Actor<'_> {
     }
 
     fn line(self, batch: Batch, action: Action, target: UserId, outcome: Outcome) -> Batch {
-        let entry = AuditEntry {
-            v: RECORD_VERSION,
-            at: Timestamp::now(),
-            actor: self.user,
-            action,
-            target,
-            ip: self.visitor.ip.to_string(),
-            outcome,
-            number: ids::random_u64(),
-        };
-        batch.put(tables::audit_key(&entry), entry.encode())
+        let (actor, ip) = (Some(self.user), Some(self.visitor.ip.to_string()));
+        put(batch, AuditEntry { actor, ip, outcome, ..entry(action, Some(target)) })
     }
+}
+
+/// What the operator did on the machine itself, added to the write that is the act.
+pub(in crate::service) fn operators(batch: Batch, action: Action, target: Option<UserId>) -> Batch {
+    put(batch, entry(action, target))
+}
+
+fn entry(action: Action, target: Option<UserId>) -> AuditEntry {
+    AuditEntry {
+        v: RECORD_VERSION,
+        at: Timestamp::now(),
+        actor: None,
+        action,
+        target,
+        ip: None,
+        outcome: Outcome::Done,
+        number: ids::random_u64(),
+    }
+}
+
+fn put(batch: Batch, entry: AuditEntry) -> Batch {
+    batch.put(tables::audit_key(&entry), entry.encode())
 }
 
 impl Service {

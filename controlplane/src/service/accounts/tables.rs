@@ -56,14 +56,14 @@ pub struct AuditEntry {
     pub v: u32,
     /// When.
     pub at: Timestamp,
-    /// Who.
-    pub actor: UserId,
+    /// Who; absent for the operator, on the machine itself.
+    pub actor: Option<UserId>,
     /// What.
     pub action: Action,
-    /// On whom.
-    pub target: UserId,
-    /// From which network address.
-    pub ip: String,
+    /// On whom, if on anybody.
+    pub target: Option<UserId>,
+    /// From which network address; absent for the operator.
+    pub ip: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
     /// The entry's number, so that entries of one millisecond stay apart.
@@ -94,6 +94,10 @@ pub enum Action {
     Invite,
     /// A password was set by such a link.
     AcceptInvitation,
+    /// The operator took an access token of somebody's.
+    IssueToken,
+    /// The operator changed the key that signs.
+    RotateSigningKey,
     /// Somebody made an own API key.
     CreateApiKey,
     /// Somebody deleted an own API key.

@@ -180,9 +180,9 @@ async fn what_admins_do_and_what_others_try_is_written_down() {
     assert_eq!(
         lines,
         [
-            (ada.user.user_id, Action::CreateUser, Outcome::Done),
-            (bob.user_id, Action::CreateUser, Outcome::Refused),
-            (ada.user.user_id, Action::SetUp, Outcome::Done),
+            (Some(ada.user.user_id), Action::CreateUser, Outcome::Done),
+            (Some(bob.user_id), Action::CreateUser, Outcome::Refused),
+            (Some(ada.user.user_id), Action::SetUp, Outcome::Done),
         ]
     );
     // Trying without end does not fill the disk.

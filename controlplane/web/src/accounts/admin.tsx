@@ -156,7 +156,7 @@ function UserRow({ user, own, act, again, onLink }: UserRowProps) {
 
 function Audit({ names }: { names: ReadonlyMap<string, string> }) {
   const lines = useList(readAudit);
-  const named = (id: string) => names.get(id) ?? id;
+  const named = (id: string) => (id ? (names.get(id) ?? id) : t.accounts.operator);
   return (
     <section class="card stack">
       <h2>{t.accounts.audit}</h2>
@@ -167,12 +167,10 @@ function Audit({ names }: { names: ReadonlyMap<string, string> }) {
             <div class="row-words">
               <p>
                 {named(line.actor)} · {t.accounts.actions[line.action] ?? line.action}
-                {line.target !== line.actor && ` · ${named(line.target)}`}
+                {line.target && line.target !== line.actor && ` · ${named(line.target)}`}
                 {line.refused && <span class="tag">{t.accounts.refused}</span>}
               </p>
-              <p>
-                {shortTime(line.at)} · {line.ip}
-              </p>
+              <p>{[shortTime(line.at), line.ip].filter(Boolean).join(' · ')}</p>
             </div>
           </li>
         ))}

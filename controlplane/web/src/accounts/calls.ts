@@ -23,8 +23,10 @@ export interface Session {
 
 export interface AuditLine {
   readonly at: string;
+  /** Empty for the operator, who has no address either. */
   readonly actor: string;
   readonly action: string;
+  /** Empty when it was done to nobody. */
   readonly target: string;
   readonly ip: string;
   readonly refused: boolean;
@@ -118,10 +120,10 @@ export const changeUser = async (
 export async function readAudit(cursor?: string): Promise<Page<AuditLine>> {
   return pageOf(await request('GET', `/audit${query(cursor)}`), (item) => ({
     at: field(item, 'at'),
-    actor: field(item, 'actor'),
+    actor: optionalField(item, 'actor') ?? '',
     action: field(item, 'action'),
-    target: field(item, 'target'),
-    ip: field(item, 'ip'),
+    target: optionalField(item, 'target') ?? '',
+    ip: optionalField(item, 'ip') ?? '',
     refused: item.outcome === 'refused',
   }));
 }

@@ -223,6 +223,7 @@ export const en = {
     more: 'Show more',
     audit: 'Audit log',
     refused: 'refused',
+    operator: 'The operator',
     consentTitle: 'Allow access?',
     consentAsks: (client: string) =>
       `${client} wants to see, make, change and end your meetings. It cannot change your account.`,
@@ -237,6 +238,8 @@ export const en = {
     apiKeySecret: 'Secret',
     apiKeyOnce: 'Copy the secret now: it is not shown again.',
     actions: {
+      issue_token: 'took an access token',
+      rotate_signing_key: 'changed the signing key',
       create_api_key: 'made an API key',
       delete_api_key: 'deleted an API key',
       create_oauth_client: 'registered a program',

@@ -88,6 +88,7 @@ export const ja: Strings = {
     more: 'さらに表示',
     audit: '監査ログ',
     refused: '拒否',
+    operator: 'オペレーター',
     consentTitle: 'アクセスを許可しますか？',
     consentAsks: (client: string) =>
       `${client} が、あなたの会議の表示・作成・変更・終了を求めています。アカウントは変更できません。`,
@@ -103,6 +104,8 @@ export const ja: Strings = {
     apiKeySecret: 'シークレット',
     apiKeyOnce: '今すぐコピーしてください。シークレットは二度と表示されません。',
     actions: {
+      issue_token: 'アクセストークンを取得',
+      rotate_signing_key: '署名キーを変更',
       create_api_key: 'APIキーを作成',
       delete_api_key: 'APIキーを削除',
       create_oauth_client: 'プログラムを登録',
