@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dataplane::boot::{BootError, Plane};
 
 use crate::auth::key::KeyError;
-use crate::auth::{SigningKey, Tokens};
+use crate::auth::{KeyRing, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::metrics::Metrics;
 use crate::service::{Service, records};
@@ -140,8 +140,8 @@ pub fn damaged(config: &Config, error: StoreError) -> Failure {
 /// # Errors
 /// `Key`.
 pub fn open_service(config: &Config, store: &Arc<EmbeddedStore>) -> Result<Service, Failure> {
-    let key = SigningKey::load_or_create(&config.data)?;
-    Ok(Service::new(Arc::clone(store) as Arc<dyn Store>, Tokens::new(key), config.demo))
+    let keys = KeyRing::load_or_create(&config.data)?;
+    Ok(Service::new(Arc::clone(store) as Arc<dyn Store>, Tokens::new(keys), config.demo))
 }
 
 /// Makes the data directory, private to this user.

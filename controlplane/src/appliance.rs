@@ -20,7 +20,7 @@ use crate::config::{Config, Dtls};
 use crate::dispatch::{Dispatch, addresses};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::operator::{DailyBackups, OperatorSocket};
+use crate::operator::{DailyBackups, OperatorSocket, setup_link};
 use crate::plane;
 use crate::service::Service;
 use crate::signal::{self, Signal};
@@ -85,17 +85,13 @@ impl Appliance {
     /// Where people open it.
     #[must_use]
     pub fn url(&self) -> String {
-        let config = &self.app.config;
-        if let Some(public) = &config.public_url {
-            let scheme = if public.secure { "https" } else { "http" };
-            return format!("{scheme}://{}", public.authority);
-        }
-        let scheme = if config.tls.is_some() { "https" } else { "http" };
-        if config.listen.ip().is_unspecified() {
-            format!("{scheme}://localhost:{}", config.listen.port())
-        } else {
-            format!("{scheme}://{}", config.listen)
-        }
+        self.app.config.url()
+    }
+
+    /// A link by which the first account is made; `None` once there is one.
+    #[must_use]
+    pub fn setup_link(&self) -> Option<String> {
+        setup_link::new_link(&self.app).ok()
     }
 
     /// Loads the certificate again, if there is one.

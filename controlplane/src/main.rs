@@ -10,7 +10,7 @@ use controlplane::appliance::Appliance;
 use controlplane::config::{self, Cli, Command, Config, ServeArgs};
 use controlplane::logging::{self, LogHandle};
 use controlplane::operator::check::Verdict;
-use controlplane::operator::{backup, check, rotate, token};
+use controlplane::operator::{backup, check, rotate_signing_key, rotate_store_key, setup_link, token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -33,6 +33,15 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve(args),
         Command::Token(args) => {
             say(&token::token(&load(&args.serve_args())?, &args.user, args.ttl)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::SetupLink(args) => {
+            say(&setup_link::ask_for_link(&load(&args.serve_args())?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::RotateSigningKey(args) => {
+            let id = rotate_signing_key::rotate(&load(&args.serve_args())?)?;
+            eprintln!("kaigid: tokens are signed with key {id} from now on");
             Ok(ExitCode::SUCCESS)
         }
         Command::Check(args) => {
@@ -62,7 +71,7 @@ fn run(command: &Command) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Command::RotateKey(args) => {
-            rotate::rotate(&load(&args.store.serve_args())?, args.to.as_ref(), args.data_key)?;
+            rotate_store_key::rotate(&load(&args.store.serve_args())?, args.to.as_ref(), args.data_key)?;
             eprintln!("kaigid: the store's keys are wrapped by the new master key");
             Ok(ExitCode::SUCCESS)
         }
@@ -96,6 +105,12 @@ async fn live(args: &ServeArgs, config: Config, log: &LogHandle) -> Result<ExitC
     let mut signals = Signals::new()?;
     let appliance = Appliance::start(config).await?;
     say(&ready_line(&appliance));
+    // Demo mode needs no account; who wants one there asks with `kaigid setup-link`. Never a line of the log: it is a secret.
+    if !appliance.app().config.demo
+        && let Some(link) = appliance.setup_link()
+    {
+        say(&format!("kaigi has no account yet; make the first one within 24 hours at {link}"));
+    }
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -110,6 +110,8 @@ pub fn assert_one_line(stderr: &[u8], words: &[&str]) {
 /// A running daemon; killed when dropped.
 pub struct Daemon {
     child: Child,
+    /// What it prints after the first line.
+    output: Mutex<Option<BufReader<ChildStdout>>>,
     /// Where it answers.
     pub address: SocketAddr,
     /// The line it printed when it was ready.
@@ -126,7 +128,7 @@ impl Daemon {
     /// With its log, when it does not become ready.
     #[must_use]
     pub fn start(data: &Path, flags: &[&str]) -> Self {
-        Self::start_with(data, flags, &[])
+        Self::listening(data, "127.0.0.1:0", flags, &[])
     }
 
     /// The same with variables of its own.
@@ -135,11 +137,26 @@ impl Daemon {
     /// With its log, when it does not become ready.
     #[must_use]
     pub fn start_with(data: &Path, flags: &[&str], variables: &[(&str, &Path)]) -> Self {
+        Self::listening(data, "127.0.0.1:0", flags, variables)
+    }
+
+    /// The same, told that clients reach it by this scheme, as behind a proxy on this host.
+    ///
+    /// # Panics
+    /// With its log, when it does not become ready.
+    #[must_use]
+    pub fn start_public(data: &Path, scheme: &str) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = free.expect("a free port").to_string();
+        Self::listening(data, &address, &["--public-url", &format!("{scheme}://{address}")], &[])
+    }
+
+    fn listening(data: &Path, address: &str, flags: &[&str], variables: &[(&str, &Path)]) -> Self {
         let log = data.with_extension("log");
         let output =
             File::options().create(true).append(true).open(&log).expect("a log beside the data directory");
         let mut child =
-            command(&["serve", "--listen", "127.0.0.1:0", "--udp-port", "0", "--tcp-port", "0", "--data"])
+            command(&["serve", "--listen", address, "--udp-port", "0", "--tcp-port", "0", "--data"])
                 .arg(data)
                 .args(flags)
                 .envs(variables.iter().copied())
@@ -149,8 +166,9 @@ impl Daemon {
                 .spawn()
                 .expect("the program runs");
         let mut ready_line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            let _ = BufReader::new(stdout).read_line(&mut ready_line);
+        let mut output = child.stdout.take().map(BufReader::new);
+        if let Some(output) = &mut output {
+            let _ = output.read_line(&mut ready_line);
         }
         let ready_line = ready_line.trim().to_owned();
         let address = ready_line
@@ -162,7 +180,21 @@ impl Daemon {
             let _ = child.wait();
             panic!("not ready: {ready_line:?}\n{}", fs::read_to_string(&log).unwrap_or_default());
         };
-        Self { child, address, ready_line, data: data.to_owned(), log }
+        Self { child, output: Mutex::new(output), address, ready_line, data: data.to_owned(), log }
+    }
+
+    /// The next line it prints; waits for it.
+    ///
+    /// # Panics
+    /// When it ended.
+    #[must_use]
+    pub fn next_line(&self) -> String {
+        let mut line = String::new();
+        if let Some(output) = self.output.lock().expect("no reader panicked").as_mut() {
+            let _ = output.read_line(&mut line);
+        }
+        assert!(line.ends_with('\n'), "it printed no more: {line:?}\n{}", self.log());
+        line.trim().to_owned()
     }
 
     /// Its process id.

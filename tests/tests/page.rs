@@ -12,7 +12,9 @@ fn keys(value: &Value) -> Vec<&str> {
 #[test]
 fn the_page_is_fresh_guarded_and_compressed() {
     let home = Home::demo("page");
-    for path in ["/", "/j/1234567890", "/j/1234567890/"] {
+    for path in
+        ["/", "/j/1234567890", "/j/1234567890/", "/setup", "/invitation", "/signin", "/account", "/admin"]
+    {
         let page = home.daemon.call("GET", path, None);
         assert_eq!(page.status, 200, "{page:?}");
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
@@ -94,6 +96,28 @@ fn the_api_describes_itself() {
         ("/api/v1/meetings/{id}/end", "post"),
         ("/api/v1/meetings/{id}/join", "post"),
         ("/api/v1/meetings/{id}/participants", "get"),
+        ("/api/v1/setup", "post"),
+        ("/api/v1/invitation", "post"),
+        ("/api/v1/session", "post"),
+        ("/api/v1/session", "delete"),
+        ("/api/v1/users/me", "get"),
+        ("/api/v1/users/me", "patch"),
+        ("/api/v1/users/me/sessions", "get"),
+        ("/api/v1/users/me/sessions/{id}", "delete"),
+        ("/api/v1/users/me/totp", "post"),
+        ("/api/v1/users/me/totp", "delete"),
+        ("/api/v1/users/me/totp/verify", "post"),
+        ("/api/v1/users/me/api-keys", "get"),
+        ("/api/v1/users/me/api-keys", "post"),
+        ("/api/v1/users/me/api-keys/{key}", "delete"),
+        ("/api/v1/users", "get"),
+        ("/api/v1/users", "post"),
+        ("/api/v1/users/{id}", "patch"),
+        ("/api/v1/users/{id}/invitation", "post"),
+        ("/api/v1/audit", "get"),
+        ("/api/v1/oauth-clients", "get"),
+        ("/api/v1/oauth-clients", "post"),
+        ("/api/v1/oauth-clients/{id}", "delete"),
     ] {
         assert!(document["paths"][path][method]["responses"].is_object(), "{method} {path}");
     }
@@ -119,6 +143,15 @@ fn the_api_describes_itself() {
     for (schema, method, target) in [
         ("CreateMeeting", "POST", MEETINGS.to_owned()),
         ("ChangeMeeting", "PATCH", home.meeting(json!({})).0),
+        ("SetUp", "POST", "/api/v1/setup".to_owned()),
+        ("AcceptInvitation", "POST", "/api/v1/invitation".to_owned()),
+        ("SignIn", "POST", "/api/v1/session".to_owned()),
+        ("ChangeProfile", "PATCH", "/api/v1/users/me".to_owned()),
+        ("Code", "POST", "/api/v1/users/me/totp/verify".to_owned()),
+        ("CreateApiKey", "POST", "/api/v1/users/me/api-keys".to_owned()),
+        ("CreateUser", "POST", "/api/v1/users".to_owned()),
+        ("CreateOauthClient", "POST", "/api/v1/oauth-clients".to_owned()),
+        ("ChangeUser", "PATCH", "/api/v1/users/user_1".to_owned()),
         (
             "ChangePermissions",
             "PATCH",

@@ -1,8 +1,7 @@
 //! The key that signs tokens: Ed25519, made on the first start, kept in `DATA/signing.key` (mode 0600).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
@@ -12,6 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
+
+use super::keyring::write_whole;
 
 /// Why there is no signing key.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,12 @@ pub enum KeyError {
         /// The key's file.
         path: PathBuf,
     },
+    /// The list of retired keys is none.
+    #[error("{} is not a list of keys; remove it (tokens signed before the last rotation become invalid)", path.display())]
+    NotRetiredKeys {
+        /// The list's file.
+        path: PathBuf,
+    },
     /// The system gave no randomness.
     #[error("the system gave no randomness for a new key")]
     NoRandomness,
@@ -38,9 +45,47 @@ pub enum KeyError {
 /// A key pair ready to sign and verify.
 pub struct SigningKey {
     encoding: EncodingKey,
+    public: VerifyingKey,
+}
+
+/// The public half of a key pair.
+pub struct VerifyingKey {
     decoding: DecodingKey,
     id: String,
-    public_x: String,
+    x: String,
+}
+
+impl VerifyingKey {
+    fn new(public: &[u8]) -> Self {
+        let thumbprint = digest::digest(&digest::SHA256, public);
+        Self {
+            decoding: DecodingKey::from_ed_der(public),
+            id: URL_SAFE_NO_PAD.encode(&thumbprint.as_ref()[..12]),
+            x: URL_SAFE_NO_PAD.encode(public),
+        }
+    }
+
+    /// Reads JWK member `x`; `None` for what is no Ed25519 key.
+    pub(super) fn from_x(x: &str) -> Option<Self> {
+        let public = URL_SAFE_NO_PAD.decode(x).ok().filter(|public| public.len() == 32)?;
+        Some(Self::new(&public))
+    }
+
+    pub(super) const fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+
+    /// The key's name in token headers and the JWK set.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The public key, base64url, as JWK member `x` (RFC 8037 section 2).
+    #[must_use]
+    pub fn x(&self) -> &str {
+        &self.x
+    }
 }
 
 impl SigningKey {
@@ -55,23 +100,19 @@ impl SigningKey {
             Ok(pkcs8) => {
                 Self::from_pkcs8(&Zeroizing::new(pkcs8)).ok_or(KeyError::NotAKey { path: path.clone() })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let pkcs8 = Self::new_pkcs8()?;
-                let fresh = data.join("signing.key.new");
-                let _ = fs::remove_file(&fresh);
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&fresh)
-                    .map_err(failed)?;
-                file.write_all(&pkcs8).and_then(|()| file.sync_all()).map_err(failed)?;
-                fs::rename(&fresh, &path).map_err(failed)?;
-                File::open(data).and_then(|directory| directory.sync_all()).map_err(failed)?;
-                Self::from_pkcs8(&pkcs8).ok_or(KeyError::NotAKey { path: path.clone() })
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::replace(data),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    /// Makes a new key in the place of the one before, if there was one. Durable before this returns.
+    ///
+    /// # Errors
+    /// `File` or `NoRandomness`.
+    pub(super) fn replace(data: &Path) -> Result<Self, KeyError> {
+        let pkcs8 = Self::new_pkcs8()?;
+        write_whole(data, "signing.key", &pkcs8)?;
+        Self::from_pkcs8(&pkcs8).ok_or(KeyError::NoRandomness)
     }
 
     /// A key that lives in memory only.
@@ -90,34 +131,30 @@ impl SigningKey {
 
     fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
-        let public = pair.public_key().as_ref();
-        let thumbprint = digest::digest(&digest::SHA256, public);
-        Some(Self {
-            encoding: EncodingKey::from_ed_der(pkcs8),
-            decoding: DecodingKey::from_ed_der(public),
-            id: URL_SAFE_NO_PAD.encode(&thumbprint.as_ref()[..12]),
-            public_x: URL_SAFE_NO_PAD.encode(public),
-        })
+        let public = VerifyingKey::new(pair.public_key().as_ref());
+        Some(Self { encoding: EncodingKey::from_ed_der(pkcs8), public })
     }
 
     pub(super) const fn encoding(&self) -> &EncodingKey {
         &self.encoding
     }
 
-    pub(super) const fn decoding(&self) -> &DecodingKey {
-        &self.decoding
+    /// The public half.
+    #[must_use]
+    pub const fn verifying(&self) -> &VerifyingKey {
+        &self.public
     }
 
     /// The key's name in token headers and the JWK set.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        self.public.id()
     }
 
     /// The public key, base64url, as JWK member `x` (RFC 8037 section 2).
     #[must_use]
     pub fn public_x(&self) -> &str {
-        &self.public_x
+        self.public.x()
     }
 }
 

@@ -1,12 +1,19 @@
-//! Who may do what, on paper: signed tokens, the key that signs them, passcode hashes.
+//! Who may do what, on paper: signed tokens, the key that signs them, hashes of passcodes, passwords and secrets, one-time codes.
 //!
 //! Tokens are JWTs (RFC 7519) signed with Ed25519 (RFC 8037). Three audiences never mix: `kaigi-api` (a person's access
 //! token), `kaigi-host` (host actions on one meeting), `kaigi-media` (one person's session in one meeting; what a LiveKit
-//! client hands to `/rtc`). Promises: no token and no passcode is ever logged or kept in clear. Not here: accounts and rules.
+//! client hands to `/rtc`). People prove who they are by a password and, where they chose so, by a one-time code. Promises: no
+//! token, passcode or password is ever logged or kept in clear. Not here: accounts and rules.
 
 pub mod key;
+pub mod keyring;
+pub mod livekit;
 pub mod passcode;
+pub mod password;
+pub mod secret;
+pub mod totp;
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use dataplane::base::ids::MeetingId;
@@ -15,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{self, UserId};
 pub use key::SigningKey;
+pub use keyring::KeyRing;
 
 /// Issuer of every token.
 pub const ISSUER: &str = "kaigi";
@@ -22,6 +30,8 @@ pub const ISSUER: &str = "kaigi";
 pub const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 /// How long a demo host may act on the meeting made without an account.
 pub const HOST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an access token of an OAuth client is good; a refresh token gets the next one.
+pub const CLIENT_TTL: Duration = Duration::from_secs(15 * 60);
 /// Longest access token an operator may ask for.
 pub const ACCESS_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Clocks of issuer and verifier are the same; this covers a step by NTP.
@@ -74,6 +84,12 @@ pub struct Claims {
     pub iat: u64,
     /// Unique per token.
     pub jti: String,
+    /// The OAuth client an access token was given to (RFC 9068 section 2.2); absent for the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What an OAuth client may do (RFC 8693 section 4.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
     /// The meeting of a host or media token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meeting: Option<String>,
@@ -119,29 +135,38 @@ pub enum TokenError {
     WrongAudience,
 }
 
-/// Issues and verifies tokens with one signing key.
+/// Issues tokens with the key that signs, verifies them with that and those that signed before.
 pub struct Tokens {
-    key: SigningKey,
+    keys: RwLock<Arc<KeyRing>>,
     validation: Validation,
 }
 
 impl Tokens {
-    /// Tokens of this key.
+    /// Tokens of these keys.
     #[must_use]
-    pub fn new(key: SigningKey) -> Self {
+    pub fn new(keys: KeyRing) -> Self {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&["kaigi-api", "kaigi-host", "kaigi-media"]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
-        Self { key, validation }
+        Self { keys: RwLock::new(Arc::new(keys)), validation }
     }
 
     /// An access token of a person.
     #[must_use]
     pub fn access(&self, user: UserId, ttl: Duration) -> String {
         self.sign(&claims(user, Audience::Api, ttl))
+    }
+
+    /// An access token of a person, given to an OAuth client.
+    #[must_use]
+    pub fn delegated(&self, user: UserId, client_id: &str, scope: &str) -> String {
+        let mut claims = claims(user, Audience::Api, CLIENT_TTL);
+        claims.client_id = Some(client_id.to_owned());
+        claims.scope = Some(scope.to_owned());
+        self.sign(&claims)
     }
 
     /// A host token of one meeting.
@@ -173,7 +198,13 @@ impl Tokens {
     /// # Errors
     /// Why it is refused. `alg: none` and every algorithm but EdDSA are `BadSignature`.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let decoded = jsonwebtoken::decode::<Claims>(token, self.key.decoding(), &self.validation);
+        let header = jsonwebtoken::decode_header(token).map_err(|error| match error.kind() {
+            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => TokenError::BadSignature,
+            _ => TokenError::Malformed,
+        })?;
+        let keys = self.keys();
+        let key = keys.verifying(header.kid.as_deref()).ok_or(TokenError::BadSignature)?;
+        let decoded = jsonwebtoken::decode::<Claims>(token, key.decoding(), &self.validation);
         decoded.map(|data| data.claims).map_err(|error| match error.kind() {
             ErrorKind::ExpiredSignature => TokenError::Expired,
             ErrorKind::ImmatureSignature => TokenError::NotYet,
@@ -188,16 +219,37 @@ impl Tokens {
     /// The public keys as a JWK set (RFC 7517).
     #[must_use]
     pub fn jwks(&self) -> serde_json::Value {
-        serde_json::json!({ "keys": [{
-            "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
-            "kid": self.key.id(), "x": self.key.public_x(),
-        }]})
+        let keys = self.keys();
+        let keys = keys.all().map(|key| {
+            serde_json::json!({
+                "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig",
+                "kid": key.id(), "x": key.x(),
+            })
+        });
+        serde_json::json!({ "keys": keys.collect::<Vec<_>>() })
+    }
+
+    /// Signs with a new key from now on; tokens of the one before go on counting. The new key's name.
+    ///
+    /// # Errors
+    /// See [`key::KeyError`]; the key stays as it was.
+    pub fn rotate(&self) -> Result<String, key::KeyError> {
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let rotated = keys.rotated()?;
+        let id = rotated.active().id().to_owned();
+        *keys = Arc::new(rotated);
+        Ok(id)
+    }
+
+    fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn sign(&self, claims: &Claims) -> String {
         let mut header = Header::new(Algorithm::EdDSA);
-        header.kid = Some(self.key.id().to_owned());
-        jsonwebtoken::encode(&header, claims, self.key.encoding())
+        let keys = self.keys();
+        header.kid = Some(keys.active().id().to_owned());
+        jsonwebtoken::encode(&header, claims, keys.active().encoding())
             .expect("plain claims serialise and the key was checked when it was loaded")
     }
 }
@@ -212,6 +264,8 @@ fn claims(user: UserId, aud: Audience, ttl: Duration) -> Claims {
         nbf: now,
         iat: now,
         jti: format!("{:016x}", ids::random_u64()),
+        client_id: None,
+        scope: None,
         meeting: None,
         name: None,
         video: None,
@@ -226,7 +280,7 @@ mod tests {
     use super::*;
 
     fn tokens() -> Tokens {
-        Tokens::new(SigningKey::generate().expect("the system has randomness"))
+        Tokens::new(KeyRing::of(SigningKey::generate().expect("the system has randomness")))
     }
 
     #[test]
@@ -253,6 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_before_a_rotation_count_and_both_keys_are_published() {
+        let tokens = tokens();
+        let before = tokens.access(UserId(1), Duration::from_secs(60));
+        let id = tokens.rotate().expect("in memory");
+        let after = tokens.access(UserId(1), Duration::from_secs(60));
+        assert!(tokens.verify(&before).is_ok() && tokens.verify(&after).is_ok());
+        let keys = tokens.jwks();
+        assert_eq!(
+            (keys["keys"][0]["kid"].as_str(), keys["keys"].as_array().map(Vec::len)),
+            (Some(id.as_str()), Some(2))
+        );
+        // A token that names another key of ours than the one that signed it is no token.
+        let crossed = {
+            let mut header = Header::new(Algorithm::EdDSA);
+            header.kid = keys["keys"][1]["kid"].as_str().map(str::to_owned);
+            let claims = claims(UserId(1), Audience::Api, Duration::from_secs(60));
+            jsonwebtoken::encode(&header, &claims, tokens.keys().active().encoding()).expect("encodes")
+        };
+        assert_eq!(tokens.verify(&crossed).err(), Some(TokenError::BadSignature));
+    }
+
+    #[test]
     fn expired_and_future_tokens_are_refused() {
         let tokens = tokens();
         let mut old = claims(UserId(1), Audience::Api, Duration::ZERO);
@@ -276,7 +352,7 @@ mod tests {
         let hmac = jsonwebtoken::encode(
             &Header::new(Algorithm::HS256),
             &claims(UserId(1), Audience::Api, Duration::from_secs(60)),
-            &jsonwebtoken::EncodingKey::from_secret(tokens.key.public_x().as_bytes()),
+            &jsonwebtoken::EncodingKey::from_secret(tokens.keys().active().public_x().as_bytes()),
         )
         .expect("encodes");
         assert_eq!(tokens.verify(&hmac).err(), Some(TokenError::BadSignature));

@@ -32,6 +32,10 @@ pub enum Command {
     Check(ServeArgs),
     /// Print an access token for a user.
     Token(TokenArgs),
+    /// Print a new link by which the first account is made; for a server that runs and has no admin yet.
+    SetupLink(DataArgs),
+    /// Sign tokens with a new key from now on; tokens signed before go on counting.
+    RotateSigningKey(DataArgs),
 }
 
 /// Flags of `serve`. Each has a key of the same name in the TOML file and a variable KAIGI_NAME.
@@ -186,6 +190,25 @@ pub struct RotateKeyArgs {
     /// Which store.
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+/// Flags of what only needs to know where the appliance lives.
+#[derive(Args, Debug)]
+pub struct DataArgs {
+    /// TOML file of the appliance.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its data directory [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+}
+
+impl DataArgs {
+    /// The flags of `serve` that find the same data directory.
+    #[must_use]
+    pub fn serve_args(&self) -> ServeArgs {
+        ServeArgs { config: self.config.clone(), data: self.data.clone(), ..ServeArgs::default() }
+    }
 }
 
 /// Flags of `token`.

@@ -86,6 +86,21 @@ impl Config {
         command
     }
 
+    /// Where people open it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        if let Some(public) = &self.public_url {
+            let scheme = if public.secure { "https" } else { "http" };
+            return format!("{scheme}://{}", public.authority);
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        if self.listen.ip().is_unspecified() {
+            format!("{scheme}://localhost:{}", self.listen.port())
+        } else {
+            format!("{scheme}://{}", self.listen)
+        }
+    }
+
     /// Keys whose value in `fresh` differs and that only a restart applies. A port of 0 stands for the one it became.
     #[must_use]
     pub fn keys_that_need_a_restart(&self, fresh: &Self) -> Vec<&'static str> {

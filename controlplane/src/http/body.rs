@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::{Kind, Problem};
@@ -99,6 +100,11 @@ impl Fields {
     /// An integer.
     pub fn integer(&mut self, name: &str) -> Option<i64> {
         self.take(name, "must be an integer", |value| value.as_i64())
+    }
+
+    /// One of the words a type has.
+    pub fn value<T: DeserializeOwned>(&mut self, name: &str, wanted: &str) -> Option<T> {
+        self.take(name, wanted, |value| serde_json::from_value(value).ok())
     }
 
     /// A point in time.

@@ -1,4 +1,7 @@
-//! Who asks and where: the Bearer token and the address the client used.
+//! Who asks and where: the Bearer token or the browser's session, and the address the client used.
+//!
+//! A browser sends its cookie with every request to us, also with those another site makes it send. So a cookie counts for a
+//! request that changes something only if the browser says that the request comes from a page of ours.
 
 use std::convert::Infallible;
 
@@ -7,26 +10,79 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 
-use super::problem::Problem;
+use super::cookie;
+use super::problem::{Kind, Problem};
 use crate::app::App;
 use crate::auth::TokenError;
+use crate::service::accounts::sessions::OwnSession;
 use crate::service::{Caller, ServiceError};
 
 /// Longest token looked at; ours are under 1 KiB.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// The caller of a request. A header that is there must count: a bad token never becomes a guest.
+/// The caller of a request. A header that is there must count: a bad token never becomes a guest. A session that has ended
+/// is none: its browser may still come in as a guest.
 pub struct Asked(pub Caller);
 
 impl FromRequestParts<App> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        match bearer(&parts.headers)? {
-            None => Ok(Self(Caller::Nobody)),
-            Some(token) => Ok(Self(app.service.authenticate(token)?)),
-        }
+        OfBrowser::from_request_parts(parts, app).await.map(|asked| Self(asked.caller))
     }
+}
+
+/// The caller, and the session it asks in if it is a signed-in browser.
+pub struct OfBrowser {
+    /// Who asks.
+    pub caller: Caller,
+    /// By which session.
+    pub own: Option<OwnSession>,
+}
+
+impl FromRequestParts<App> for OfBrowser {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if let Some(token) = bearer(&parts.headers)? {
+            return Ok(Self { caller: app.service.authenticate(token)?, own: None });
+        }
+        let Ok(origin) = Origin::from_request_parts(parts, app).await;
+        let own = match cookie::read(&parts.headers, origin.secure) {
+            Some(value) => app.service.session(value).await?,
+            None => None,
+        };
+        if own.is_some() && !parts.method.is_safe() && comes_from(parts, &origin) != Some(true) {
+            return Err(cross_site());
+        }
+        Ok(Self { caller: own.map_or(Caller::Nobody, |own| Caller::User(own.user)), own })
+    }
+}
+
+/// A request that no page of another site made; programs, which say nothing about pages, are fine. Guards what sets a cookie.
+pub struct OwnPage;
+
+impl FromRequestParts<App> for OwnPage {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Ok(origin) = Origin::from_request_parts(parts, app).await;
+        if comes_from(parts, &origin) == Some(false) { Err(cross_site()) } else { Ok(Self) }
+    }
+}
+
+/// Whether a page of this origin made the request, by `Sec-Fetch-Site` (W3C Fetch Metadata), else by `Origin` (RFC 6454).
+/// `None` where the client says neither.
+fn comes_from(parts: &Parts, origin: &Origin) -> Option<bool> {
+    let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if let Some(site) = text("sec-fetch-site") {
+        return Some(site == "same-origin");
+    }
+    text("origin").map(|from| from.eq_ignore_ascii_case(&origin.page("")))
+}
+
+fn cross_site() -> Problem {
+    Problem::new(Kind::CrossSite, "the request was not made by a page of this server")
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750), if there is a header.
@@ -53,6 +109,12 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Whether clients reach it over TLS.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// The origin for links to pages.
     #[must_use]
     pub fn page(&self, path: &str) -> String {

@@ -5,7 +5,7 @@
 
 use axum::http::StatusCode;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 
 use super::problem::MEDIA_TYPE;
@@ -18,11 +18,10 @@ const WITH_BODY: [&str; 5] = ["408", "413", "415", "422", "503"];
 /// Completes the document that the routes made.
 pub fn complete(document: &mut OpenApi) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-    document
-        .components
-        .get_or_insert_default()
-        .security_schemes
-        .insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
+    let session = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("kaigi")));
+    let schemes = &mut document.components.get_or_insert_default().security_schemes;
+    schemes.insert("bearer".to_owned(), SecurityScheme::Http(bearer).into());
+    schemes.insert("session".to_owned(), session.into());
     for (path, item) in &mut document.paths.paths {
         let PathItem { get, post, patch, delete, .. } = item;
         for operation in [&mut *get, &mut *delete].into_iter().flatten() {

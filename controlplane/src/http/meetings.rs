@@ -2,24 +2,24 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dataplane::base::ids::MeetingId;
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::Fields;
 use super::caller::{Asked, Origin};
+use super::paging::{PageParams, PageQuery, page};
 use super::problem::{Kind, Problem, ProblemDocument};
 use crate::app::App;
 use crate::ids::parse_meeting;
-use crate::service::meetings::{PAGE_DEFAULT, PAGE_MAX};
 use crate::service::{
-    FieldError, JoinRequest, Meeting, MeetingChange, MeetingStatus, NewMeeting, ParticipantState,
-    ParticipantView, ServiceError,
+    JoinRequest, Meeting, MeetingChange, MeetingStatus, NewMeeting, ParticipantState, ParticipantView,
+    ServiceError,
 };
 
 /// The routes, below `/api/v1`.
@@ -148,6 +148,9 @@ pub struct MeetingJoined {
 pub struct ParticipantInfo {
     /// `user_<decimal>`: the identity in the meeting, the same at every rejoin.
     id: String,
+    /// The identity in the meeting of somebody whom an API key let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     /// Name shown.
     name: String,
     /// `host` or `participant`.
@@ -175,18 +178,6 @@ pub struct ParticipantList {
     next_cursor: Option<String>,
 }
 
-/// Which page.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "describes the query to OpenAPI; it is read key by key for exact errors")]
-struct PageQuery {
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// Meetings on the page, 1 to 100.
-    #[param(default = 20, minimum = 1, maximum = 100)]
-    limit: Option<u32>,
-}
-
 impl MeetingInfo {
     fn new(meeting: Meeting, origin: &Origin) -> Self {
         let id = meeting.meeting_id.id();
@@ -212,6 +203,7 @@ impl From<ParticipantView> for ParticipantInfo {
     fn from(view: ParticipantView) -> Self {
         Self {
             id: view.row.user_id.to_string(),
+            identity: view.row.outside.map(|who| who.identity),
             name: view.row.name,
             role: if view.host { "host" } else { "participant" },
             state: view.state,
@@ -250,7 +242,7 @@ async fn create(
 }
 
 /// The caller's own meetings, newest first.
-#[utoipa::path(get, path = "/meetings", tag = "meetings", params(PageQuery), security(("bearer" = [])),
+#[utoipa::path(get, path = "/meetings", tag = "meetings", params(PageParams), security(("bearer" = [])),
     responses((status = 200, body = MeetingList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -258,20 +250,9 @@ async fn list(
     State(app): State<App>,
     Asked(caller): Asked,
     origin: Origin,
-    Query(query): Query<Vec<(String, String)>>,
+    query: PageQuery,
 ) -> Result<Json<MeetingList>, Problem> {
-    let (mut cursor, mut limit, mut errors) = (None, PAGE_DEFAULT, Vec::new());
-    for (key, value) in query {
-        match (key.as_str(), value.parse::<usize>()) {
-            ("cursor", _) => cursor = Some(value),
-            ("limit", Ok(number)) if (1..=PAGE_MAX).contains(&number) => limit = number,
-            ("limit", _) => errors.push(FieldError::new("/limit", format!("must be 1 to {PAGE_MAX}"))),
-            _ => errors.push(FieldError::new(format!("/{key}"), "is not a parameter this call knows")),
-        }
-    }
-    if !errors.is_empty() {
-        return Err(Problem::fields(errors));
-    }
+    let (cursor, limit) = page(query)?;
     let page = app.service.meetings(caller, cursor.as_deref(), limit)?;
     let items = page.items.into_iter().map(|meeting| MeetingInfo::new(meeting, &origin)).collect();
     Ok(Json(MeetingList { items, next_cursor: page.next_cursor }))

@@ -3,14 +3,19 @@
 //! Path: socket -> TLS -> hyper -> here -> `service`. Promises: every error is a problem document with a stable type; no
 //! token, passcode or query string reaches the log; bodies, headers and waiting times are bounded.
 
+pub mod accounts;
 pub mod body;
 pub mod caller;
+pub mod cookie;
 pub mod document;
 pub mod meetings;
+pub mod oauth;
 pub mod observe;
 pub mod ops;
+pub mod paging;
 pub mod problem;
 pub mod server;
+pub mod visitor;
 pub mod web;
 
 use std::time::Duration;
@@ -54,6 +59,7 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         }),
     );
     let own = api
+        .merge(oauth::router())
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
@@ -62,6 +68,11 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         .route("/", get(web::page))
         .route("/j/{number}", get(web::page))
         .route("/j/{number}/", get(web::page))
+        .route("/setup", get(web::page))
+        .route("/invitation", get(web::page))
+        .route("/signin", get(web::page))
+        .route("/account", get(web::page))
+        .route("/admin", get(web::page))
         .route("/assets/{*path}", get(web::asset))
         .with_state(app.clone());
     own.merge(described)
@@ -82,7 +93,10 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
 /// The API's routes and their document; one cannot change without the other.
 fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
-        .nest("/api/v1", meetings::router().merge(rooms))
+        .nest(
+            "/api/v1",
+            meetings::router().merge(accounts::router()).merge(oauth::clients::router()).merge(rooms),
+        )
         .split_for_parts();
     document::complete(&mut document);
     (router, document)
@@ -99,7 +113,8 @@ fn compression() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(worthwhile)
 }
 
-/// Any page may call the API and the media doors: they know callers by Bearer tokens, never by cookies.
+/// Any page may call the API and the media doors with Bearer tokens. Browsers send no cookie along (no credentials are
+/// allowed here), and a session counts for pages of our own alone (`caller`).
 fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)

@@ -33,10 +33,11 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
 }
 
 /// A request the framework refused before a handler saw it (an address that is no UTF-8, a query that cannot be read) is
-/// answered like every other error.
+/// answered like every other error. Errors of OAuth are JSON of their own.
 pub async fn refuse_in_our_words(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == MEDIA_TYPE);
+    let declared = response.headers().get(header::CONTENT_TYPE);
+    let ours = declared.is_some_and(|value| value == MEDIA_TYPE || value == "application/json");
     if response.status() == StatusCode::BAD_REQUEST && !ours {
         return Problem::new(Kind::MalformedRequest, "the address or the query cannot be read")
             .into_response();

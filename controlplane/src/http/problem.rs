@@ -51,9 +51,25 @@ kinds! {
     MalformedRequest => 400, "malformed-request", "The request cannot be understood",
         "Its address, query or headers are not what this address takes.";
     TokenRequired => 401, "token-required", "A token is needed",
-        "Send an Authorization: Bearer header with an access token.";
+        "Send an Authorization: Bearer header with an access token, or sign in.";
     TokenInvalid => 401, "token-invalid", "The token does not count",
         "The token is malformed, expired, signed by somebody else, or its user is gone. Get a new one.";
+    CredentialsWrong => 401, "credentials-wrong", "Address or password is wrong",
+        "Nobody signs in with this pair. It is not said which of the two is wrong.";
+    TotpRequired => 401, "totp-required", "A code is needed",
+        "Send the same again with the field code: the six digits of the authenticator app, or a recovery code.";
+    TotpWrong => 403, "totp-wrong", "The code does not count",
+        "It is wrong, older than a minute, or was used before. Wait for the next one.";
+    PasswordWrong => 403, "password-wrong", "The present password is wrong",
+        "Changing a password takes the present one, in the field current_password.";
+    AccountDisabled => 403, "account-disabled", "The account is disabled",
+        "An admin of this server disabled it, and can enable it again.";
+    NotAdmin => 403, "not-admin", "Only admins may do this",
+        "The caller is known and has no admin's role.";
+    LinkDead => 403, "link-dead", "The link no longer counts",
+        "It was used, replaced or has expired. An admin makes a new invitation; the operator makes a new set-up link with kaigid setup-link.";
+    CrossSite => 403, "cross-site", "The request came from another site",
+        "A session of a browser counts for requests of our own pages. Others send an Authorization: Bearer header.";
     NotHost => 403, "not-host", "Only the host may do this",
         "The caller is known, and the meeting belongs to somebody else.";
     TokenOutOfScope => 403, "token-out-of-scope", "This token is not good for that",
@@ -69,9 +85,13 @@ kinds! {
     ParticipantNotFound => 404, "participant-not-found", "There is no such participant",
         "Nobody with this number ever joined the meeting.";
     UserNotFound => 404, "user-not-found", "There is no such user",
-        "No account has this name.";
+        "No account has this name or number.";
+    ClientNotFound => 404, "client-not-found", "There is no such OAuth client",
+        "No client has this number, or the redirect URI is not one it was registered with, letter by letter.";
+    KeyNotFound => 404, "key-not-found", "There is no such API key",
+        "It was deleted, or belongs to somebody else.";
     SessionNotFound => 404, "session-not-found", "There is no such session",
-        "It has ended, or its address was never given out. Begin another with a POST to its door.";
+        "It has ended, or its address was never given out.";
     MethodNotAllowed => 405, "method-not-allowed", "This method does nothing here",
         "The address exists and takes other methods: see the Allow header.";
     NoCommonFormat => 406, "no-common-format", "There is no codec in common",
@@ -84,10 +104,24 @@ kinds! {
         "The call acts on somebody who is in the meeting now. Try again when the participant is back.";
     MeetingFull => 409, "meeting-full", "The meeting is full",
         "As many people are connected as the meeting takes. Try again when somebody left.";
+    NameTaken => 409, "name-taken", "The name is taken",
+        "Another account has it. Choose another one.";
+    EmailTaken => 409, "email-taken", "The address is taken",
+        "Another account signs in with it.";
+    LastAdmin => 409, "last-admin", "This is the last admin",
+        "Nobody would be left who may manage accounts. Make another admin first.";
+    AlreadySetUp => 409, "already-set-up", "The server is set up already",
+        "The first account exists. Sign in, or ask an admin for an account.";
+    TotpNotStarted => 409, "totp-not-started", "No authenticator app is set up",
+        "Begin with a POST to /users/me/totp.";
+    TotpAlreadyOn => 409, "totp-already-on", "An authenticator app is set up already",
+        "Remove it with a DELETE and a code before you set up another.";
     MeetingEnded => 410, "meeting-ended", "The meeting has ended",
         "An ended meeting can be read, not joined or changed.";
     PreconditionFailed => 412, "precondition-failed", "That is another ICE session",
         "The entity tag is of before an ICE restart: the ETag of the newest answer counts.";
+    ChangedMeanwhile => 412, "changed-meanwhile", "It was changed meanwhile",
+        "If-Match names a state that is gone. Read it again and decide anew.";
     BodyTooLarge => 413, "body-too-large", "The body is too large",
         "Request bodies of this address are limited; nothing it takes is that long.";
     UnsupportedMediaType => 415, "unsupported-media-type", "The body is not declared as what this address takes",
@@ -104,6 +138,8 @@ kinds! {
         "Send If-Match with the entity tag of the session, or with * to restart ICE (RFC 9725 section 4.3).";
     TooManyRequests => 429, "too-many-requests", "Too many requests",
         "Try again after the time in Retry-After.";
+    TooManyAttempts => 429, "too-many-attempts", "Too many attempts",
+        "Guessing is slowed down. Try again after the time in Retry-After.";
     Internal => 500, "internal", "Something went wrong here",
         "The fault is the server's; its log says more.";
     Draining => 503, "draining", "The server is going away",
@@ -137,8 +173,8 @@ impl Kind {
 
 /// Errors listed in one document; a body with more is not worth a longer answer.
 const ERRORS_LISTED_MAX: usize = 20;
-/// What a caller waits before trying again, seconds.
-const RETRY_AFTER_SECONDS: &str = "2";
+/// What a caller waits before trying again unless the problem says otherwise, seconds.
+const RETRY_AFTER_SECONDS: u64 = 2;
 
 /// One occurrence of a problem.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -149,13 +185,15 @@ pub struct Problem {
     pub detail: String,
     /// Fields that caused it.
     pub errors: Vec<FieldError>,
+    /// When trying again makes sense, for the statuses that say so; seconds.
+    pub retry_after: u64,
 }
 
 impl Problem {
     /// A problem without fields.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new() }
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: RETRY_AFTER_SECONDS }
     }
 
     /// Fields that cannot be taken.
@@ -166,7 +204,7 @@ impl Problem {
             [one] => format!("{} {}", one.pointer, one.detail),
             many => format!("{} fields cannot be taken", many.len()),
         };
-        Self { kind: Kind::InvalidFields, detail, errors }
+        Self { errors, ..Self::new(Kind::InvalidFields, detail) }
     }
 }
 
@@ -176,6 +214,25 @@ impl From<ServiceError> for Problem {
         let kind = match &error {
             E::NoToken => Kind::TokenRequired,
             E::BadToken(_) | E::UnknownUser => Kind::TokenInvalid,
+            E::WrongCredentials => Kind::CredentialsWrong,
+            E::WrongPassword => Kind::PasswordWrong,
+            E::CodeRequired => Kind::TotpRequired,
+            E::WrongCode => Kind::TotpWrong,
+            E::NoSecondFactor => Kind::TotpNotStarted,
+            E::SecondFactorOn => Kind::TotpAlreadyOn,
+            E::TooManyAttempts { .. } => Kind::TooManyAttempts,
+            E::AccountDisabled => Kind::AccountDisabled,
+            E::NotAdmin => Kind::NotAdmin,
+            E::LastAdmin => Kind::LastAdmin,
+            E::NameTaken => Kind::NameTaken,
+            E::EmailTaken => Kind::EmailTaken,
+            E::AlreadySetUp => Kind::AlreadySetUp,
+            E::DeadLink => Kind::LinkDead,
+            E::ChangedMeanwhile => Kind::ChangedMeanwhile,
+            E::NoSuchSession => Kind::SessionNotFound,
+            E::NoSuchClient => Kind::ClientNotFound,
+            E::NoSuchKey => Kind::KeyNotFound,
+            E::Grant(_) => Kind::MalformedRequest,
             E::NotHost => Kind::NotHost,
             E::OutOfScope => Kind::TokenOutOfScope,
             E::PasscodeRequired => Kind::PasscodeRequired,
@@ -190,14 +247,17 @@ impl From<ServiceError> for Problem {
             E::NotYetSupported { .. } => Kind::NotYetSupported,
             E::Draining => Kind::Draining,
             E::Busy => Kind::Busy,
-            E::BadRecord => Kind::Internal,
+            E::BadRecord | E::NoNewKey(_) => Kind::Internal,
             E::Store(StoreError::NoSpace { .. }) => Kind::StorageFull,
             E::Store(_) => Kind::StorageFailed,
         };
         match error {
             E::Invalid(errors) => Self::fields(errors),
             E::NotYetSupported { pointer, detail } => {
-                Self { kind, detail: detail.to_owned(), errors: vec![FieldError::new(pointer, detail)] }
+                Self { errors: vec![FieldError::new(pointer, detail)], ..Self::new(kind, detail) }
+            }
+            E::TooManyAttempts { seconds } => {
+                Self { retry_after: seconds, ..Self::new(kind, error.to_string()) }
             }
             E::Store(StoreError::NoSpace { .. }) => Self::new(kind, "the disk is too full to write"),
             // Paths and system messages are the operator's, not the caller's.
@@ -257,7 +317,7 @@ impl IntoResponse for Problem {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
             }
             _ => {}
         }

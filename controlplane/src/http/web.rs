@@ -23,7 +23,7 @@ const PAGE_PERMISSIONS: &str = "camera=(self), microphone=(self), display-captur
 const FOREVER: &str = "public, max-age=31536000, immutable";
 const ALWAYS_ASK: &str = "no-cache";
 
-/// The start page; also what `/j/{number}` opens.
+/// The page of every address that is one of the client's.
 pub async fn page(headers: HeaderMap) -> Result<Response, Problem> {
     serve("index.html", &headers)
 }

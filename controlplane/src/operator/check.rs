@@ -10,7 +10,7 @@ use super::{Request, ask};
 use crate::app::{Failure, damaged, open_store};
 use crate::config::{Config, Io};
 use crate::plane::allowed_cpus;
-use crate::service::audit::{Audit, audit};
+use crate::service::consistency::{Consistency, look_at};
 use crate::store::{KeySource, StoreError};
 use crate::tls::TlsSlot;
 
@@ -122,7 +122,7 @@ fn store(config: &Config, running: bool) -> Vec<Finding> {
     match checked {
         Ok(entries) => {
             let opens = format!("opens, and so do its {} entries and its journal", entries.len());
-            vec![good("store", opens), records(&audit(&entries))]
+            vec![good("store", opens), records(&look_at(&entries))]
         }
         Err(Failure::Store { error: error @ StoreError::Locked { .. } }) => {
             vec![doubtful("store", format!("{error}, which is starting or stopping"))]
@@ -131,8 +131,8 @@ fn store(config: &Config, running: bool) -> Vec<Finding> {
     }
 }
 
-fn records(found: &Audit) -> Finding {
-    let Audit { users, meetings, participants, leftovers, faults } = found;
+fn records(found: &Consistency) -> Finding {
+    let Consistency { users, meetings, participants, leftovers, faults } = found;
     if faults.is_empty() {
         let counts = format!("{users} users, {meetings} meetings, {participants} participants fit together");
         let more = format!("; {leftovers} of deleted meetings are left over");

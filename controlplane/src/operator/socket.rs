@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-use super::rotate;
+use super::rotate_store_key;
 use crate::app::{App, Failure};
 
 const NAME: &str = "kaigid.sock";
@@ -41,6 +41,10 @@ pub enum Request {
         #[serde(default)]
         make: bool,
     },
+    /// A new link by which the first account is made.
+    SetupLink,
+    /// A new key that signs.
+    RotateSigningKey,
     /// The lines of a backup.
     Backup,
     /// Other keys.
@@ -58,7 +62,7 @@ pub enum Request {
 #[derive(Serialize, Deserialize, Debug)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// The token, or a line of the backup.
+    /// The token, the link, the key's name, or a line of the backup.
     Item(String),
     /// Everything was sent.
     Done,
@@ -151,14 +155,21 @@ async fn answers(request: Request, app: &App) -> Vec<Answer> {
             let token = app.service.access_token(&user, Duration::from_secs(ttl_seconds), make).await;
             token.map(|token| vec![token]).map_err(|error| super::token::refusal(&user, &error))
         }
+        Request::SetupLink => {
+            super::setup_link::new_link(app).map(|link| vec![link]).map_err(|error| error.to_string())
+        }
+        Request::RotateSigningKey => {
+            app.service.rotate_signing_key().await.map(|id| vec![id]).map_err(|error| error.to_string())
+        }
         Request::Backup => {
             let moment = app.store.moment().await;
             moment.and_then(|moment| app.store.backup_lines(&moment)).map_err(|error| error.to_string())
         }
         Request::RotateKey { to, data_key } => {
             let store = Arc::clone(&app.store);
-            let rotated =
-                tokio::task::spawn_blocking(move || rotate::rotate_store(&store, to.as_deref(), data_key));
+            let rotated = tokio::task::spawn_blocking(move || {
+                rotate_store_key::rotate_store(&store, to.as_deref(), data_key)
+            });
             let rotated = rotated.await.unwrap_or_else(|_| Err("the server is stopping".to_owned()));
             rotated.map(|()| Vec::new())
         }

@@ -67,12 +67,75 @@ pub enum ServiceError {
         /// What is missing.
         detail: &'static str,
     },
-    /// No account of this name.
-    #[error("there is no user of this name")]
+    /// No such account.
+    #[error("there is no such user")]
     NoSuchUser,
+    /// Address and password are not those of an account. Deliberately says no more.
+    #[error("the address or the password is wrong")]
+    WrongCredentials,
+    /// The present password, asked for again, is another.
+    #[error("the present password is wrong")]
+    WrongPassword,
+    /// Signing in takes a code as well.
+    #[error("this account needs a code of its authenticator app, or a recovery code")]
+    CodeRequired,
+    /// The code is wrong, of another time, or was used before.
+    #[error("the code is wrong, too old, or was used before")]
+    WrongCode,
+    /// Codes were not asked for, or not confirmed.
+    #[error("no authenticator app is set up; begin with a POST to /users/me/totp")]
+    NoSecondFactor,
+    /// Codes are asked for already.
+    #[error("an authenticator app is set up already; remove it first")]
+    SecondFactorOn,
+    /// Too many guesses from there.
+    #[error("too many attempts; try again in {seconds} s")]
+    TooManyAttempts {
+        /// How long to wait.
+        seconds: u64,
+    },
+    /// An admin disabled the account.
+    #[error("the account is disabled; ask an admin of this server")]
+    AccountDisabled,
+    /// The caller is known and no admin.
+    #[error("only an admin of this server may do this")]
+    NotAdmin,
+    /// Nobody would be left who may manage accounts.
+    #[error("this is the last admin; make another one first")]
+    LastAdmin,
+    /// Another account has this name.
+    #[error("another account has this name")]
+    NameTaken,
+    /// Another account has this address.
+    #[error("another account has this address")]
+    EmailTaken,
+    /// The first account exists.
+    #[error("this server is set up already; sign in")]
+    AlreadySetUp,
+    /// A one-time link that was used, replaced, has expired, or was never given out.
+    #[error("the link was used, replaced or has expired")]
+    DeadLink,
+    /// No such OAuth client, or not with this redirect URI.
+    #[error("there is no such client, or it has no such redirect URI")]
+    NoSuchClient,
+    /// An OAuth request is refused in OAuth's own words.
+    #[error("{0}")]
+    Grant(GrantError),
+    /// What the caller wanted to change is no longer what it saw.
+    #[error("it was changed meanwhile; read it again")]
+    ChangedMeanwhile,
+    /// No such API key of this person.
+    #[error("there is no such API key")]
+    NoSuchKey,
+    /// No such session of this person.
+    #[error("there is no such session")]
+    NoSuchSession,
     /// This person never joined the meeting.
     #[error("there is no such participant in this meeting")]
     NoSuchParticipant,
+    /// The key that signs could not be changed; only the operator asks for that.
+    #[error("{0}")]
+    NoNewKey(String),
     /// The server goes away and takes nothing new.
     #[error("the server is draining")]
     Draining,
@@ -85,6 +148,58 @@ pub enum ServiceError {
     /// The store failed.
     #[error("{0}")]
     Store(StoreError),
+}
+
+/// Why an OAuth client gets no token or code; the names are those of RFC 6749 sections 4.1.2.1 and 5.2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum GrantError {
+    /// Something is missing or wrong about the request itself.
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    /// The client does not prove who it is.
+    #[error("the client is unknown or its secret is wrong")]
+    InvalidClient,
+    /// The code or refresh token is unknown, used, expired, or another client's.
+    #[error("the code or token was used, has expired, or was given to somebody else")]
+    InvalidGrant,
+    /// The client may not use this grant.
+    #[error("this client may not use this grant")]
+    UnauthorizedClient,
+    /// There is no such grant.
+    #[error("grants are authorization_code, refresh_token and client_credentials")]
+    UnsupportedGrantType,
+    /// There is no such response type.
+    #[error("the response type is code")]
+    UnsupportedResponseType,
+    /// There is no such scope.
+    #[error("the scope is meetings")]
+    InvalidScope,
+    /// The person said no.
+    #[error("the person did not allow it")]
+    AccessDenied,
+}
+
+impl GrantError {
+    /// The value of `error`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::AccessDenied => "access_denied",
+        }
+    }
+}
+
+impl From<GrantError> for ServiceError {
+    fn from(error: GrantError) -> Self {
+        Self::Grant(error)
+    }
 }
 
 impl From<StoreError> for ServiceError {

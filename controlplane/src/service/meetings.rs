@@ -1,13 +1,11 @@
 //! Meetings from creation to deletion.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dataplane::base::ids::MeetingId;
 
 use super::input::{DURATION_MINUTES_DEFAULT, MeetingChange, NewMeeting};
 use super::records::{self, MAX_PARTICIPANTS, Meeting, MeetingStatus, RECORD_VERSION, Record, UserKind};
 use super::timestamp::Timestamp;
-use super::{CAS_ATTEMPTS, Caller, FieldError, MeetingEvent, Service, ServiceError, new_user, off_thread};
+use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Service, ServiceError, new_user, off_thread};
 use crate::auth::passcode;
 use crate::ids::{self, UserId};
 use crate::store::{Batch, StoreError};
@@ -42,11 +40,10 @@ impl Service {
     /// `NoToken` for guests outside demo mode, `OutOfScope` for other tokens, `Invalid`, `Draining`.
     pub async fn create_meeting(&self, caller: Caller, mut new: NewMeeting) -> Result<Created, ServiceError> {
         self.take_new()?;
-        let account = match caller {
-            Caller::User(user) => Some(user),
-            _ if self.0.demo => None,
-            Caller::Nobody => return Err(ServiceError::NoToken),
-            Caller::Host(..) | Caller::Participant(..) => return Err(ServiceError::OutOfScope),
+        let account = match caller.organiser() {
+            Ok(user) => Some(user),
+            Err(_) if self.0.demo => None,
+            Err(error) => return Err(error),
         };
         new.check()?;
         let passcode = match new.passcode {
@@ -103,20 +100,10 @@ impl Service {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<Page<Meeting>, ServiceError> {
-        let host = match caller {
-            Caller::User(user) => user,
-            Caller::Nobody => return Err(ServiceError::NoToken),
-            Caller::Host(..) | Caller::Participant(..) => return Err(ServiceError::OutOfScope),
-        };
-        let prefix = records::host_prefix(host);
-        let after = cursor.map(|cursor| after_cursor(&prefix, cursor)).transpose()?;
-        let entries = self.0.store.scan(&prefix, after.as_deref(), limit + 1)?;
-        let more = entries.len() > limit;
-        let page = &entries[..entries.len().min(limit)];
-        let next_cursor =
-            page.last().filter(|_| more).map(|(key, _)| URL_SAFE_NO_PAD.encode(&key[prefix.len()..]));
-        let mut items = Vec::with_capacity(page.len());
-        for (key, _) in page {
+        let host = caller.organiser()?;
+        let page = self.page(&records::host_prefix(host), cursor, limit, |bytes| bytes == 16)?;
+        let mut items = Vec::with_capacity(page.items.len());
+        for (key, _) in &page.items {
             let id = records::meeting_of_host_key(key).ok_or(ServiceError::BadRecord)?;
             match self.meeting(id) {
                 Ok(meeting) => items.push(meeting),
@@ -124,7 +111,7 @@ impl Service {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Page { items, next_cursor })
+        Ok(Page { items, next_cursor: page.next_cursor })
     }
 
     /// Changes a meeting that has not ended.
@@ -248,12 +235,4 @@ fn open_to_host(meeting: &Meeting, caller: Caller) -> Result<(), ServiceError> {
 
 async fn hashed(clear: String) -> Result<String, ServiceError> {
     off_thread(move || passcode::hash(&clear)).await?.ok_or(ServiceError::Busy)
-}
-
-fn after_cursor(prefix: &[u8], cursor: &str) -> Result<Vec<u8>, ServiceError> {
-    let rest = URL_SAFE_NO_PAD.decode(cursor).ok().filter(|rest| rest.len() == 16);
-    let rest = rest.ok_or_else(|| {
-        ServiceError::Invalid(vec![FieldError::new("/cursor", "is not a cursor this server gave out")])
-    })?;
-    Ok([prefix, &rest].concat())
 }

@@ -1,13 +1,15 @@
-//! Rules about meetings and the people in them. Knows neither HTTP nor the store's engine.
+//! Rules about meetings, the people in them and their accounts. Knows neither HTTP nor the store's engine.
 //!
 //! Path: `http` and `signal` -> here -> `store`. Promises: what a call answered with `Ok` is durable; a meeting's record
 //! changes only by compare-and-set, so of two callers at once one sees the other's change; nobody but the host changes a
 //! meeting. Not here: status codes (`http::problem`), media (`dispatch`), what a key looks like (`records`).
 
-pub mod audit;
+pub mod accounts;
+pub mod consistency;
 pub mod error;
 pub mod input;
 pub mod meetings;
+pub mod oauth;
 pub mod people;
 pub mod presence;
 pub mod records;
@@ -18,19 +20,24 @@ pub mod timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dataplane::base::ids::MeetingId;
 use tokio::sync::{broadcast, watch};
 
 use crate::auth::{Audience, TokenError, Tokens};
 pub use crate::ids;
 use crate::ids::UserId;
-use crate::store::{Batch, Store, StoreError};
+use crate::store::{Batch, Entry, KEY_BYTES_MAX, Store, StoreError};
+use accounts::tables::Action;
+use accounts::{Accounts, audit};
 pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
-pub use people::{Admission, Joined, ParticipantState, ParticipantView};
+use meetings::Page;
+pub use people::{Admission, Joined, May, ParticipantState, ParticipantView};
 use presence::Presence;
-pub use records::{Meeting, MeetingStatus};
-use records::{RECORD_VERSION, Record, User, UserKind};
+pub use records::{Meeting, MeetingStatus, Role, User};
+use records::{RECORD_VERSION, Record, UserKind};
 use timestamp::Timestamp;
 
 /// Events a slow listener may fall behind before it is told that it missed some.
@@ -43,8 +50,10 @@ const CAS_ATTEMPTS: usize = 16;
 pub enum Caller {
     /// No token.
     Nobody,
-    /// A person by access token.
+    /// A person by access token or session.
     User(UserId),
+    /// An OAuth client, for a person or itself: meetings, and neither accounts nor administration.
+    Delegated(UserId),
     /// The holder of a host token of one meeting.
     Host(MeetingId, UserId),
     /// The holder of a media session token of one meeting.
@@ -52,11 +61,23 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// The person whose meetings the caller may list and make.
+    ///
+    /// # Errors
+    /// `NoToken`, or `OutOfScope` for a token of one meeting.
+    pub const fn organiser(self) -> Result<UserId, ServiceError> {
+        match self {
+            Self::User(user) | Self::Delegated(user) => Ok(user),
+            Self::Nobody => Err(ServiceError::NoToken),
+            Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
+        }
+    }
+
     /// The person, if the token counts for `meeting`.
     #[must_use]
     pub fn person_in(self, meeting: MeetingId) -> Option<UserId> {
         match self {
-            Self::User(user) => Some(user),
+            Self::User(user) | Self::Delegated(user) => Some(user),
             Self::Host(of, user) | Self::Participant(of, user) if of == meeting => Some(user),
             _ => None,
         }
@@ -80,6 +101,7 @@ struct Inner {
     store: Arc<dyn Store>,
     tokens: Tokens,
     demo: bool,
+    accounts: Accounts,
     presence: Mutex<Presence>,
     events: broadcast::Sender<MeetingEvent>,
     draining: watch::Sender<bool>,
@@ -92,7 +114,11 @@ impl Service {
     #[cfg(test)]
     pub fn in_memory(demo: bool) -> Self {
         let key = crate::auth::SigningKey::generate().expect("randomness");
-        Self::new(Arc::new(crate::store::MemoryStore::new()), Tokens::new(key), demo)
+        Self::new(
+            Arc::new(crate::store::MemoryStore::new()),
+            Tokens::new(crate::auth::KeyRing::of(key)),
+            demo,
+        )
     }
 
     /// The service over `store`; `demo` lets guests create meetings.
@@ -102,6 +128,7 @@ impl Service {
             store,
             tokens,
             demo,
+            accounts: Accounts::default(),
             presence: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_BUFFERED),
             draining: watch::Sender::new(false),
@@ -141,17 +168,20 @@ impl Service {
     /// Who holds this token.
     ///
     /// # Errors
-    /// `BadToken` with the reason; `UnknownUser` when its person is gone.
+    /// `BadToken` with the reason; `UnknownUser` when its person is gone; `AccountDisabled`.
     pub fn authenticate(&self, token: &str) -> Result<Caller, ServiceError> {
         let claims = self.0.tokens.verify(token)?;
         let user = claims.user().ok_or(TokenError::Malformed)?;
         let caller = match (claims.aud, claims.meeting()) {
-            (Audience::Api, None) => Caller::User(user),
+            (Audience::Api, None) => match &claims.client_id {
+                Some(client) => self.delegated(client, user)?,
+                None => Caller::User(user),
+            },
             (Audience::Host, Some(meeting)) => Caller::Host(meeting, user),
             (Audience::Media, Some(meeting)) => Caller::Participant(meeting, user),
             _ => return Err(TokenError::Malformed.into()),
         };
-        self.user(user)?;
+        self.active(user)?;
         Ok(caller)
     }
 
@@ -161,7 +191,19 @@ impl Service {
         self.0.tokens.jwks()
     }
 
-    /// An access token for the account called `name`. In demo mode, or with `make`, a missing account is made.
+    /// Signs tokens with a new key from now on, and writes that down; the new key's name.
+    ///
+    /// # Errors
+    /// `NoNewKey` with the reason; what the store says, and then the key has changed all the same.
+    pub async fn rotate_signing_key(&self) -> Result<String, ServiceError> {
+        let tokens = self.clone();
+        let rotated = off_thread(move || tokens.0.tokens.rotate()).await?;
+        let id = rotated.map_err(|error| ServiceError::NoNewKey(error.to_string()))?;
+        self.commit(audit::operators(Batch::new(), Action::RotateSigningKey, None)).await?;
+        Ok(id)
+    }
+
+    /// An access token for the account called `name`, given to the operator and written down. In demo mode, or with `make`, a missing account is made.
     ///
     /// # Errors
     /// `NoSuchUser` when it is missing and not made; `Invalid` for a name no account can have.
@@ -170,8 +212,9 @@ impl Service {
         let key = records::user_name_key(&name);
         for _ in 0..CAS_ATTEMPTS {
             if let Some(number) = self.0.store.get(&key)? {
-                let number: [u8; 8] = number.try_into().map_err(|_| ServiceError::BadRecord)?;
-                return Ok(self.0.tokens.access(UserId(u64::from_be_bytes(number)), ttl));
+                let user = records::user_of_entry(number)?;
+                self.commit(audit::operators(Batch::new(), Action::IssueToken, Some(user))).await?;
+                return Ok(self.0.tokens.access(user, ttl));
             }
             if !self.0.demo && !make {
                 return Err(ServiceError::NoSuchUser);
@@ -181,6 +224,7 @@ impl Service {
                 .expect(key.clone(), None)
                 .put(key.clone(), user.user_id.0.to_be_bytes())
                 .put(records::user_key(user.user_id), user.encode());
+            let batch = audit::operators(batch, Action::IssueToken, Some(user.user_id));
             match self.commit(batch).await {
                 Ok(()) => return Ok(self.0.tokens.access(user.user_id, ttl)),
                 Err(StoreError::Conflict) => {}
@@ -212,6 +256,29 @@ impl Service {
     fn user(&self, user: UserId) -> Result<User, ServiceError> {
         let bytes = self.0.store.get(&records::user_key(user))?.ok_or(ServiceError::UnknownUser)?;
         User::decode(&bytes)
+    }
+
+    /// A person whose tokens count.
+    fn active(&self, user: UserId) -> Result<User, ServiceError> {
+        let user = self.user(user)?;
+        if user.disabled { Err(ServiceError::AccountDisabled) } else { Ok(user) }
+    }
+
+    /// One page of the entries below `prefix`. `fits` says whether a cursor of so many bytes can be ours.
+    fn page(
+        &self,
+        prefix: &[u8],
+        cursor: Option<&str>,
+        limit: usize,
+        fits: impl Fn(usize) -> bool,
+    ) -> Result<Page<Entry>, ServiceError> {
+        let after = cursor.map(|cursor| after_cursor(prefix, cursor, fits)).transpose()?;
+        let mut items = self.0.store.scan(prefix, after.as_deref(), limit + 1)?;
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor =
+            items.last().filter(|_| more).map(|(key, _)| URL_SAFE_NO_PAD.encode(&key[prefix.len()..]));
+        Ok(Page { items, next_cursor })
     }
 
     fn presence(&self) -> MutexGuard<'_, Presence> {
@@ -264,10 +331,26 @@ fn new_user(kind: UserKind, name: &str) -> User {
         kind,
         name: name.to_owned(),
         created_at: Timestamp::now(),
+        email: None,
+        password: None,
+        role: Role::User,
+        disabled: false,
+        generation: 0,
+        totp: None,
+        invitation: None,
     }
 }
 
-/// Hashes or checks a passcode away from the async threads: it takes tens of milliseconds by design.
+fn after_cursor(prefix: &[u8], cursor: &str, fits: impl Fn(usize) -> bool) -> Result<Vec<u8>, ServiceError> {
+    let rest = URL_SAFE_NO_PAD.decode(cursor).ok();
+    let rest = rest.filter(|rest| fits(rest.len()) && prefix.len() + rest.len() <= KEY_BYTES_MAX);
+    let rest = rest.ok_or_else(|| {
+        ServiceError::Invalid(vec![FieldError::new("/cursor", "is not a cursor this server gave out")])
+    })?;
+    Ok([prefix, &rest].concat())
+}
+
+/// Hashes or checks a passcode or password away from the async threads: it takes tens of milliseconds by design.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ServiceError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| ServiceError::Busy)
 }

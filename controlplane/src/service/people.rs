@@ -5,9 +5,10 @@ use dataplane::base::ids::MeetingId;
 use super::input::JoinRequest;
 use super::meetings::host_of;
 use super::records::{self, Meeting, MeetingStatus, Participant, RECORD_VERSION, Record, UserKind};
+pub use super::records::{May, Outside};
 use super::timestamp::Timestamp;
-use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Service, ServiceError, new_user, off_thread};
-use crate::auth::{Audience, TokenError, passcode};
+use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Service, ServiceError, User, new_user, off_thread};
+use crate::auth::{Audience, TokenError, livekit, passcode};
 use crate::ids::UserId;
 use crate::store::{Batch, StoreError};
 
@@ -31,7 +32,7 @@ pub struct Admission {
     pub meeting: MeetingId,
     /// The person.
     pub user: UserId,
-    /// The person's identity in the meeting, the same at every rejoin: `user_<decimal>`.
+    /// The person's identity in the meeting, the same at every rejoin: `user_<decimal>`, or what a token of an API key says.
     pub identity: String,
     /// The name to show.
     pub name: String,
@@ -45,6 +46,10 @@ pub struct Admission {
     pub created_at: Timestamp,
     /// Most people at a time.
     pub max_participants: u32,
+    /// What the person may do unless the host changes it.
+    pub may: May,
+    /// Somebody an API key lets in: the row is written when it comes.
+    pub newcomer: Option<Outside>,
 }
 
 /// Where a participant is.
@@ -107,7 +112,7 @@ impl Service {
                 guest
             }
         };
-        let name = self.note_join(id, user.user_id, &user.name, request.name.as_deref(), batch).await?;
+        let name = self.note_join(id, user.user_id, None, &user.name, request.name.as_deref(), batch).await?;
         let session_token = self.0.tokens.session(user.user_id, id, &name);
         Ok(Joined { meeting: id, user: user.user_id, session_token })
     }
@@ -117,6 +122,7 @@ impl Service {
         &self,
         id: MeetingId,
         user: UserId,
+        outside: Option<&Outside>,
         account_name: &str,
         name: Option<&str>,
         first: Batch,
@@ -155,8 +161,12 @@ impl Service {
                     joined_history: vec![now],
                     video_enabled: false,
                     audio_enabled: false,
+                    outside: None,
                 },
             };
+            if outside.is_some() {
+                row.outside = outside.cloned();
+            }
             if let Some(name) = name {
                 name.clone_into(&mut row.name);
             }
@@ -169,11 +179,14 @@ impl Service {
         Err(ServiceError::Busy)
     }
 
-    /// Verifies a media session token against the meeting as it is now.
+    /// Verifies a media session token, or a token made with an API key, against the meeting as it is now.
     ///
     /// # Errors
-    /// `BadToken`, `NoSuchMeeting`, `Ended`, `UnknownUser` when the token's row is gone, `Full`.
+    /// `BadToken`, `NoSuchMeeting`, `Ended`, `UnknownUser` when the token's row is gone, `AccountDisabled`, `Full`.
     pub fn admit(&self, session_token: &str) -> Result<Admission, ServiceError> {
+        if let Some(issuer) = livekit::issuer(session_token) {
+            return self.admit_by_key(session_token, &issuer);
+        }
         let claims = self.0.tokens.verify(session_token)?;
         if claims.aud != Audience::Media {
             return Err(TokenError::WrongAudience.into());
@@ -184,17 +197,20 @@ impl Service {
         let meeting = self.open_meeting(id)?;
         let row = self.0.store.get(&records::participant_key(id, user))?.ok_or(ServiceError::UnknownUser)?;
         let row = Participant::decode(&row)?;
+        self.active(user)?;
         self.room_for(&meeting, Some(user))?;
         Ok(Admission {
             meeting: id,
             user,
-            identity: user.to_string(),
+            identity: row.outside.as_ref().map_or_else(|| user.to_string(), |who| who.identity.clone()),
             name: row.name,
             host: user == meeting.host_id,
             joined_at: row.joined_at,
             topic: meeting.meeting_topic,
             created_at: meeting.created_at,
             max_participants: meeting.max_participants,
+            may: row.outside.map_or(May::ALL, |who| who.may),
+            newcomer: None,
         })
     }
 
@@ -209,30 +225,45 @@ impl Service {
     ///
     /// # Errors
     /// `Full`, `Ended` or `NoSuchMeeting` when that happened meanwhile; then nothing was counted.
+    ///
+    /// Somebody whom an API key lets in gets a row like a guest's.
     pub async fn participant_joined(&self, admission: &Admission) -> Result<(), ServiceError> {
         let (meeting, user) = (admission.meeting, admission.user);
         let people_max = usize::try_from(admission.max_participants).unwrap_or(usize::MAX);
         if !self.presence().enter(meeting, user, people_max) {
             return Err(ServiceError::Full);
         }
-        let noted = self
-            .update(
-                records::participant_key(meeting, user),
-                ServiceError::UnknownUser,
-                |row: &mut Participant| {
-                    // A join over the API has noted itself; coming back after a drop has not.
-                    if row.left_at.is_some() {
-                        row.join_again(Timestamp::now());
-                    }
-                    Ok(())
-                },
-            )
-            .await
-            .and_then(|_| self.open_meeting(meeting).map(drop));
+        let noted = match &admission.newcomer {
+            Some(who) => self.note_newcomer(admission, who).await,
+            None => self.note_return(meeting, user).await,
+        };
+        let noted = noted.and_then(|()| self.open_meeting(meeting).map(drop));
         if noted.is_err() {
             self.presence().leave(meeting, user);
         }
         noted
+    }
+
+    async fn note_newcomer(&self, admission: &Admission, who: &Outside) -> Result<(), ServiceError> {
+        let (key, name) = (records::user_key(admission.user), &admission.name);
+        let mut first = Batch::new();
+        if self.0.store.get(&key)?.is_none() {
+            let guest = User { user_id: admission.user, ..new_user(UserKind::Guest, name) };
+            first = first.put(key, guest.encode());
+        }
+        self.note_join(admission.meeting, admission.user, Some(who), name, Some(name), first).await.map(drop)
+    }
+
+    async fn note_return(&self, meeting: MeetingId, user: UserId) -> Result<(), ServiceError> {
+        let key = records::participant_key(meeting, user);
+        let noted = self.update(key, ServiceError::UnknownUser, |row: &mut Participant| {
+            // A join over the API has noted itself; coming back after a drop has not.
+            if row.left_at.is_some() {
+                row.join_again(Timestamp::now());
+            }
+            Ok(())
+        });
+        noted.await.map(drop)
     }
 
     /// Counts a connection less; the last one of a person writes `left_at`.
@@ -344,13 +375,13 @@ impl Service {
         if belongs { Ok(()) } else { Err(ServiceError::NotHost) }
     }
 
-    fn open_meeting(&self, id: MeetingId) -> Result<Meeting, ServiceError> {
+    pub(super) fn open_meeting(&self, id: MeetingId) -> Result<Meeting, ServiceError> {
         let meeting = self.meeting(id)?;
         if meeting.status == MeetingStatus::Ended { Err(ServiceError::Ended) } else { Ok(meeting) }
     }
 
     /// A join over the API does not hold a place; the place is taken at [`Service::participant_joined`].
-    fn room_for(&self, meeting: &Meeting, person: Option<UserId>) -> Result<(), ServiceError> {
+    pub(super) fn room_for(&self, meeting: &Meeting, person: Option<UserId>) -> Result<(), ServiceError> {
         let presence = self.presence();
         let id = meeting.meeting_id.id();
         let inside = person.is_some_and(|user| presence.contains(id, user));

@@ -46,6 +46,12 @@ impl Presence {
         self.0.get(&meeting).is_some_and(|people| people.contains_key(&user))
     }
 
+    /// Meetings the person is connected to.
+    #[must_use]
+    pub fn meetings_of(&self, user: UserId) -> Vec<MeetingId> {
+        self.0.iter().filter(|(_, people)| people.contains_key(&user)).map(|(meeting, _)| *meeting).collect()
+    }
+
     /// People connected to a meeting.
     #[must_use]
     pub fn people(&self, meeting: MeetingId) -> usize {

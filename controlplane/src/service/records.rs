@@ -26,6 +26,8 @@ pub enum UserKind {
     User,
     /// Came by a link.
     Guest,
+    /// A program that acts for itself: what an OAuth client is in meetings of its own.
+    Client,
 }
 
 /// A row of `users`.
@@ -41,6 +43,60 @@ pub struct User {
     pub name: String,
     /// When the row was made.
     pub created_at: Timestamp,
+    /// The address an account signs in with, normalised; unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Hash of the password; without one nobody signs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// What the account may do beyond its own.
+    #[serde(default)]
+    pub role: Role,
+    /// Neither password nor token counts while this is set.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Goes up when all sessions end at once; a session counts in the generation it began in.
+    #[serde(default)]
+    pub generation: u32,
+    /// The second factor, enabled or about to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub totp: Option<Totp>,
+    /// A link by which the account's password may be set, once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<Invitation>,
+}
+
+/// What an account may do beyond its own.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Runs the appliance: accounts and the audit log.
+    Admin,
+    /// Its own meetings and account.
+    #[default]
+    User,
+}
+
+/// The second factor of an account.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Totp {
+    /// The secret shared with the authenticator app, bytes.
+    pub secret: Vec<u8>,
+    /// Whether signing in takes a code; false until the first code was shown.
+    pub enabled: bool,
+    /// The latest time step that was used; no step up to it counts again.
+    pub used_step: Option<u64>,
+    /// Hashes of the recovery codes that are left.
+    pub recovery: Vec<String>,
+}
+
+/// A one-time link to set a password.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Hash of its secret.
+    pub secret: String,
+    /// Until when it counts.
+    pub until: Timestamp,
 }
 
 /// Where a meeting is in its life.
@@ -107,6 +163,36 @@ pub struct Participant {
     pub video_enabled: bool,
     /// Microphone on.
     pub audio_enabled: bool,
+    /// Who it is to the server of the host's that let it in by an API key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
+}
+
+/// Somebody whom a server of the host's let in by an API key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outside {
+    /// The identity in the meeting.
+    pub identity: String,
+    /// What it may do there.
+    pub may: May,
+}
+
+/// What a participant may do unless the host changes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct May {
+    /// Send sound and pictures.
+    pub publish: bool,
+    /// Receive sound and pictures.
+    pub subscribe: bool,
+    /// Send data.
+    pub publish_data: bool,
+    /// Change its own name, metadata and attributes.
+    pub update_metadata: bool,
+}
+
+impl May {
+    /// What people of this server may do.
+    pub const ALL: Self = Self { publish: true, subscribe: true, publish_data: true, update_metadata: true };
 }
 
 impl Participant {
@@ -165,8 +251,16 @@ pub(super) const USER_NAMES: u8 = 2;
 pub(super) const MEETINGS: u8 = 3;
 pub(super) const MEETINGS_BY_HOST: u8 = 4;
 pub(super) const PARTICIPANTS: u8 = 5;
-/// Tables whose keys hold what people are called: the store hides such keys.
-pub const NAMED_TABLES: &[u8] = &[USER_NAMES];
+pub(super) const USER_EMAILS: u8 = 6;
+pub(super) const SESSIONS: u8 = 7;
+pub(super) const AUDIT: u8 = 8;
+pub(super) const ADMINS: u8 = 9;
+pub(super) const OAUTH_CLIENTS: u8 = 10;
+pub(super) const OAUTH_CODES: u8 = 11;
+pub(super) const OAUTH_GRANTS: u8 = 12;
+pub(super) const API_KEYS: u8 = 13;
+/// Tables whose keys hold what people are called or reached by: the store hides such keys.
+pub const NAMED_TABLES: &[u8] = &[USER_NAMES, USER_EMAILS];
 
 /// Key of a user.
 #[must_use]
@@ -180,6 +274,29 @@ pub fn user_name_key(name: &str) -> Vec<u8> {
     let mut key = vec![USER_NAMES];
     key.extend_from_slice(name.as_bytes());
     key
+}
+
+/// Prefix of the entries that name accounts: one for each account there is.
+#[must_use]
+pub fn user_names_prefix() -> Vec<u8> {
+    vec![USER_NAMES]
+}
+
+/// Key of the entry for the account with this normalised address; its value is the user's number.
+#[must_use]
+pub fn user_email_key(email: &str) -> Vec<u8> {
+    let mut key = vec![USER_EMAILS];
+    key.extend_from_slice(email.as_bytes());
+    key
+}
+
+/// The number that an entry of a name or an address holds.
+///
+/// # Errors
+/// `BadRecord` when it is not one.
+pub fn user_of_entry(value: Vec<u8>) -> Result<UserId, ServiceError> {
+    let number: [u8; 8] = value.try_into().map_err(|_| ServiceError::BadRecord)?;
+    Ok(UserId(u64::from_be_bytes(number)))
 }
 
 /// Key of a meeting.
@@ -220,7 +337,7 @@ pub fn participant_key(meeting: MeetingId, user: UserId) -> Vec<u8> {
     key(PARTICIPANTS, &[meeting.0, user.0])
 }
 
-fn key(table: u8, numbers: &[u64]) -> Vec<u8> {
+pub(super) fn key(table: u8, numbers: &[u64]) -> Vec<u8> {
     let mut key = Vec::with_capacity(1 + 8 * numbers.len());
     key.push(table);
     for number in numbers {
@@ -244,6 +361,7 @@ mod tests {
             joined_history: vec![Timestamp(0)],
             video_enabled: true,
             audio_enabled: true,
+            outside: None,
         }
     }
 
@@ -260,10 +378,40 @@ mod tests {
     }
 
     #[test]
+    fn a_user_from_before_accounts_still_reads() {
+        let old = br#"{"v":1,"user_id":7,"kind":"user","name":"ada","created_at":5}"#;
+        let user = User::decode(old).expect("reads");
+        assert_eq!((user.role, user.disabled), (Role::User, false));
+        assert_eq!((user.email, user.password, user.totp), (None, None, None));
+    }
+
+    #[test]
     fn the_largest_records_fit_the_store() {
+        let user = User {
+            v: RECORD_VERSION,
+            user_id: UserId(u64::MAX),
+            kind: UserKind::User,
+            name: "\u{1f600}".repeat(100),
+            created_at: Timestamp(i64::MAX),
+            email: Some("x".repeat(254)),
+            password: Some("x".repeat(128)),
+            role: Role::Admin,
+            disabled: true,
+            generation: u32::MAX,
+            totp: Some(Totp {
+                secret: vec![255; 20],
+                enabled: true,
+                used_step: Some(u64::MAX),
+                recovery: vec!["x".repeat(43); 10],
+            }),
+            invitation: Some(Invitation { secret: "x".repeat(43), until: Timestamp(i64::MAX) }),
+        };
+        assert!(user.encode().len() <= crate::store::VALUE_BYTES_MAX);
+        assert_eq!(User::decode(&user.encode()).ok(), Some(user));
         let mut row = participant();
         row.name = "\u{1f600}".repeat(100);
         row.joined_history = vec![Timestamp(i64::MAX); JOIN_HISTORY_MAX];
+        row.outside = Some(Outside { identity: "\u{1f600}".repeat(50), may: May::ALL });
         assert!(row.encode().len() <= crate::store::VALUE_BYTES_MAX);
         assert_eq!(Participant::decode(&row.encode()).ok(), Some(row));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::records::{Participant, Record};
 use super::*;
-use crate::auth::SigningKey;
+use crate::auth::{KeyRing, SigningKey};
 use crate::ids::SHARDS;
 use crate::store::{Commit, Entry, MemoryStore, Snapshot, Watch};
 
@@ -15,7 +15,7 @@ fn service(demo: bool) -> Service {
 }
 
 fn over(store: Arc<dyn Store>, demo: bool) -> Service {
-    Service::new(store, Tokens::new(SigningKey::generate().expect("randomness")), demo)
+    Service::new(store, Tokens::new(KeyRing::of(SigningKey::generate().expect("randomness"))), demo)
 }
 
 fn topic(topic: &str) -> NewMeeting {

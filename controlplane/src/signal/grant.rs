@@ -3,6 +3,8 @@
 use livekit_protocol as proto;
 use proto::ParticipantPermission;
 
+use crate::service::May;
+
 /// What a participant may do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grant {
@@ -30,8 +32,19 @@ pub struct GrantChange {
 }
 
 impl Grant {
-    /// What everybody may do at first.
+    /// Everything.
     pub const ALL: Self = Self { publish: true, subscribe: true, publish_data: true, update_metadata: true };
+
+    /// What a person may do at first.
+    #[must_use]
+    pub const fn of(may: May) -> Self {
+        Self {
+            publish: may.publish,
+            subscribe: may.subscribe,
+            publish_data: may.publish_data,
+            update_metadata: may.update_metadata,
+        }
+    }
 
     /// The grant after a change.
     #[must_use]

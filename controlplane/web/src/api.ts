@@ -80,8 +80,9 @@ export async function readMedia(
   return request('GET', path, undefined, { signal, pass });
 }
 
-async function request(
-  method: 'GET' | 'POST',
+/** One call of the API. An answer without a body is an empty object. */
+export async function request(
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
   path: string,
   body?: Record<string, unknown>,
   { signal, pass }: { signal?: AbortSignal | undefined; pass?: string | undefined } = {},
@@ -90,7 +91,8 @@ async function request(
   let response: Response;
   let parsed: unknown;
   try {
-    response = await fetch(BASE + path, {
+    // What OAuth names is at the root.
+    response = await fetch(path.startsWith('/oauth/') ? path : BASE + path, {
       method,
       headers: {
         accept: 'application/json, application/problem+json',
@@ -108,17 +110,18 @@ async function request(
   if (!response.ok) {
     throw new ProblemError(problemOfAnswer(response.status, parsed, response.headers.get('retry-after')));
   }
+  if (response.status === 204) return {};
   if (typeof parsed !== 'object' || parsed === null) throw unexpected('The answer is not JSON.');
   return parsed as Record<string, unknown>;
 }
 
-function field(answer: Record<string, unknown>, name: string): string {
+export function field(answer: Record<string, unknown>, name: string): string {
   const value = answer[name];
   if (typeof value !== 'string' || !value) throw unexpected(`The answer has no ${name}.`);
   return value;
 }
 
-function optionalField(answer: Record<string, unknown>, name: string): string | undefined {
+export function optionalField(answer: Record<string, unknown>, name: string): string | undefined {
   const value = answer[name];
   return typeof value === 'string' ? value : undefined;
 }

@@ -1,6 +1,7 @@
-// Entry: language, query, then the application into #app.
+// Entry: language, query, then the application into #app. Pages about accounts are a chunk of their own.
 
 import { render } from 'preact';
+import { accountPageOf } from './accounts/pages';
 import { App } from './app';
 import { parseQuery } from './query';
 import { speakLanguage } from './strings';
@@ -10,4 +11,10 @@ const query = parseQuery(location.search);
 speakLanguage([...(query.language ? [query.language] : []), ...navigator.languages]);
 
 const root = document.getElementById('app');
-if (root) render(<App root={root} query={query} />, root);
+const accountPage = accountPageOf(location.pathname);
+if (root && accountPage) {
+  root.dataset.state = 'account';
+  void import('./accounts/app').then(({ AccountApp }) => render(<AccountApp page={accountPage} />, root));
+} else if (root) {
+  render(<App root={root} query={query} />, root);
+}

@@ -11,6 +11,12 @@ export type ProblemKind =
   | 'passcode'
   | 'waiting-room'
   | 'account-needed'
+  | 'credentials'
+  | 'code'
+  | 'link-dead'
+  | 'set-up'
+  | 'not-admin'
+  | 'account-disabled'
   | 'unauthorized'
   | 'forbidden'
   | 'too-many'
@@ -69,14 +75,27 @@ export function isPassing(problem: Problem): boolean {
   return ['unreachable', 'draining', 'too-many', 'media-path', 'unexpected'].includes(problem.kind);
 }
 
+const BY_SLUG: Readonly<Record<string, ProblemKind>> = {
+  'token-required': 'account-needed',
+  'credentials-wrong': 'credentials',
+  'password-wrong': 'credentials',
+  'totp-required': 'code',
+  'totp-wrong': 'code',
+  'link-dead': 'link-dead',
+  'already-set-up': 'set-up',
+  'not-admin': 'not-admin',
+  'account-disabled': 'account-disabled',
+  busy: 'too-many',
+  'storage-failed': 'unexpected',
+};
+
 function kindOf(status: number, slug: string | undefined): ProblemKind {
   if (slug?.includes('passcode')) return 'passcode';
   if (slug?.includes('locked')) return 'meeting-locked';
   if (slug?.includes('full') || slug?.includes('capacity')) return 'meeting-full';
   if (slug?.includes('drain')) return 'draining';
-  if (slug === 'token-required') return 'account-needed';
-  if (slug === 'busy') return 'too-many';
-  if (slug === 'storage-failed') return 'unexpected';
+  const known = slug && BY_SLUG[slug];
+  if (known) return known;
   switch (status) {
     case 401:
       return 'unauthorized';

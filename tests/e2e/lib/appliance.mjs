@@ -37,15 +37,15 @@ const freeUdpPorts = async (count) => {
 
 export class Appliance {
   /**
-   * Starts the appliance and waits until it answers /readyz. `args` are added to `kaigid serve --demo`; `host` is where it is asked,
-   * and `launcher` a program that starts it.
+   * Starts the appliance and waits until it answers /readyz. `args` are added to `kaigid serve --demo` (without `--demo` unless `demo`);
+   * `host` is where it is asked, and `launcher` a program that starts it.
    */
-  static async start(args = [], { port, udpPort, data, host = 'localhost', launcher } = {}) {
+  static async start(args = [], { port, udpPort, data, host = 'localhost', launcher, demo = true } = {}) {
     const self = new Appliance();
     self.port = port ?? (await freeTcpPort());
     self.udpPort = udpPort ?? (await freeUdpPorts(4));
     self.data = data ?? fs.mkdtempSync(path.join(os.tmpdir(), 'kaigi-e2e-'));
-    self.args = args;
+    self.args = demo ? ['--demo', ...args] : args;
     self.launcher = launcher;
     self.listen = host.startsWith('[') ? '[::]' : '0.0.0.0';
     self.url = `http://${host}:${self.port}`;
@@ -56,7 +56,7 @@ export class Appliance {
 
   async spawn() {
     this.tcpPort = await freeTcpPort();
-    const args = ['serve', '--demo', '--data', this.data, '--listen', `${this.listen}:${this.port}`,
+    const args = ['serve', '--data', this.data, '--listen', `${this.listen}:${this.port}`,
       '--udp-port', String(this.udpPort), '--tcp-port', String(this.tcpPort), ...this.args];
     const [program, ...rest] = [...(this.launcher ? [this.launcher] : []), BIN, ...args];
     this.child = spawn(program, rest, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -10,8 +10,8 @@ use std::time::Duration;
 use controlplane::dispatch::Ids;
 use controlplane::ids::UserId;
 use controlplane::sdp::lines::Candidate;
-use controlplane::service::Admission;
 use controlplane::service::timestamp::Timestamp;
+use controlplane::service::{Admission, May};
 use controlplane::signal::join_request;
 use controlplane::signal::room::{Client, ConnectionId, Effect, Joining, Plane, Room};
 use dataplane::base::handoff::{DtlsVersion, Fingerprint};
@@ -88,6 +88,8 @@ fn joining(user: u64) -> Joining {
             topic: String::new(),
             created_at: Timestamp(0),
             max_participants: 100,
+            may: May::ALL,
+            newcomer: None,
         }),
         client: Client { auto_subscribe: true, client_protocol: 0, single: user == 1 },
         since_accept: Duration::ZERO,

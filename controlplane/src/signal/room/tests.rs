@@ -16,6 +16,7 @@ use dataplane::command::{Delivery, PeerEnd, SPEAKERS_MAX, SpeakerLevel, Subscrib
 use proto::signal_response::Message as Reply;
 
 use super::*;
+use crate::service::May;
 use crate::service::timestamp::Timestamp;
 
 const CHROMIUM: &str = include_str!("../../../tests/data/clients/chromium_offer.sdp");
@@ -49,6 +50,8 @@ fn admission(user: u64) -> Arc<Admission> {
         topic: "Test".into(),
         created_at: Timestamp(0),
         max_participants: 100,
+        may: May::ALL,
+        newcomer: None,
     })
 }
 

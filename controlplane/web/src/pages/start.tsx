@@ -27,6 +27,9 @@ export function StartPage({ preferences, onChange, onMeeting }: StartPageProps) 
     <div class="page start">
       <header class="start-head">
         <Brand />
+        <a class="head-link" href="/account" data-testid="account-link">
+          {t.accounts.account}
+        </a>
       </header>
       <main class="start-main">
         <section class="start-words">
@@ -105,6 +108,11 @@ function CreateForm({ name, onCreated }: CreateFormProps) {
         {busy ? t.start.creating : t.start.create}
       </Button>
       {problem && <ProblemBanner problem={problem} />}
+      {problem?.kind === 'account-needed' && (
+        <a class="button button-plain button-wide" href="/signin?next=/" data-testid="signin-link">
+          {t.accounts.signIn}
+        </a>
+      )}
     </form>
   );
 }

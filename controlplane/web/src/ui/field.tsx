@@ -13,7 +13,8 @@ interface TextFieldProps {
   readonly autocomplete?: string;
   readonly maxLength?: number;
   readonly autofocus?: boolean;
-  readonly inputMode?: 'text' | 'url';
+  readonly inputMode?: 'text' | 'url' | 'numeric';
+  readonly type?: 'text' | 'email' | 'password';
 }
 
 export function TextField(props: TextFieldProps) {
@@ -27,6 +28,7 @@ export function TextField(props: TextFieldProps) {
     autocomplete = 'off',
     maxLength,
     autofocus,
+    type = 'text',
   } = props;
   const id = useId();
   return (
@@ -35,7 +37,8 @@ export function TextField(props: TextFieldProps) {
       <input
         id={id}
         class="input"
-        type="text"
+        // One control for all three: the types of Preact tell inputs apart by a type that is known here.
+        {...({ type } as { type: 'text' })}
         value={value}
         placeholder={placeholder}
         autocomplete={autocomplete}

@@ -32,7 +32,7 @@ impl Room {
         let accepted_ms = now_ms.saturating_sub(u64::try_from(since_accept.as_millis()).unwrap_or(0));
         let mut member = Member::new(admission, client, peer, self.data.member(), (accepted_ms, wall_ms));
         member.connection = Some(connection);
-        member.grant = self.grant_of(member.admission.user);
+        member.grant = self.grant_of(&member.admission);
         let info = member.info();
         self.members.insert(key, member);
         self.connections.insert(connection, key);

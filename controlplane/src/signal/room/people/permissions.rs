@@ -6,6 +6,7 @@ use proto::request_response::{Reason, Request};
 
 use super::sessions::HttpSession;
 use crate::ids::UserId;
+use crate::service::Admission;
 use crate::signal::allowed::Allowed;
 use crate::signal::grant::{Grant, GrantChange};
 use crate::signal::messages;
@@ -52,8 +53,8 @@ impl Room {
     }
 
     /// What a person may do who comes, or comes back.
-    pub(in crate::signal::room) fn grant_of(&self, user: UserId) -> Grant {
-        self.grants.get(&user).copied().unwrap_or(Grant::ALL)
+    pub(in crate::signal::room) fn grant_of(&self, admission: &Admission) -> Grant {
+        self.grants.get(&admission.user).copied().unwrap_or(Grant::of(admission.may))
     }
 
     /// Whether a member may announce tracks; if not, it is told.

@@ -206,7 +206,7 @@ impl Room {
     pub fn enter(&mut self, now_ms: u64, entering: Entering) -> Result<Opened, SessionError> {
         let Entering { protocol, admission, offer, .. } = &entering;
         let offer = checked(*protocol, offer.clone())?;
-        let grant = self.grant_of(admission.user);
+        let grant = self.grant_of(admission);
         let is_allowed = if *protocol == Protocol::Whip { grant.publish } else { grant.subscribe };
         if !is_allowed {
             return Err(SessionError::NotAllowed(*protocol));
@@ -225,7 +225,7 @@ impl Room {
     ) -> Result<Opened, SessionError> {
         let Entering { protocol, admission, offer, since_accept, wall_ms } = entering;
         self.end_earlier(&admission);
-        let grant = self.grant_of(admission.user);
+        let grant = self.grant_of(&admission);
         let key = MemberKey(self.next_member);
         self.next_member += 1;
         let peer = match protocol {

@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use dataplane::base::ids::MeetingId;
 
-use super::records::{self, MEETINGS, MEETINGS_BY_HOST, Meeting, PARTICIPANTS, Participant, Record};
-use super::records::{USER_NAMES, USERS, User};
+use super::records::{
+    self, API_KEYS, MEETINGS, MEETINGS_BY_HOST, Meeting, PARTICIPANTS, Participant, Record,
+};
+use super::records::{SESSIONS, USER_EMAILS, USER_NAMES, USERS, User};
 use crate::ids::UserId;
 use crate::store::Entry;
 
@@ -16,7 +18,7 @@ const FAULTS_MAX: usize = 10;
 
 /// What was found.
 #[derive(Default, Debug)]
-pub struct Audit {
+pub struct Consistency {
     /// Rows of users.
     pub users: usize,
     /// Rows of meetings.
@@ -31,20 +33,20 @@ pub struct Audit {
 
 /// Looks at all entries of a store. Tables it does not know are passed over.
 #[must_use]
-pub fn audit(entries: &[Entry]) -> Audit {
+pub fn look_at(entries: &[Entry]) -> Consistency {
     let all: BTreeMap<&[u8], &[u8]> =
         entries.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).collect();
-    let mut audit = Audit::default();
+    let mut found = Consistency::default();
     for (key, value) in &all {
-        let Some(fault) = audit.entry(&all, key, value) else { continue };
-        if audit.faults.len() < FAULTS_MAX {
-            audit.faults.push(fault);
+        let Some(fault) = found.entry(&all, key, value) else { continue };
+        if found.faults.len() < FAULTS_MAX {
+            found.faults.push(fault);
         }
     }
-    audit
+    found
 }
 
-impl Audit {
+impl Consistency {
     /// Counts an entry; says what is wrong with it.
     fn entry(&mut self, all: &BTreeMap<&[u8], &[u8]>, key: &[u8], value: &[u8]) -> Option<String> {
         let has = |key: Vec<u8>| all.contains_key(key.as_slice());
@@ -56,10 +58,14 @@ impl Audit {
                 let fits = User::decode(value).is_ok_and(|user| user.user_id == UserId(first));
                 (!fits).then(|| format!("the row of user {first} cannot be read"))
             }
-            USER_NAMES => {
+            USER_NAMES | USER_EMAILS => {
                 let user = value.try_into().map(u64::from_be_bytes);
                 let fits = user.is_ok_and(|user| has(records::user_key(UserId(user))));
-                (!fits).then(|| "the name of an account leads to nobody".to_owned())
+                (!fits).then(|| "the name or address of an account leads to nobody".to_owned())
+            }
+            SESSIONS | API_KEYS => {
+                let has_owner = has(records::user_key(UserId(first)));
+                (!has_owner).then(|| "a session or key is of a user who does not exist".to_owned())
             }
             MEETINGS => {
                 self.meetings += 1;
@@ -98,14 +104,14 @@ impl Audit {
 mod tests {
     use super::super::{Caller, JoinRequest, NewMeeting, Service};
     use super::*;
-    use crate::auth::{SigningKey, Tokens};
+    use crate::auth::{KeyRing, SigningKey, Tokens};
     use crate::store::{Batch, MemoryStore, Store};
     use std::sync::Arc;
     use std::time::Duration;
 
     async fn meeting() -> (Arc<MemoryStore>, Vec<Entry>) {
         let store = Arc::new(MemoryStore::new());
-        let tokens = Tokens::new(SigningKey::generate().expect("randomness"));
+        let tokens = Tokens::new(KeyRing::of(SigningKey::generate().expect("randomness")));
         let service = Service::new(Arc::clone(&store) as Arc<dyn Store>, tokens, true);
         let new = NewMeeting { topic: "x".to_owned(), ..NewMeeting::default() };
         let made = service.create_meeting(Caller::Nobody, new).await.expect("makes").meeting;
@@ -119,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_service_writes_fits_together() {
         let (_, entries) = meeting().await;
-        let found = audit(&entries);
+        let found = look_at(&entries);
         assert_eq!((found.users, found.meetings, found.participants, found.leftovers), (3, 1, 1, 0));
         assert_eq!(found.faults, [""; 0]);
     }
@@ -129,9 +135,9 @@ mod tests {
         let (store, entries) = meeting().await;
         for (key, value) in &entries {
             store.commit(Batch::new().delete(key.clone())).await.expect("removes");
-            let found = audit(&store.snapshot().await.expect("reads"));
-            // A name, and a participant, are what others do not point at.
-            let is_leaf = [USER_NAMES, PARTICIPANTS].contains(&key[0]);
+            let found = look_at(&store.snapshot().await.expect("reads"));
+            // Nothing points at anything else, such as a name, a participant or a line of the audit log.
+            let is_leaf = ![USERS, MEETINGS, MEETINGS_BY_HOST].contains(&key[0]);
             assert_eq!(found.faults.is_empty(), is_leaf, "{key:?}: {found:?}");
             store.commit(Batch::new().put(key.clone(), value.clone())).await.expect("puts back");
         }

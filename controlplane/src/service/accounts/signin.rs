@@ -1,0 +1,94 @@
+//! Signing in: address and password, a code where the account wants one, and the session that comes of it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Visitor;
+use super::audit::Actor;
+use super::input::normal_email;
+use super::second_factor::use_code;
+use super::tables::{Action, SessionId};
+use super::throttle::Guess;
+use crate::service::records::User;
+use crate::service::{Service, ServiceError};
+use crate::store::Batch;
+
+/// What somebody signs in with.
+pub struct Credentials {
+    /// The account's address.
+    pub email: String,
+    /// Its password in clear.
+    pub password: String,
+    /// A code of the authenticator app, or a recovery code.
+    pub code: Option<String>,
+}
+
+/// Somebody who is signed in now.
+pub struct SignedIn {
+    /// The account.
+    pub user: User,
+    /// The session.
+    pub session: SessionId,
+    /// What the browser keeps: the session's secret.
+    pub cookie: String,
+}
+
+impl Service {
+    /// Signs somebody in.
+    ///
+    /// # Errors
+    /// `WrongCredentials` without saying which is wrong, `CodeRequired` and `WrongCode` only to who knows the password, the same
+    /// for `AccountDisabled`; `TooManyAttempts`, `Busy`.
+    pub async fn sign_in(&self, visitor: &Visitor, given: Credentials) -> Result<SignedIn, ServiceError> {
+        // What is no address is nobody's; it takes as long and counts as much.
+        let email = normal_email(&given.email);
+        let from = Guess::From(visitor.ip.into());
+        let guess = Guess::Password(email.clone().unwrap_or_default(), visitor.ip.into());
+        self.attempt(&from)?;
+        self.attempt(&guess)?;
+        let found = email.as_deref().map(|email| self.user_by_email(email)).transpose()?.flatten();
+        let hashed = found.as_ref().and_then(|user| user.password.clone());
+        let right = self.password_matches(hashed.clone(), given.password).await?;
+        let Some(user) = found.filter(|_| right) else { return Err(ServiceError::WrongCredentials) };
+        self.take_back(&from);
+        self.forget(&guess);
+        if user.disabled {
+            return Err(ServiceError::AccountDisabled);
+        }
+        let code_guess = Guess::Code(user.user_id);
+        if user.needs_code() {
+            if given.code.is_none() {
+                return Err(ServiceError::CodeRequired);
+            }
+            self.attempt(&code_guess)?;
+        }
+        let (session, cookie) = self.new_session(&user, visitor)?;
+        let id = session.session_id;
+        let actor = Actor { user: user.user_id, visitor };
+        let changed = self.change_user(user.user_id, |user| {
+            // As it is now: the password or the second factor may have changed meanwhile.
+            if user.password != hashed {
+                return Err(ServiceError::WrongCredentials);
+            }
+            if user.disabled {
+                return Err(ServiceError::AccountDisabled);
+            }
+            if let Some(totp) = user.totp.as_mut().filter(|totp| totp.enabled) {
+                let code = given.code.as_deref().ok_or(ServiceError::CodeRequired)?;
+                if !use_code(totp, code, now_s()) {
+                    return Err(ServiceError::WrongCode);
+                }
+            }
+            let session = super::tables::Session { generation: user.generation, ..session.clone() };
+            let batch = self.with_session(Batch::new(), &session)?;
+            Ok(actor.note(batch, Action::SignIn, user.user_id))
+        });
+        let user = changed.await?;
+        self.forget(&code_guess);
+        Ok(SignedIn { user, session: id, cookie })
+    }
+}
+
+/// The wall clock, seconds since 1970.
+pub(super) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
