@@ -3,7 +3,8 @@
 //! Tokens are JWTs (RFC 7519) signed with Ed25519 (RFC 8037). Three audiences never mix: `kaigi-api` (a person's access
 //! token), `kaigi-host` (host actions on one meeting), `kaigi-media` (one person's session in one meeting; what a LiveKit
 //! client hands to `/rtc`). People prove who they are by a password and, where they chose so, by a one-time code. Promises: no
-//! token, passcode or password is ever logged or kept in clear. Not here: accounts and rules.
+//! token, passcode or password is ever logged or kept in clear; secrets that check signatures and codes (API keys, authenticator
+//! apps) are kept as values. Not here: accounts and rules.
 
 pub mod key;
 pub mod keyring;

@@ -58,8 +58,10 @@ impl Service {
     ) -> Result<SignedIn, ServiceError> {
         self.setup_is_open(given)?;
         new.role = Role::Admin;
+        // Nobody could invite the first admin: the password comes now.
+        let clear = new.password.get_or_insert_default().clone();
         new.check()?;
-        let password = self.hash_password(new.password.take().unwrap_or_default()).await?;
+        let password = self.hash_password(clear).await?;
         let mut user = new_user(UserKind::User, &new.name);
         user.email = Some(new.email);
         user.role = Role::Admin;

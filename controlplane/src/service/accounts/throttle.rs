@@ -14,7 +14,7 @@ use crate::ids::UserId;
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// Whoever did nothing for this long begins anew.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 60);
-/// Attempts remembered: 16 Ki x about 80 B = 1.3 MB. When it is full the oldest goes.
+/// Attempts remembered: 16 Ki x 400 B with the longest addresses = 6.5 MB. When it is full the oldest goes.
 const ENTRIES_MAX: usize = 16 * 1_024;
 
 /// What is slowed down.
