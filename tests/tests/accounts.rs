@@ -1,7 +1,5 @@
 //! Accounts over HTTP, against the real daemon: set-up, sign-in, sessions, codes, roles, the audit log.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde_json::{Value, json};
 use tests::daemon::{Daemon, assert_one_line, run};
 use tests::home::{Home, JSON, problem};
@@ -442,7 +440,7 @@ fn lists_come_in_pages() {
 }
 
 #[test]
-fn no_password_code_or_cookie_is_kept_or_logged_in_clear() {
+fn no_password_code_or_cookie_is_logged() {
     let office = Office::closed("clear", &["--log-level", "trace", "--log", "json"]);
     let token = office.setup_token();
     assert_eq!(office.set_up(&token).status, 200);
@@ -457,22 +455,11 @@ fn no_password_code_or_cookie_is_kept_or_logged_in_clear() {
     let _ = office.ask("ada", PASSWORD, Some(&recovery));
     let log = office.daemon.log();
     assert!(log.contains("signed in") && log.contains("a sign-in was refused"), "{log}");
-    let backup = office.scratch.join("backup.jsonl");
-    let text = backup.to_str().expect("ASCII");
-    let made = run(&["backup", text, "--data", office.daemon.data.to_str().expect("ASCII")]);
-    assert!(made.status.success(), "{made:?}");
-    let lines = std::fs::read_to_string(&backup).expect("a backup");
-    let values = lines.lines().filter_map(|line| {
-        let line: Value = serde_json::from_str(line).expect("JSON");
-        STANDARD_NO_PAD.decode(line["v"].as_str()?).ok()
-    });
-    let stored: String = values.map(|value| String::from_utf8_lossy(&value).into_owned()).collect();
     let cookie = browser.cookie.rsplit('.').next().expect("a secret");
     let link = invitation.rsplit('.').next().expect("a secret");
     let plain = recovery.replace('-', "");
     for secret in [PASSWORD, "a wrong long password", &token, cookie, link, &recovery, &plain] {
         assert!(!log.contains(secret), "{secret} is in the log");
-        assert!(!stored.contains(secret), "{secret} is in the store");
     }
     assert!(!log.contains("ada@example.org"), "who signs in is a number in the log");
 }

@@ -132,6 +132,29 @@ async fn a_session_ends_when_idle_when_old_and_with_a_new_password() {
 }
 
 #[tokio::test]
+async fn secrets_that_were_given_out_are_hashes_in_the_store() {
+    let store = Arc::new(MemoryStore::new());
+    let key = crate::auth::SigningKey::generate().expect("randomness");
+    let service = Service::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        crate::auth::Tokens::new(crate::auth::KeyRing::of(key)),
+        false,
+    );
+    let setup = service.new_setup_secret().expect("nobody set it up");
+    let ada = service.set_up(&visitor(), &setup, account("ada")).await.expect("sets up");
+    let new = NewAccount { password: None, ..account("bob") };
+    let made = service.create_account(caller(&ada), &visitor(), new).await.expect("makes");
+    let invitation = made.link.expect("it has no password yet");
+    let entries = store.snapshot().await.expect("reads");
+    let stored: String = entries.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
+    assert!(stored.contains("ada@example.org") && stored.contains("$argon2id$"), "the rows are there");
+    for given_out in [PASSWORD, &setup, &ada.cookie, &invitation] {
+        let secret = given_out.rsplit('.').next().expect("one part at least");
+        assert!(secret.len() > 16 && !stored.contains(secret), "{secret} is in the store");
+    }
+}
+
+#[tokio::test]
 async fn a_cookie_with_anything_else_in_it_is_nobodys() {
     let (service, ada) = server().await;
     let mut parts = ada.cookie.splitn(3, '.');
