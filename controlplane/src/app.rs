@@ -13,7 +13,7 @@ use crate::auth::key::KeyError;
 use crate::auth::{KeyRing, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::metrics::Metrics;
-use crate::service::{Service, records};
+use crate::service::{Limits, Service, records};
 use crate::store::{EmbeddedStore, Store, StoreError};
 use crate::tls::TlsError;
 
@@ -141,7 +141,8 @@ pub fn damaged(config: &Config, error: StoreError) -> Failure {
 /// `Key`.
 pub fn open_service(config: &Config, store: &Arc<EmbeddedStore>) -> Result<Service, Failure> {
     let keys = KeyRing::load_or_create(&config.data)?;
-    Ok(Service::new(Arc::clone(store) as Arc<dyn Store>, Tokens::new(keys), config.demo))
+    let limits = Limits { meetings_per_day: config.meetings_per_day };
+    Ok(Service::with_limits(Arc::clone(store) as Arc<dyn Store>, Tokens::new(keys), config.demo, limits))
 }
 
 /// Makes the data directory, private to this user.

@@ -90,6 +90,9 @@ pub struct ServeArgs {
     /// Audio tracks each participant is sent at a time, 1 to 8: the loudest of the others [default: 3].
     #[arg(long, value_name = "N")]
     pub audio_streams: Option<String>,
+    /// Meetings an account may create in a day, 0 for any number [default: 100].
+    #[arg(long, value_name = "N")]
+    pub meetings_per_day: Option<String>,
     /// Log format: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
@@ -119,6 +122,7 @@ impl ServeArgs {
             ("tls-key", &self.tls_key),
             ("dtls", &self.dtls),
             ("audio-streams", &self.audio_streams),
+            ("meetings-per-day", &self.meetings_per_day),
             ("log", &self.log),
             ("log-level", &self.log_level),
         ];

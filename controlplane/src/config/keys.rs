@@ -3,7 +3,7 @@
 use toml::Value;
 
 /// All keys, named like their flags.
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "data",
     "store-key",
     "backups",
@@ -19,6 +19,7 @@ const NAMES: [&str; 18] = [
     "tls-key",
     "dtls",
     "audio-streams",
+    "meetings-per-day",
     "log",
     "log-level",
     "demo",

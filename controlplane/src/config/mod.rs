@@ -19,6 +19,8 @@ use keys::Keys;
 
 /// Audio tracks forwarded to one participant unless the operator says otherwise: two in dialogue and one that breaks in.
 const AUDIO_STREAMS: u8 = 3;
+/// Meetings an account may create in a day.
+const MEETINGS_PER_DAY: u32 = 100;
 /// How long daily backups and the journal are kept unless the operator says otherwise.
 const BACKUP_DAYS: u32 = 30;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub dtls: Dtls,
     /// Most audio tracks forwarded to one participant at a time.
     pub audio_streams: u8,
+    /// Meetings an account may create in a day; 0 is any number.
+    pub meetings_per_day: u32,
     /// Log format.
     pub log: LogFormat,
     /// Least severe line that is logged.
@@ -121,6 +125,7 @@ impl Config {
             ("tls-cert and tls-key", self.tls != fresh.tls),
             ("dtls", self.dtls != fresh.dtls),
             ("audio-streams", self.audio_streams != fresh.audio_streams),
+            ("meetings-per-day", self.meetings_per_day != fresh.meetings_per_day),
             ("log", self.log != fresh.log),
             ("demo", self.demo != fresh.demo),
         ]
@@ -266,6 +271,7 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         tls,
         dtls: pick(sources, "dtls", value::dtls)?.unwrap_or(Dtls::V1_2),
         audio_streams: pick(sources, "audio-streams", value::audio_streams)?.unwrap_or(AUDIO_STREAMS),
+        meetings_per_day: pick(sources, "meetings-per-day", value::meetings)?.unwrap_or(MEETINGS_PER_DAY),
         log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
         log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
         demo: pick(sources, "demo", value::switch)?.unwrap_or(false),
@@ -332,6 +338,7 @@ mod tests {
         assert_eq!(config.data, PathBuf::from("./data"));
         assert_eq!(config.store_key, KeySource::File("./data/master.key".into()));
         assert_eq!((config.backups, config.backup_days), (PathBuf::from("./data/backups"), 30));
+        assert_eq!(config.meetings_per_day, 100);
     }
 
     #[test]
@@ -352,7 +359,7 @@ mod tests {
     fn every_key_works_in_the_file_and_as_a_variable() {
         let text = "data = '/d'\nstore_key = 'credential:kaigi'\nbackups = '/b'\nbackup-days = 7\nlisten = '[::1]:8000'\nudp-port = 5000\ntcp_port = 5001\ncores = '0-1,3'\nio = 'epoll'\n\
                     node-ip = ['10.0.0.1', 'fd00::1']\npublic-url = 'https://meet.example'\ntls-cert = 'c'\ntls-key = 'k'\n\
-                    dtls = 1.3\naudio_streams = 5\nlog = 'json'\nlog-level = 'debug'\ndemo = true\n";
+                    dtls = 1.3\naudio_streams = 5\nmeetings_per_day = 7\nlog = 'json'\nlog-level = 'debug'\ndemo = true\n";
         let file = TomlFile::new("all", text);
         let by_file = load(&flags(&["--config", file.path()]), []).expect("loads").config;
         let by_variables = load(
@@ -373,6 +380,7 @@ mod tests {
                 ("KAIGI_TLS_KEY", "k"),
                 ("KAIGI_DTLS", "1.3"),
                 ("KAIGI_AUDIO_STREAMS", "5"),
+                ("KAIGI_MEETINGS_PER_DAY", "7"),
                 ("KAIGI_LOG", "json"),
                 ("KAIGI_LOG_LEVEL", "debug"),
                 ("KAIGI_DEMO", "true"),
@@ -417,6 +425,8 @@ mod tests {
                 "1.3",
                 "--audio-streams",
                 "5",
+                "--meetings-per-day",
+                "7",
                 "--log",
                 "json",
                 "--log-level",
@@ -461,6 +471,8 @@ mod tests {
             ("node-ip", "here"),
             ("public-url", "ftp://x"),
             ("dtls", "1.1"),
+            ("meetings-per-day", "-1"),
+            ("meetings-per-day", "many"),
             ("audio-streams", "0"),
             ("audio-streams", "9"),
             ("audio-streams", "three"),

@@ -162,6 +162,10 @@ pub(super) fn audio_streams(text: &str) -> Result<u8, String> {
     count.ok_or_else(|| format!("a number of audio tracks, 1 to {AUDIO_STREAMS_MAX}"))
 }
 
+pub(super) fn meetings(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "a number of meetings, 0 for any number".to_owned())
+}
+
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),

@@ -8,6 +8,7 @@ pub mod body;
 pub mod caller;
 pub mod cookie;
 pub mod document;
+pub mod limits;
 pub mod meetings;
 pub mod oauth;
 pub mod observe;
@@ -95,7 +96,11 @@ fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
     let (router, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .nest(
             "/api/v1",
-            meetings::router().merge(accounts::router()).merge(oauth::clients::router()).merge(rooms),
+            meetings::router()
+                .merge(limits::router())
+                .merge(accounts::router())
+                .merge(oauth::clients::router())
+                .merge(rooms),
         )
         .split_for_parts();
     document::complete(&mut document);

@@ -140,6 +140,8 @@ kinds! {
         "Try again after the time in Retry-After.";
     TooManyAttempts => 429, "too-many-attempts", "Too many attempts",
         "Guessing is slowed down. Try again after the time in Retry-After.";
+    TooManyMeetings => 429, "too-many-meetings", "Too many meetings for one day",
+        "An account may create so many meetings a day (see /api/v1/limits). Try again after the time in Retry-After.";
     Internal => 500, "internal", "Something went wrong here",
         "The fault is the server's; its log says more.";
     Draining => 503, "draining", "The server is going away",
@@ -221,6 +223,7 @@ impl From<ServiceError> for Problem {
             E::NoSecondFactor => Kind::TotpNotStarted,
             E::SecondFactorOn => Kind::TotpAlreadyOn,
             E::TooManyAttempts { .. } => Kind::TooManyAttempts,
+            E::TooManyMeetings { .. } => Kind::TooManyMeetings,
             E::AccountDisabled => Kind::AccountDisabled,
             E::NotAdmin => Kind::NotAdmin,
             E::LastAdmin => Kind::LastAdmin,
@@ -256,7 +259,7 @@ impl From<ServiceError> for Problem {
             E::NotYetSupported { pointer, detail } => {
                 Self { errors: vec![FieldError::new(pointer, detail)], ..Self::new(kind, detail) }
             }
-            E::TooManyAttempts { seconds } => {
+            E::TooManyAttempts { seconds } | E::TooManyMeetings { seconds, .. } => {
                 Self { retry_after: seconds, ..Self::new(kind, error.to_string()) }
             }
             E::Store(StoreError::NoSpace { .. }) => Self::new(kind, "the disk is too full to write"),

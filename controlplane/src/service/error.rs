@@ -94,6 +94,16 @@ pub enum ServiceError {
         /// How long to wait.
         seconds: u64,
     },
+    /// The account made as many meetings today as it may.
+    #[error(
+        "{limit} meetings were created today, which is the most; the next one may be created in {seconds} s"
+    )]
+    TooManyMeetings {
+        /// The most of a day.
+        limit: u32,
+        /// How long until the next day.
+        seconds: u64,
+    },
     /// An admin disabled the account.
     #[error("the account is disabled; ask an admin of this server")]
     AccountDisabled,

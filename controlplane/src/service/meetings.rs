@@ -37,7 +37,7 @@ impl Service {
     /// Makes a meeting. In demo mode a caller without account becomes its host as a guest.
     ///
     /// # Errors
-    /// `NoToken` for guests outside demo mode, `OutOfScope` for other tokens, `Invalid`, `Draining`.
+    /// `NoToken` for guests outside demo mode, `OutOfScope` for other tokens, `Invalid`, `Draining`, `TooManyMeetings`.
     pub async fn create_meeting(&self, caller: Caller, mut new: NewMeeting) -> Result<Created, ServiceError> {
         self.take_new()?;
         let account = match caller.organiser() {
@@ -76,9 +76,18 @@ impl Service {
         let key = records::meeting_key(id);
         let batch =
             batch.expect(key.clone(), None).put(key, meeting.encode()).put(records::host_key(&meeting), "");
-        self.commit(batch).await?;
-        let host_token = self.0.demo.then(|| self.0.tokens.host(host_id, id));
-        Ok(Created { meeting, host_token })
+        for _ in 0..CAS_ATTEMPTS {
+            // Somebody may create another one with the same account at the same moment.
+            match self.commit(self.count_meeting(batch.clone(), host_id, now)?).await {
+                Ok(()) => {
+                    let host_token = self.0.demo.then(|| self.0.tokens.host(host_id, id));
+                    return Ok(Created { meeting, host_token });
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(ServiceError::Busy)
     }
 
     /// A meeting by its number. The number is the invitation: whoever has it may look.

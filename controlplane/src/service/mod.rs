@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod consistency;
 pub mod error;
 pub mod input;
+pub mod limits;
 pub mod meetings;
 pub mod oauth;
 pub mod people;
@@ -33,6 +34,7 @@ use accounts::tables::Action;
 use accounts::{Accounts, audit};
 pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
+pub use limits::Limits;
 use meetings::Page;
 pub use people::{Admission, Joined, May, ParticipantState, ParticipantView};
 use presence::Presence;
@@ -101,6 +103,7 @@ struct Inner {
     store: Arc<dyn Store>,
     tokens: Tokens,
     demo: bool,
+    limits: Limits,
     accounts: Accounts,
     presence: Mutex<Presence>,
     events: broadcast::Sender<MeetingEvent>,
@@ -124,10 +127,17 @@ impl Service {
     /// The service over `store`; `demo` lets guests create meetings.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, tokens: Tokens, demo: bool) -> Self {
+        Self::with_limits(store, tokens, demo, Limits::default())
+    }
+
+    /// The same with the operator's limits.
+    #[must_use]
+    pub fn with_limits(store: Arc<dyn Store>, tokens: Tokens, demo: bool, limits: Limits) -> Self {
         Self(Arc::new(Inner {
             store,
             tokens,
             demo,
+            limits,
             accounts: Accounts::default(),
             presence: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_BUFFERED),
