@@ -138,12 +138,11 @@ impl Ahead {
         follows.then(|| content.wrapping_add(self.out).wrapping_sub(ROUND))
     }
 
-    /// Places a packet, as [`Rewrite::place`] would: `None` when it does not come behind everything. Of several that left in order the
-    /// last one alone is committed.
+    /// Where the packet of this index stands, for [`Rewrite::commit`]: of several that left in order the last one alone is committed.
     #[must_use]
-    pub fn place(&self, content: u64, picture: Option<u64>) -> Option<Placed> {
-        let out = self.index(content, picture)?.wrapping_add(ROUND);
-        Some(Placed { out, offsets: self.offsets, spatial: self.spatial, run: 0, starts: false })
+    pub const fn placed(&self, index: u64) -> Placed {
+        let out = index.wrapping_add(ROUND);
+        Placed { out, offsets: self.offsets, spatial: self.spatial, run: 0, starts: false }
     }
 }
 

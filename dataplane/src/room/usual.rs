@@ -2,7 +2,7 @@
 //! receiver that has reported and is not being probed.
 //!
 //! Place: `flush` asks for an [`Outlet`] when video waits for a peer, and sends through it as long as it takes; everything else goes by
-//! way of `release`, which would write the same bytes and count the same (`engine::tests::usual` compares them).
+//! way of `release`, which would write the same bytes and count the same (`engine::tests::chaos` plays both and compares them).
 //! Cost: what is the same for packets of a stream that leave together (entries of tables, format, send time) is looked up once for
 //! all of them.
 
@@ -45,6 +45,8 @@ struct Sent {
     packets: u32,
     bytes: u64,
     payload_bytes: usize,
+    /// Of the last one.
+    index: u64,
     fields: Fields,
 }
 
@@ -121,7 +123,7 @@ impl Rooms {
             from,
             to: mapped.pt,
             received: item.received,
-            sent: Sent { packets: 0, bytes: 0, payload_bytes: 0, fields },
+            sent: Sent { packets: 0, bytes: 0, payload_bytes: 0, index: 0, fields },
         };
         Some((outlet, &mut self.queue))
     }
@@ -211,6 +213,7 @@ impl<'a> Outlet<'a> {
             }
         }
         sent.fields.content = usual.content;
+        sent.index = usual.index;
         sent.packets += 1;
         sent.bytes += bytes as u64;
         sent.payload_bytes += usual.payload_bytes();
@@ -218,11 +221,9 @@ impl<'a> Outlet<'a> {
 
     /// Nothing more leaves through it: writes down what did, as if each packet had left by itself. Answers how many did.
     pub fn settle(self, counters: &mut Counters) -> u32 {
-        let Sent { packets, bytes, payload_bytes, fields } = self.sent;
-        if packets > 0
-            && let Some(placed) = self.ahead.place(fields.content, fields.picture)
-        {
-            self.stream.rewrite.commit(self.now, &fields, &placed);
+        let Sent { packets, bytes, payload_bytes, index, fields } = self.sent;
+        if packets > 0 {
+            self.stream.rewrite.commit(self.now, &fields, &self.ahead.placed(index));
             self.stream.stats.count(packets, payload_bytes);
             counters.packets_forwarded += u64::from(packets);
             counters.bytes_forwarded += bytes;
