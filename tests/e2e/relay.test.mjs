@@ -72,11 +72,17 @@ describe('the impairment relay', { timeout: 120_000 }, () => {
     const moved = await access.counts();
     assert.equal(moved.upstream.length, before.upstream.length);
     assert.ok(moved.upstream.every((address) => !before.upstream.includes(address)), 'other addresses');
-    // The next packets and checks come from the new address; the appliance answers there.
-    await sleep(5000);
-    const [one] = Object.values(await rates(receiver, 3000));
-    console.log(`after a rebind: ${one.audioPackets} audio packets and ${one.fps.toFixed(1)} fps`);
-    assert.ok(one.audioPackets > 50 && one.fps > 5, 'media goes on at the new address');
+    // The next packets and checks come from the new address; the appliance answers there. Sound is heard again with the first of
+    // them; the picture also has the narrow link behind it, whose estimate grows first.
+    const came = { audio: null, picture: null };
+    for (let second = 1; second <= 30 && (came.audio === null || came.picture === null); second += 1) {
+      const [one] = Object.values(await rates(receiver, 1000));
+      if (one.audioPackets > 25) came.audio ??= second;
+      if (one.fps > 5) came.picture ??= second;
+    }
+    console.log(`after a rebind: sound in second ${came.audio}, more than 5 fps in second ${came.picture}`);
+    assert.ok(came.audio !== null && came.audio <= 10, `sound goes on at the new address: ${JSON.stringify(came)}`);
+    assert.ok(came.picture !== null, `the picture goes on at the new address: ${JSON.stringify(came)}`);
     await Promise.all([sender.close(), receiver.close()]);
   });
 });
