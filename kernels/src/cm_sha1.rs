@@ -53,11 +53,22 @@ impl CmSha1Key {
     ///
     /// # Panics
     /// When `out` has no room.
+    #[inline]
     pub fn encrypt(&self, iv: &[u8; BLOCK_BYTES], payload: &[&[u8]; 2], out: &mut [u8]) -> usize {
         let [prefix, body] = *payload;
         let text_bytes = prefix.len() + body.len();
-        self.ctr.apply_text(iv, Text::apart(prefix, body, &mut out[..text_bytes]));
+        self.encrypt_text(iv, payload, &mut out[..text_bytes]);
         text_bytes
+    }
+
+    /// Encrypts `payload` into `room`, which is as long.
+    #[inline]
+    fn encrypt_text(&self, iv: &[u8; BLOCK_BYTES], [prefix, body]: &[&[u8]; 2], room: &mut [u8]) {
+        if prefix.is_empty() {
+            self.ctr.apply_apart(iv, body, room);
+        } else {
+            self.ctr.apply_text(iv, Text::apart(prefix, body, room));
+        }
     }
 
     /// Makes the tags of `jobs`, of any keys of one suite, several at a time where the kernel gains from it, and hands `made` the
@@ -67,28 +78,18 @@ impl CmSha1Key {
         mut made: impl FnMut(usize, [u8; Self::TAG_BYTES]),
     ) {
         let mut index = 0;
-        let mut made = |tag| {
-            made(index, tag);
-            index += 1;
-        };
         in_groups(
-            jobs.into_iter(),
-            |first| hmac::lanes(&first.key.hmac),
+            jobs.into_iter().map(|job| Message {
+                key: &job.key.hmac,
+                header: &[],
+                text: job.covered,
+                trailer: job.trailer,
+            }),
+            |first| hmac::lanes(first.key),
             |group| {
-                if group.len() == 1 || group.iter().flatten().any(|job| job.header.len() > HEADER_BYTES_MAX) {
-                    for job in group.iter().flatten() {
-                        made(job.key.tag(&[job.header, job.text, &job.trailer]));
-                    }
-                    return;
-                }
-                let macs = macs(group, |job| Message {
-                    key: &job.key.hmac,
-                    header: job.header,
-                    text: job.text,
-                    trailer: job.trailer,
-                });
-                for mac in &macs[..group.len()] {
-                    made(*mac.first_chunk().expect("a MAC of 20 bytes has a first 10"));
+                for mac in &hmac::macs(group)[..group.len()] {
+                    made(index, *mac.first_chunk().expect("a MAC of 20 bytes has a first 10"));
+                    index += 1;
                 }
             },
         );
@@ -140,10 +141,8 @@ impl CmSha1Key {
 pub struct TagJob<'a> {
     /// The key.
     pub key: &'a CmSha1Key,
-    /// Authenticated: the RTP header with its extensions.
-    pub header: &'a [u8],
-    /// Authenticated: the ciphertext.
-    pub text: &'a [u8],
+    /// Authenticated: the RTP header with its extensions, and behind it the ciphertext.
+    pub covered: &'a [u8],
     /// Authenticated and not sent: the roll-over counter.
     pub trailer: [u8; 4],
 }
@@ -205,7 +204,7 @@ fn seal_group(body: &[u8], group: &mut [Option<SealJob<'_, CmSha1Key>>]) {
     for job in group.iter_mut().flatten() {
         let (text, rest) = job.out.split_at_mut(job.prefix.len() + body.len());
         assert!(rest.len() >= CmSha1Key::TAG_BYTES, "the buffer takes the tag too");
-        job.key.ctr.apply_text(&job.iv, Text::apart(job.prefix, body, text));
+        job.key.encrypt_text(&job.iv, &[job.prefix, body], text);
     }
     let macs = macs(group, |job| Message {
         key: &job.key.hmac,
@@ -251,8 +250,8 @@ fn macs<'j, J>(
     group: &'j [Option<J>],
     message: impl Fn(&'j J) -> Message<'j>,
 ) -> [[u8; HmacSha1::MAC_BYTES]; LANES_MAX] {
-    let job = |lane: usize| group[lane].as_ref().expect("a group's slots are filled");
-    let lanes: [Message<'_>; LANES_MAX] = std::array::from_fn(|lane| message(job(lane.min(group.len() - 1))));
+    let lanes: [Option<Message<'_>>; LANES_MAX] =
+        std::array::from_fn(|lane| group.get(lane).and_then(Option::as_ref).map(&message));
     hmac::macs(&lanes[..group.len()])
 }
 

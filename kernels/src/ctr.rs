@@ -56,11 +56,7 @@ impl AesCtr {
 
     pub(crate) fn apply_text(&self, iv: &[u8; BLOCK_BYTES], text: Text<'_>) {
         match &self.0 {
-            Kernel::Scalar(aes) => {
-                let first = u128::from_be_bytes(*iv);
-                let counters = (0..).map(|index| first.wrapping_add(index).to_be_bytes());
-                aes.ctr(counters, text.gathered());
-            }
+            Kernel::Scalar(aes) => apply_scalar(aes, iv, text),
             #[cfg(target_arch = "x86_64")]
             Kernel::Aesni(aes) => aes.apply(iv, text),
             #[cfg(target_arch = "x86_64")]
@@ -69,6 +65,28 @@ impl AesCtr {
             Kernel::Vaes512(aes) => aes.apply(iv, text),
         }
     }
+
+    /// As [`Self::apply_text`], from `source` to `room`, which is as long.
+    #[inline]
+    pub(crate) fn apply_apart(&self, iv: &[u8; BLOCK_BYTES], source: &[u8], room: &mut [u8]) {
+        match &self.0 {
+            Kernel::Scalar(aes) => apply_scalar(aes, iv, Text::apart(&[], source, room)),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Aesni(aes) => aes.apply_apart(iv, source, room),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes(aes) => aes.apply_apart(iv, source, room),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vaes512(aes) => aes.apply_apart(iv, source, room),
+        }
+    }
+}
+
+/// Out of the way of the callers, whose other arms are a jump.
+#[inline(never)]
+fn apply_scalar(aes: &scalar::Aes, iv: &[u8; BLOCK_BYTES], text: Text<'_>) {
+    let first = u128::from_be_bytes(*iv);
+    let counters = (0..).map(|index| first.wrapping_add(index).to_be_bytes());
+    aes.ctr(counters, text.gathered());
 }
 
 impl fmt::Debug for AesCtr {

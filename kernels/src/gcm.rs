@@ -103,7 +103,11 @@ impl GcmKey {
         let [prefix, body] = *payload;
         let text_bytes = prefix.len() + body.len();
         let (text, rest) = out.split_at_mut(text_bytes);
-        let tag = self.seal_text(iv, aad, Text::apart(prefix, body, text));
+        let tag = if prefix.is_empty() {
+            dispatch!(self, gcm => gcm.seal_apart(iv, aad, body, text))
+        } else {
+            self.seal_text(iv, aad, Text::apart(prefix, body, text))
+        };
         rest[..Self::TAG_BYTES].copy_from_slice(&tag);
         text_bytes + Self::TAG_BYTES
     }

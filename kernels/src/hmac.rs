@@ -87,9 +87,9 @@ pub(crate) fn lanes(key: &HmacSha1) -> usize {
     }
 }
 
-/// The MACs of `messages`, at most [`lanes`] of the first one's key, to the first elements of the answer.
-pub(crate) fn macs(messages: &[Message<'_>]) -> [[u8; DIGEST_BYTES]; LANES_MAX] {
-    let Some(first) = messages.first() else { return [[0; DIGEST_BYTES]; LANES_MAX] };
+/// The MACs of `messages`, at most [`lanes`] of the first one's key and none missing, to the first elements of the answer.
+pub(crate) fn macs(messages: &[Option<Message<'_>>]) -> [[u8; DIGEST_BYTES]; LANES_MAX] {
+    let Some(Some(first)) = messages.first() else { return [[0; DIGEST_BYTES]; LANES_MAX] };
     match first.key.unit {
         Sha1Unit::Scalar(kernel) => macs_with(kernel, messages),
         #[cfg(target_arch = "x86_64")]
@@ -122,21 +122,30 @@ const EMPTY_END: End = [[0; BLOCK_BYTES]; 2];
 const _: () = assert!(size_of::<End>() >= HEADER_BYTES_MAX, "the header's blocks fit");
 
 impl Message<'_> {
-    /// Fills in both ends, which are zeros; answers how many blocks each has.
-    fn write_ends(&self, head: &mut End, tail: &mut End) -> (usize, usize) {
-        let (header_bytes, bytes) = (self.header.len(), self.header.len() + self.text.len());
-        let head_blocks = header_bytes.div_ceil(BLOCK_BYTES).min(bytes / BLOCK_BYTES);
-        self.copy(0, &mut head.as_flattened_mut()[..head_blocks * BLOCK_BYTES]);
+    /// Fills in the blocks with the header, which are zeros; answers how many there are.
+    fn write_head(&self, head: &mut End) -> usize {
+        let bytes = self.header.len() + self.text.len();
+        let blocks = self.header.len().div_ceil(BLOCK_BYTES).min(bytes / BLOCK_BYTES);
+        self.copy(0, &mut head.as_flattened_mut()[..blocks * BLOCK_BYTES]);
+        blocks
+    }
+
+    /// Fills in the padded last blocks, which are zeros; answers how many there are.
+    fn write_tail(&self, tail: &mut End) -> usize {
+        let bytes = self.header.len() + self.text.len();
         let held = bytes % BLOCK_BYTES;
         let tail = tail.as_flattened_mut();
-        self.copy(bytes - held, &mut tail[..held]);
+        match self.text.len().checked_sub(held) {
+            Some(at) => tail[..held].copy_from_slice(&self.text[at..]),
+            None => self.copy(bytes - held, &mut tail[..held]),
+        }
         let end = held + self.trailer.len();
         tail[held..end].copy_from_slice(&self.trailer);
         tail[end] = 0x80;
         let bits = ((BLOCK_BYTES + bytes + self.trailer.len()) as u64 * 8).to_be_bytes();
-        let tail_blocks = (end + 1 + bits.len()).div_ceil(BLOCK_BYTES);
-        tail[tail_blocks * BLOCK_BYTES - bits.len()..][..bits.len()].copy_from_slice(&bits);
-        (head_blocks, tail_blocks)
+        let blocks = (end + 1 + bits.len()).div_ceil(BLOCK_BYTES);
+        tail[blocks * BLOCK_BYTES - bits.len()..][..bits.len()].copy_from_slice(&bits);
+        blocks
     }
 
     /// Fills `out` with header || text from byte `from` on, which has that many.
@@ -155,7 +164,10 @@ impl Message<'_> {
     }
 }
 
-fn macs_with<C: CompressMany>(kernel: C, messages: &[Message<'_>]) -> [[u8; DIGEST_BYTES]; LANES_MAX] {
+fn macs_with<C: CompressMany>(
+    kernel: C,
+    messages: &[Option<Message<'_>>],
+) -> [[u8; DIGEST_BYTES]; LANES_MAX] {
     let mut answer = [[0; DIGEST_BYTES]; LANES_MAX];
     macro_rules! arms {
         ($($count:literal)*) => {
@@ -184,15 +196,16 @@ const OUTER_BLOCK: [u8; BLOCK_BYTES] = {
 /// The MACs of `messages`, side by side as far as they are equally long.
 fn macs_of<const N: usize, C: CompressMany>(
     kernel: C,
-    messages: &[Message<'_>; N],
+    messages: &[Option<Message<'_>>; N],
 ) -> [[u8; DIGEST_BYTES]; N] {
-    let (mut heads, mut tails) = ([EMPTY_END; N], [EMPTY_END; N]);
-    let blocks: [(usize, usize); N] =
-        std::array::from_fn(|lane| messages[lane].write_ends(&mut heads[lane], &mut tails[lane]));
+    let messages: [&Message<'_>; N] =
+        std::array::from_fn(|lane| messages[lane].as_ref().expect("no message is missing"));
     let mut states: [State; N] = std::array::from_fn(|lane| messages[lane].key.inner);
-    compress_each(kernel, &mut states, std::array::from_fn(|lane| &heads[lane][..blocks[lane].0]));
-    compress_each(kernel, &mut states, std::array::from_fn(|lane| messages[lane].middle(blocks[lane].0)));
-    compress_each(kernel, &mut states, std::array::from_fn(|lane| &tails[lane][..blocks[lane].1]));
+    let head_blocks = hash_heads(kernel, &mut states, &messages);
+    compress_each(kernel, &mut states, std::array::from_fn(|lane| messages[lane].middle(head_blocks[lane])));
+    let mut tails = [EMPTY_END; N];
+    let tail_blocks: [usize; N] = std::array::from_fn(|lane| messages[lane].write_tail(&mut tails[lane]));
+    compress_each(kernel, &mut states, std::array::from_fn(|lane| &tails[lane][..tail_blocks[lane]]));
 
     let mut outer_states: [State; N] = std::array::from_fn(|lane| messages[lane].key.outer);
     let mut outer_blocks = [[OUTER_BLOCK]; N];
@@ -201,6 +214,21 @@ fn macs_of<const N: usize, C: CompressMany>(
     }
     kernel.compress_many(&mut outer_states, std::array::from_fn(|lane| &outer_blocks[lane][..]));
     outer_states.map(|state| digest(&state))
+}
+
+/// Hashes the blocks with the messages' headers into `states`; answers how many each has.
+fn hash_heads<const N: usize, C: CompressMany>(
+    kernel: C,
+    states: &mut [State; N],
+    messages: &[&Message<'_>; N],
+) -> [usize; N] {
+    let mut blocks = [0; N];
+    if messages.iter().any(|message| !message.header.is_empty()) {
+        let mut heads = [EMPTY_END; N];
+        blocks = std::array::from_fn(|lane| messages[lane].write_head(&mut heads[lane]));
+        compress_each(kernel, states, std::array::from_fn(|lane| &heads[lane][..blocks[lane]]));
+    }
+    blocks
 }
 
 /// Hashes `blocks[lane]` into `states[lane]`: all lanes together as long as each has blocks, and the longer ones on their own.

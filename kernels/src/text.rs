@@ -5,6 +5,9 @@
 /// Kernels work in groups of this many bytes, so a split between `filled` and `rest` on this grid never cuts a group.
 pub(crate) const GROUP_BYTES: usize = 512;
 
+/// A text's part to transform in place, then source and destination of the part to copy; the last two are equally long.
+pub(crate) type Parts<'a> = (&'a mut [u8], &'a [u8], &'a mut [u8]);
+
 /// See the module header. Invariants: `filled` is a multiple of [`GROUP_BYTES`] or `rest` is empty;
 /// `buffer.len() == filled + rest.len()`.
 pub(crate) struct Text<'a> {
@@ -51,9 +54,9 @@ impl<'a> Text<'a> {
         self.buffer
     }
 
-    /// The part to transform in place, then source and destination of the part to copy; the last two are equally long.
+    /// The parts of it.
     #[inline]
-    pub(crate) fn parts(self) -> (&'a mut [u8], &'a [u8], &'a mut [u8]) {
+    pub(crate) fn parts(self) -> Parts<'a> {
         let (filled, room) = self.buffer.split_at_mut(self.filled);
         (filled, self.rest, room)
     }

@@ -34,6 +34,16 @@ fn gcm_keys(suite: Suite) -> [GcmKey; 2] {
     [16, 32].map(|len| GcmKey::new(suite, &bytes(len as u64, len)).expect("16 and 32 bytes are keys"))
 }
 
+/// An initialisation vector of SRTP, which ends in the sixteen zero bits that blocks are counted in; of each fifth seed any
+/// other, with which kernels take another way.
+fn cm_iv(seed: u64) -> [u8; 16] {
+    let mut iv: [u8; 16] = array(seed);
+    if !seed.is_multiple_of(5) {
+        iv[14..].fill(0);
+    }
+    iv
+}
+
 fn cm_key(suite: Suite) -> CmSha1Key {
     CmSha1Key::new(suite, &array(1), &array(2))
 }
@@ -124,7 +134,7 @@ fn every_cm_sha1_seal_and_open_equals_scalar() {
     each_hardware_suite(|suite| {
         let key = cm_key(suite);
         for len in lengths() {
-            let (iv, header, roc) = (array(len as u64), bytes(5, 12 + len % 33), [0, 0, 1, 2]);
+            let (iv, header, roc) = (cm_iv(len as u64), bytes(5, 12 + len % 33), [0, 0, 1, 2]);
             let source = bytes(len as u64 + 9, len + 4);
             for offset in 0..4 {
                 let plain = &source[offset..offset + len];
@@ -226,7 +236,7 @@ fn sealing_many_equals_sealing_each() {
             &body,
             cm.iter().zip(&mut outs).zip(&prefixes).zip(0..).map(|(((key, out), prefix), i)| SealJob {
                 key,
-                iv: array(i),
+                iv: cm_iv(i),
                 header: &header,
                 prefix,
                 trailer: (i as u32).to_be_bytes(),
@@ -235,7 +245,7 @@ fn sealing_many_equals_sealing_each() {
         );
         for (i, out) in outs.iter_mut().enumerate() {
             let (sealed, roc) = (i + 1200 + 10, (i as u32).to_be_bytes());
-            let opened = cm[i].open_in_place(&array(i as u64), &header, &mut out[..sealed], &roc);
+            let opened = cm[i].open_in_place(&cm_iv(i as u64), &header, &mut out[..sealed], &roc);
             assert_eq!(opened, Ok(sealed - 10), "{} job {i}", suite.name());
             assert_eq!(out[..sealed - 10], [&prefixes[i][..], &body].concat(), "{} job {i}", suite.name());
         }
@@ -341,7 +351,7 @@ fn the_largest_buffers_equal_scalar() {
             key.seal(&iv, &aad, &[&plain[..5], &plain[5..]], &mut out);
             out
         });
-        let (counter, roc) = (array(8), [0, 0, 0, 1]);
+        let (counter, roc) = (cm_iv(8), [0, 0, 0, 1]);
         let mut expected_cm = vec![0; len + CmSha1Key::TAG_BYTES];
         cm_key(scalar).seal(&counter, &aad, &[&[], &plain], &roc, &mut expected_cm);
         for suite in Suite::available() {

@@ -223,7 +223,7 @@ impl Engine {
                 break;
             }
             if tags_later {
-                self.tags.note(&self.peers, buffers, (key, usual.index, header_bytes));
+                self.tags.note(&self.peers, buffers, (key, usual.index));
             }
             outlet.note(&usual, bytes);
         }
@@ -288,7 +288,7 @@ impl Engine {
                     bytes.unwrap_or(0)
                 })?;
                 if tags_later && matches!(sealed, Some(Ok(_))) {
-                    self.tags.note(&self.peers, buffers, (key, taken.index, header_bytes));
+                    self.tags.note(&self.peers, buffers, (key, taken.index));
                 }
                 match sealed {
                     Some(bytes) => bytes.map(|bytes| (taken, bytes)),

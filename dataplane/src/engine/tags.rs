@@ -16,14 +16,13 @@ const UNTAGGED_MAX: usize = 64;
 struct Untagged {
     peer: Key,
     datagram: Datagram,
-    header_bytes: usize,
     index: u64,
 }
 
 impl Untagged {
     fn job<'a>(&self, peers: &'a Peers, buffers: &'a impl SendBuffers) -> Option<TagJob<'a>> {
         let srtp = peers.get(self.peer)?.srtp.as_ref()?;
-        srtp.outbound.tag_job(self.index, self.header_bytes, buffers.datagram(self.datagram))
+        srtp.outbound.tag_job(self.index, buffers.datagram(self.datagram))
     }
 }
 
@@ -40,14 +39,9 @@ impl Default for Tags {
 
 impl Tags {
     /// Notes the last datagram: it goes to `peer`, and `index` is what it was encrypted under.
-    pub(super) fn note(
-        &mut self,
-        peers: &Peers,
-        buffers: &mut impl SendBuffers,
-        (peer, index, header_bytes): (Key, u64, usize),
-    ) {
+    pub(super) fn note(&mut self, peers: &Peers, buffers: &mut impl SendBuffers, (peer, index): (Key, u64)) {
         let Some(datagram) = buffers.last() else { return };
-        self.waiting.push(Untagged { peer, datagram, header_bytes, index });
+        self.waiting.push(Untagged { peer, datagram, index });
         if self.waiting.len() == UNTAGGED_MAX {
             self.finish(peers, buffers);
         }

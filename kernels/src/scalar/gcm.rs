@@ -28,6 +28,17 @@ impl Gcm {
         self.tag(iv, aad, text)
     }
 
+    /// As [`Self::seal`], from `source` to `room`, which is as long.
+    pub(crate) fn seal_apart(
+        &self,
+        iv: &[u8; 12],
+        aad: &[u8],
+        source: &[u8],
+        room: &mut [u8],
+    ) -> [u8; BLOCK_BYTES] {
+        self.seal(iv, aad, Text::apart(&[], source, room))
+    }
+
     /// Decrypts and returns the tag that the ciphertext should have had.
     pub(crate) fn open(&self, iv: &[u8; 12], aad: &[u8], text: &mut [u8]) -> [u8; BLOCK_BYTES] {
         let tag = self.tag(iv, aad, text);

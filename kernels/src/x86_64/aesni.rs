@@ -24,6 +24,19 @@ impl Aesni {
         unsafe { sub_word(word) }
     }
 
+    /// `block` in a register.
+    #[inline(always)]
+    pub(super) fn load_block(self, block: &Block) -> __m128i {
+        self.load(std::slice::from_ref(block))
+    }
+
+    /// `number`, little-endian, in a register.
+    #[inline(always)]
+    pub(super) fn load_number(self, number: u128) -> __m128i {
+        // SAFETY: SSE2 is part of x86-64.
+        unsafe { _mm_set_epi64x((number >> 64) as i64, number as i64) }
+    }
+
     /// The block in the register.
     #[inline(always)]
     pub(super) fn to_bytes(self, register: __m128i) -> Block {
@@ -129,17 +142,24 @@ impl Vector for Aesni {
 
     #[inline(always)]
     fn load_bytes(self, bytes: &[u8]) -> __m128i {
-        self.count_from(number(bytes))
+        match bytes.try_into() {
+            Ok(block) => self.load_block(block),
+            Err(_) => self.load_number(number(bytes)),
+        }
     }
 
     #[inline(always)]
     fn store_bytes(self, bytes: &mut [u8], register: __m128i) {
-        spread(u128::from_le_bytes(self.to_bytes(register)), bytes);
+        let block = self.to_bytes(register);
+        match <&mut Block>::try_from(&mut *bytes) {
+            Ok(room) => *room = block,
+            Err(_) => spread(u128::from_le_bytes(block), bytes),
+        }
     }
 
     #[inline(always)]
     fn keep(self, register: __m128i, bytes: usize) -> __m128i {
-        let mask = self.load(std::slice::from_ref(mask(bytes)));
+        let mask = self.load_block(mask(bytes));
         // SAFETY: SSE2 is part of x86-64.
         unsafe { _mm_and_si128(register, mask) }
     }
@@ -155,14 +175,18 @@ impl Vector for Aesni {
     }
 
     #[inline(always)]
-    fn splat(self, block: &Block) -> __m128i {
-        self.load(std::slice::from_ref(block))
+    fn with_last(self, _: __m128i, _: usize, block: __m128i) -> __m128i {
+        block
     }
 
     #[inline(always)]
-    fn count_from(self, first: u128) -> __m128i {
-        // SAFETY: SSE2 is part of x86-64.
-        unsafe { _mm_set_epi64x((first >> 64) as i64, first as i64) }
+    fn low(self, register: __m128i) -> __m128i {
+        register
+    }
+
+    #[inline(always)]
+    fn splat(self, block: __m128i) -> __m128i {
+        block
     }
 
     #[inline(always)]
@@ -184,17 +208,6 @@ impl Vector for Aesni {
         }
         // SAFETY: the token proves SSSE3.
         unsafe { reverse(register) }
-    }
-
-    #[inline(always)]
-    fn add(self, register: __m128i, count: u64) -> __m128i {
-        #[inline]
-        #[target_feature(enable = "sse2")]
-        fn add(register: __m128i, count: u64) -> __m128i {
-            _mm_add_epi64(register, _mm_set_epi64x(0, count as i64))
-        }
-        // SAFETY: SSE2 is part of x86-64.
-        unsafe { add(register, count) }
     }
 
     #[inline(always)]

@@ -2,12 +2,15 @@
 //! Sketch: 1200 B are 75 blocks of 10 rounds. Two rounds issue per cycle: 375 cycles with one block a register, 190 with two.
 #![expect(unsafe_code, reason = "a function compiled for CPU features is entered from code that is not")]
 
-use super::aes::{self, Counter, FLIGHT, encrypt};
+use super::aes::{self, Cm, Counter, FLIGHT, encrypt};
 use super::vector::{Block, Vector};
 use super::{Aesni, Vaes, Vaes512};
 use crate::BLOCK_BYTES;
 use crate::schedule::{KeyBytes, ROUND_KEYS_128, ROUND_KEYS_256, RoundKeys};
-use crate::text::{GROUP_BYTES, Text};
+use crate::text::{GROUP_BYTES, Parts, Text};
+
+/// Blocks that 16 bits count are a mebibyte.
+const COUNTED_BYTES: usize = BLOCK_BYTES << 16;
 
 /// An expanded key of either length.
 #[derive(Clone)]
@@ -31,13 +34,44 @@ impl<V: Vector> Ctr<V> {
         Self { unit, keys }
     }
 
-    #[inline(always)]
-    fn apply_text<const STEP: usize>(&self, iv: &Block, text: Text<'_>) {
-        match &self.keys {
-            Keys::Aes128(keys) => apply::<V, STEP, _>(self.unit, keys, iv, text),
-            Keys::Aes256(keys) => apply::<V, STEP, _>(self.unit, keys, iv, text),
+    /// Any counts, block by block.
+    #[cold]
+    #[inline(never)]
+    fn apply_slowly(&self, iv: &Block, text: &mut [u8]) {
+        let first = u128::from_be_bytes(*iv);
+        for (index, bytes) in (0..).zip(text.chunks_mut(BLOCK_BYTES)) {
+            let block = first.wrapping_add(index).to_be_bytes();
+            for (byte, key) in bytes.iter_mut().zip(self.encrypt_block(&block)) {
+                *byte ^= key;
+            }
         }
     }
+
+    fn encrypt_block(&self, block: &Block) -> Block {
+        fn encrypt_one<const KEYS: usize>(unit: Aesni, keys: &RoundKeys<KEYS>, block: &Block) -> Block {
+            let [encrypted] = encrypt(unit, keys, [aes::whitened(unit, keys, unit.load_block(block))]);
+            unit.to_bytes(encrypted)
+        }
+        match &self.keys {
+            Keys::Aes128(keys) => encrypt_one(self.unit.single(), keys, block),
+            Keys::Aes256(keys) => encrypt_one(self.unit.single(), keys, block),
+        }
+    }
+
+    #[inline(always)]
+    fn apply_parts<const STEP: usize>(&self, iv: &Block, parts: Parts<'_>) {
+        match &self.keys {
+            Keys::Aes128(keys) => apply::<V, STEP, _>(self.unit, keys, iv, parts),
+            Keys::Aes256(keys) => apply::<V, STEP, _>(self.unit, keys, iv, parts),
+        }
+    }
+}
+
+/// Whether the counts of a text of so many bytes fit the zero bits that `iv` ends in: always in SRTP.
+#[inline(always)]
+fn is_counted(iv: &Block, text_bytes: usize) -> bool {
+    let [.., high, low] = *iv;
+    [high, low] == [0, 0] && text_bytes <= COUNTED_BYTES
 }
 
 /// The entry for unit `$unit` with CPU features `$features`.
@@ -47,11 +81,29 @@ macro_rules! entry {
             /// Xors the key stream from counter block `iv` on onto `text`.
             pub(crate) fn apply(&self, iv: &Block, text: Text<'_>) {
                 #[target_feature(enable = $features)]
-                fn enter(ctr: &Ctr<$unit>, iv: &Block, text: Text<'_>) {
-                    ctr.apply_text::<{ FLIGHT * $unit::BLOCKS }>(iv, text);
+                fn enter(ctr: &Ctr<$unit>, iv: &Block, parts: Parts<'_>) {
+                    ctr.apply_parts::<{ FLIGHT * $unit::BLOCKS }>(iv, parts);
+                }
+                if !is_counted(iv, text.len()) {
+                    return self.apply_slowly(iv, text.gathered());
                 }
                 // SAFETY: `enter` needs the features that the token in `self.unit` proves.
-                unsafe { enter(self, iv, text) }
+                unsafe { enter(self, iv, text.parts()) }
+            }
+
+            /// As [`Self::apply`], from `source` to `room`, which is as long: the packets without a prefix are most, and half of the
+            /// code and of its variables is not for them.
+            #[inline]
+            pub(crate) fn apply_apart(&self, iv: &Block, source: &[u8], room: &mut [u8]) {
+                #[target_feature(enable = $features)]
+                fn enter(ctr: &Ctr<$unit>, iv: &Block, source: &[u8], room: &mut [u8]) {
+                    ctr.apply_parts::<{ FLIGHT * $unit::BLOCKS }>(iv, (&mut [], source, room));
+                }
+                if !is_counted(iv, room.len()) {
+                    return self.apply_slowly(iv, Text::apart(&[], source, room).gathered());
+                }
+                // SAFETY: `enter` needs the features that the token in `self.unit` proves.
+                unsafe { enter(self, iv, source, room) }
             }
         }
     };
@@ -59,7 +111,7 @@ macro_rules! entry {
 
 entry!(Aesni, "aes,pclmulqdq,sse4.1,ssse3");
 entry!(Vaes, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq");
-entry!(Vaes512, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw,avx512vl");
+entry!(Vaes512, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2");
 
 /// `STEP` is the blocks of `FLIGHT` registers.
 #[inline(always)]
@@ -67,37 +119,27 @@ fn apply<V: Vector, const STEP: usize, const KEYS: usize>(
     unit: V,
     keys: &RoundKeys<KEYS>,
     iv: &Block,
-    text: Text<'_>,
+    (filled, rest, room): Parts<'_>,
 ) {
     const { assert!(STEP == FLIGHT * V::BLOCKS && GROUP_BYTES.is_multiple_of(STEP * BLOCK_BYTES)) };
-    let first = u128::from_be_bytes(*iv);
-    let Some(mut counter) = Counter::new(first, text.len().div_ceil(BLOCK_BYTES)) else {
-        return apply_wrapping(unit.single(), keys, first, text.gathered());
-    };
-    let (filled, rest, room) = text.parts();
-
+    let counter = Counter::<V, Cm>::new(unit, keys, unit.single().load_block(iv));
+    let mut at = 0;
     let (in_place, filled_tail) = steps_mut::<STEP>(filled);
     for step in in_place {
-        let keystream: [_; FLIGHT] = encrypt(unit, keys, counter.blocks(unit));
-        for (blocks, keystream) in step.chunks_exact_mut(V::BLOCKS).zip(keystream) {
-            let text = unit.load(blocks);
-            unit.store(blocks, unit.xor(text, keystream));
-        }
+        transform(unit, None, step, encrypt(unit, keys, counter.blocks(at)));
+        at += STEP;
     }
     let (sources, rest_tail) = steps::<STEP>(rest);
     let (apart, room_tail) = steps_mut::<STEP>(room);
     for (source, step) in sources.iter().zip(apart) {
-        let keystream: [_; FLIGHT] = encrypt(unit, keys, counter.blocks(unit));
-        let blocks = source.chunks_exact(V::BLOCKS).zip(step.chunks_exact_mut(V::BLOCKS));
-        for ((source, blocks), keystream) in blocks.zip(keystream) {
-            unit.store(blocks, unit.xor(unit.load(source), keystream));
-        }
+        transform(unit, Some(source), step, encrypt(unit, keys, counter.blocks(at)));
+        at += STEP;
     }
     // One of the tails is empty: `Text` cuts on the grid of groups.
     if filled_tail.is_empty() {
-        finish(unit, keys, counter, Some(rest_tail), room_tail);
+        finish(unit, keys, &counter, at, Some(rest_tail), room_tail);
     } else {
-        finish(unit, keys, counter, None, filled_tail);
+        finish(unit, keys, &counter, at, None, filled_tail);
     }
 }
 
@@ -106,67 +148,72 @@ fn apply<V: Vector, const STEP: usize, const KEYS: usize>(
 fn finish<V: Vector, const KEYS: usize>(
     unit: V,
     keys: &RoundKeys<KEYS>,
-    counter: Counter,
+    counter: &Counter<V, Cm>,
+    at: usize,
     source: Option<&[u8]>,
     tail: &mut [u8],
 ) {
     const { assert!(FLIGHT == 8, "as many arms as registers") };
     match tail.len().div_ceil(V::BLOCKS * BLOCK_BYTES) {
         0 => {}
-        1 => finish_with::<V, 1, KEYS>(unit, keys, counter, source, tail),
-        2 => finish_with::<V, 2, KEYS>(unit, keys, counter, source, tail),
-        3 => finish_with::<V, 3, KEYS>(unit, keys, counter, source, tail),
-        4 => finish_with::<V, 4, KEYS>(unit, keys, counter, source, tail),
-        5 => finish_with::<V, 5, KEYS>(unit, keys, counter, source, tail),
-        6 => finish_with::<V, 6, KEYS>(unit, keys, counter, source, tail),
-        7 => finish_with::<V, 7, KEYS>(unit, keys, counter, source, tail),
-        _ => finish_with::<V, 8, KEYS>(unit, keys, counter, source, tail),
+        1 => finish_with::<V, 1, KEYS>(unit, keys, counter, at, source, tail),
+        2 => finish_with::<V, 2, KEYS>(unit, keys, counter, at, source, tail),
+        3 => finish_with::<V, 3, KEYS>(unit, keys, counter, at, source, tail),
+        4 => finish_with::<V, 4, KEYS>(unit, keys, counter, at, source, tail),
+        5 => finish_with::<V, 5, KEYS>(unit, keys, counter, at, source, tail),
+        6 => finish_with::<V, 6, KEYS>(unit, keys, counter, at, source, tail),
+        7 => finish_with::<V, 7, KEYS>(unit, keys, counter, at, source, tail),
+        _ => finish_with::<V, 8, KEYS>(unit, keys, counter, at, source, tail),
     }
 }
 
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "an iterator over registers would keep them in memory")]
 fn finish_with<V: Vector, const N: usize, const KEYS: usize>(
     unit: V,
     keys: &RoundKeys<KEYS>,
-    mut counter: Counter,
+    counter: &Counter<V, Cm>,
+    at: usize,
     source: Option<&[u8]>,
     tail: &mut [u8],
 ) {
-    let keystream: [_; N] = encrypt(unit, keys, counter.blocks(unit));
-    let (whole, part) = tail.split_at_mut(tail.len() - tail.len() % (V::BLOCKS * BLOCK_BYTES));
+    let keystream: [_; N] = encrypt(unit, keys, counter.blocks(at));
+    // All registers are full but perhaps the last.
+    let (full, part) = tail.split_at_mut((N - 1) * V::BLOCKS * BLOCK_BYTES);
     let (source, source_part) = match source {
         Some(source) => {
-            let (whole, part) = source.split_at(whole.len());
-            (Some(whole), Some(part))
+            let (full, part) = source.split_at(full.len());
+            (Some(full), Some(part))
         }
         None => (None, None),
     };
-    let whole = whole.as_chunks_mut().0;
-    for index in 0..N {
-        let Some(room) = whole.get_mut(index * V::BLOCKS..(index + 1) * V::BLOCKS) else { break };
+    let full = full.as_chunks_mut().0;
+    for index in 0..N - 1 {
+        let room = &mut full[index * V::BLOCKS..];
         let text = match source {
             Some(source) => unit.load(&source.as_chunks().0[index * V::BLOCKS..]),
             None => unit.load(room),
         };
         unit.store(room, unit.xor(text, keystream[index]));
     }
-    if !part.is_empty() {
-        let text = unit.load_bytes(source_part.unwrap_or(part));
-        unit.store_bytes(part, unit.xor(text, keystream[N - 1]));
-    }
+    let text = unit.load_bytes(source_part.unwrap_or(part));
+    unit.store_bytes(part, unit.xor(text, keystream[N - 1]));
 }
 
-/// Where the low half of the counter wraps, block by block: rare, and never in SRTP, whose IV ends in 16 zero bits.
-#[cold]
-#[inline(never)]
-fn apply_wrapping<const KEYS: usize>(unit: Aesni, keys: &RoundKeys<KEYS>, first: u128, text: &mut [u8]) {
-    for (index, bytes) in (0..).zip(text.chunks_mut(BLOCK_BYTES)) {
-        let block = first.wrapping_add(index).to_be_bytes();
-        let [keystream] = encrypt(unit, keys, [unit.splat(&block)]);
-        for (byte, key) in bytes.iter_mut().zip(unit.to_bytes(keystream)) {
-            *byte ^= key;
-        }
+/// Xors `keystream` onto the text of `source`, or of `step` itself, into `step`.
+#[inline(always)]
+pub(super) fn transform<V: Vector, const STEP: usize>(
+    unit: V,
+    source: Option<&[Block; STEP]>,
+    step: &mut [Block; STEP],
+    keystream: [V::Register; FLIGHT],
+) {
+    for (index, keystream) in keystream.into_iter().enumerate() {
+        let room = &mut step[index * V::BLOCKS..];
+        let text = match source {
+            Some(source) => unit.load(&source[index * V::BLOCKS..]),
+            None => unit.load(room),
+        };
+        unit.store(room, unit.xor(text, keystream));
     }
 }
 

@@ -7,13 +7,14 @@
 #![expect(unsafe_code, reason = "a function compiled for CPU features is entered from code that is not")]
 
 use super::aes::{self, Counter, FLIGHT, encrypt};
-use super::ctr::{steps, steps_mut};
+use super::ctr::{steps, steps_mut, transform};
 use super::ghash::{POWERS, Powers, Product};
 use super::vector::{Block, Vector};
 use super::{Aesni, Vaes, Vaes512};
 use crate::BLOCK_BYTES;
 use crate::schedule::RoundKeys;
-use crate::text::{GROUP_BYTES, Text};
+use crate::text::{GROUP_BYTES, Parts, Text};
+use std::arch::asm;
 use std::arch::x86_64::__m128i;
 
 /// Round keys and powers of the hash key.
@@ -31,7 +32,7 @@ macro_rules! entries {
             pub(crate) fn new<const BYTES: usize>(unit: $unit, key: &[u8; BYTES]) -> Self {
                 #[target_feature(enable = $features)]
                 fn enter<const KEYS: usize>(unit: Aesni, keys: &RoundKeys<KEYS>) -> Powers {
-                    let [hash_key] = encrypt(unit, keys, [unit.zero()]);
+                    let [hash_key] = encrypt(unit, keys, [aes::whitened(unit, keys, unit.zero())]);
                     Powers::new(unit, unit.to_bytes(hash_key))
                 }
                 let keys = aes::expand(unit.single(), key);
@@ -47,12 +48,36 @@ macro_rules! entries {
                     gcm: &Gcm<$unit, KEYS>,
                     iv: &[u8; 12],
                     aad: &[u8],
-                    text: Text<'_>,
+                    parts: Parts<'_>,
                 ) -> Block {
-                    gcm.seal_text::<{ FLIGHT * $unit::BLOCKS }>(iv, aad, text)
+                    gcm.seal_text::<{ FLIGHT * $unit::BLOCKS }>(iv, aad, parts)
                 }
                 // SAFETY: `enter` needs the features that the token in `self.unit` proves.
-                unsafe { enter(self, iv, aad, text) }
+                unsafe { enter(self, iv, aad, text.parts()) }
+            }
+
+            /// As [`Self::seal`], from `source` to `room`, which is as long: the packets without a prefix are most, and half of the
+            /// code and of its variables is not for them.
+            #[inline]
+            pub(crate) fn seal_apart(
+                &self,
+                iv: &[u8; 12],
+                aad: &[u8],
+                source: &[u8],
+                room: &mut [u8],
+            ) -> Block {
+                #[target_feature(enable = $features)]
+                fn enter<const KEYS: usize>(
+                    gcm: &Gcm<$unit, KEYS>,
+                    iv: &[u8; 12],
+                    aad: &[u8],
+                    source: &[u8],
+                    room: &mut [u8],
+                ) -> Block {
+                    gcm.seal_text::<{ FLIGHT * $unit::BLOCKS }>(iv, aad, (&mut [], source, room))
+                }
+                // SAFETY: `enter` needs the features that the token in `self.unit` proves.
+                unsafe { enter(self, iv, aad, source, room) }
             }
 
             /// Decrypts and returns the tag that the ciphertext should have had.
@@ -75,23 +100,26 @@ macro_rules! entries {
 
 entries!(Aesni, "aes,pclmulqdq,sse4.1,ssse3");
 entries!(Vaes, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq");
-entries!(Vaes512, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw,avx512vl");
+entries!(Vaes512, "aes,pclmulqdq,sse4.1,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw,avx512vl,bmi2");
 
 /// `STEP` is the blocks of `FLIGHT` registers.
 impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
     #[inline(always)]
-    fn seal_text<const STEP: usize>(&self, iv: &[u8; 12], aad: &[u8], text: Text<'_>) -> Block {
+    fn seal_text<const STEP: usize>(
+        &self,
+        iv: &[u8; 12],
+        aad: &[u8],
+        (filled, rest, room): Parts<'_>,
+    ) -> Block {
         const {
             assert!(STEP == FLIGHT * V::BLOCKS && GROUP_BYTES.is_multiple_of(STEP * BLOCK_BYTES));
             assert!(STEP < POWERS, "the last run is a step and the lengths");
             assert!(FLIGHT <= KEYS - 2, "one register is hashed after each of the first middle rounds");
         }
         let unit = self.unit;
-        let mut packet = Packet::new::<STEP, KEYS>(self, iv, aad, text.len());
-
-        let is_short = text.len() < STEP * BLOCK_BYTES;
-        let (filled, rest, room) = text.parts();
-        if is_short {
+        let text_bytes = filled.len() + room.len();
+        let mut packet = Packet::new::<STEP, KEYS>(self, iv, aad, text_bytes);
+        if text_bytes < STEP * BLOCK_BYTES {
             // No step: an audio packet, and its fixed cost counts.
             return if filled.is_empty() {
                 self.finish::<true, STEP>(packet, None, Some(rest), room)
@@ -99,60 +127,61 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
                 self.finish::<true, STEP>(packet, None, None, filled)
             };
         }
-        let mut sealed: Option<&[Block; STEP]> = None;
         let (in_place, filled_tail) = steps_mut::<STEP>(filled);
-        for step in in_place {
-            let keystream: [_; FLIGHT] = self.keystream_and_hash(&mut packet, sealed);
-            for (blocks, keystream) in step.chunks_exact_mut(V::BLOCKS).zip(keystream) {
-                let text = unit.load(blocks);
-                unit.store(blocks, unit.xor(text, keystream));
-            }
-            sealed = Some(step);
-        }
         let (sources, rest_tail) = steps::<STEP>(rest);
         let (apart, room_tail) = steps_mut::<STEP>(room);
-        for (source, step) in sources.iter().zip(apart) {
-            let keystream: [_; FLIGHT] = self.keystream_and_hash(&mut packet, sealed);
-            let blocks = source.chunks_exact(V::BLOCKS).zip(step.chunks_exact_mut(V::BLOCKS));
-            for ((source, blocks), keystream) in blocks.zip(keystream) {
-                unit.store(blocks, unit.xor(unit.load(source), keystream));
-            }
-            sealed = Some(step);
+        let mut in_place = in_place.iter_mut();
+        let mut apart = sources.iter().zip(apart);
+        // Nothing is hashed beside the first step.
+        let keystream = encrypt(unit, &self.keys, packet.blocks::<FLIGHT>());
+        let mut sealed: &[Block; STEP] = if let Some(step) = in_place.next() {
+            transform(unit, None, step, keystream);
+            step
+        } else {
+            let (source, step) = apart.next().expect("a text of a step has one");
+            transform(unit, Some(source), step, keystream);
+            step
+        };
+        for step in in_place {
+            let keystream = self.step(&mut packet, sealed);
+            transform(unit, None, step, keystream);
+            sealed = step;
+        }
+        for (source, step) in apart {
+            let keystream = self.step(&mut packet, sealed);
+            transform(unit, Some(source), step, keystream);
+            sealed = step;
         }
         // One of the tails is empty: `Text` cuts on the grid of groups.
         if filled_tail.is_empty() {
-            self.finish::<true, STEP>(packet, sealed, Some(rest_tail), room_tail)
+            self.finish::<true, STEP>(packet, Some(sealed), Some(rest_tail), room_tail)
         } else {
-            self.finish::<true, STEP>(packet, sealed, None, filled_tail)
+            self.finish::<true, STEP>(packet, Some(sealed), None, filled_tail)
         }
     }
 
     #[inline(always)]
     fn open_text<const STEP: usize>(&self, iv: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Block {
-        let unit = self.unit;
         let mut packet = Packet::new::<STEP, KEYS>(self, iv, aad, text.len());
         if text.len() < STEP * BLOCK_BYTES {
             return self.finish::<false, STEP>(packet, None, None, text);
         }
         let (in_place, tail) = steps_mut::<STEP>(text);
         for step in in_place {
-            let keystream: [_; FLIGHT] = self.keystream_and_hash(&mut packet, Some(step));
-            for (blocks, keystream) in step.chunks_exact_mut(V::BLOCKS).zip(keystream) {
-                let text = unit.load(blocks);
-                unit.store(blocks, unit.xor(text, keystream));
-            }
+            let keystream = self.step(&mut packet, step);
+            transform(self.unit, None, step, keystream);
         }
         self.finish::<false, STEP>(packet, None, None, tail)
     }
 
-    /// Encrypts the next `N` registers of counter blocks while hashing a step of ciphertext.
+    /// The keystream of the next step, made while a step of ciphertext is hashed.
     #[inline(always)]
-    fn keystream_and_hash<const N: usize, const STEP: usize>(
+    fn step<const STEP: usize>(
         &self,
         packet: &mut Packet<V>,
-        hashed: Option<&[Block; STEP]>,
-    ) -> [V::Register; N] {
-        let blocks = packet.counter.blocks(self.unit);
+        hashed: &[Block; STEP],
+    ) -> [V::Register; FLIGHT] {
+        let blocks = packet.blocks();
         self.encrypt_and_hash(packet, blocks, hashed)
     }
 
@@ -161,21 +190,20 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
         &self,
         packet: &mut Packet<V>,
         mut blocks: [V::Register; N],
-        hashed: Option<&[Block; STEP]>,
+        hashed: &[Block; STEP],
     ) -> [V::Register; N] {
+        let Self { keys, powers, .. } = anew(self);
         let unit = self.unit;
-        let Some(hashed) = hashed else { return encrypt(unit, &self.keys, blocks) };
         let mut product = packet.take();
-        aes::whiten(unit, &self.keys, &mut blocks);
         for round in 1..KEYS - 1 {
-            aes::middle_round(unit, &self.keys, round, &mut blocks);
+            aes::middle_round(unit, keys, round, &mut blocks);
             if round <= FLIGHT {
                 let at = (round - 1) * V::BLOCKS;
                 let ciphertext = unit.reverse(unit.load(&hashed[at..]));
-                product.add_at(&self.powers, packet.with_carried(ciphertext), STEP - at);
+                product.add_at(powers, packet.with_carried(ciphertext), STEP - at);
             }
         }
-        aes::last_round(unit, &self.keys, &mut blocks);
+        aes::last_round(unit, keys, &mut blocks);
         packet.carried = unit.widen(product.reduce());
         blocks
     }
@@ -183,8 +211,8 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
     /// Transforms the last bytes, fewer than a step, from `source` or where they lie, and closes the hash over them and the
     /// lengths. Returns the tag.
     ///
-    /// The block that masks the tag is encrypted beside the last counter blocks, in the highest place of the last register: so
-    /// many registers that this place is free.
+    /// The lengths are hashed as the block behind the text, and the block that masks the tag is encrypted beside the last
+    /// counter blocks, in the highest place of the last register: so many registers that both places are free.
     #[inline(always)]
     fn finish<const SEAL: bool, const STEP: usize>(
         &self,
@@ -209,7 +237,6 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
     }
 
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "an iterator over registers would keep them in memory")]
     fn finish_with<const SEAL: bool, const STEP: usize, const N: usize>(
         &self,
         mut packet: Packet<V>,
@@ -218,26 +245,32 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
         tail: &mut [u8],
     ) -> Block {
         let (unit, single) = (self.unit, self.unit.single());
-        let mut blocks: [_; N] = packet.counter.blocks(unit);
-        blocks[N - 1] = unit.with_top(blocks[N - 1], packet.mask_counter);
-        let keystream = self.encrypt_and_hash(&mut packet, blocks, hashed);
+        let mut blocks: [_; N] = packet.blocks();
+        blocks[N - 1] = unit.with_top(blocks[N - 1], packet.counter.block(1));
+        let keystream = match hashed {
+            Some(hashed) => self.encrypt_and_hash(&mut packet, blocks, hashed),
+            None => encrypt(unit, &self.keys, blocks),
+        };
         let mask = unit.top(keystream[N - 1]);
 
         let mut product = packet.take();
+        let text_blocks = tail.len().div_ceil(BLOCK_BYTES);
         // Each block's power: those behind it, itself, and the lengths.
-        let mut power = tail.len().div_ceil(BLOCK_BYTES) + 1;
-        let (whole, part) = tail.split_at_mut(tail.len() - tail.len() % (V::BLOCKS * BLOCK_BYTES));
-        let whole = whole.as_chunks_mut().0;
-        let whole_registers = whole.len() / V::BLOCKS;
-        let (source, source_part) = match source {
+        let powers = self.powers.from(text_blocks + 1);
+        assert!(powers.len() >= N * V::BLOCKS, "a block of powers for each, and the padding");
+        // All registers are full but the last two. The last has its highest place free, and perhaps no text at all.
+        let register_bytes = V::BLOCKS * BLOCK_BYTES;
+        let (full, mut tail) = tail.split_at_mut(N.saturating_sub(2) * register_bytes);
+        let (source, mut source_tail) = match source {
             Some(source) => {
-                let (whole, part) = source.split_at(whole.len() * BLOCK_BYTES);
-                (Some(whole), Some(part))
+                let (full, tail) = source.split_at(full.len());
+                (Some(full), Some(tail))
             }
             None => (None, None),
         };
-        for index in 0..N {
-            let Some(room) = whole.get_mut(index * V::BLOCKS..(index + 1) * V::BLOCKS) else { break };
+        let full = full.as_chunks_mut().0;
+        for index in 0..N.saturating_sub(2) {
+            let room = &mut full[index * V::BLOCKS..];
             let text = match source {
                 Some(source) => unit.load(&source.as_chunks().0[index * V::BLOCKS..]),
                 None => unit.load(room),
@@ -245,34 +278,53 @@ impl<V: Vector, const KEYS: usize> Gcm<V, KEYS> {
             let result = unit.xor(text, keystream[index]);
             unit.store(room, result);
             let ciphertext = unit.reverse(if SEAL { result } else { text });
-            product.add_at(&self.powers, packet.with_carried(ciphertext), power);
-            power -= V::BLOCKS;
+            product.add(packet.with_carried(ciphertext), unit.load(&powers[index * V::BLOCKS..]));
         }
-        if !part.is_empty() {
-            // The last register, or the one before it when the last has the mask alone.
-            let keystream =
-                if whole_registers + 1 == N { keystream[N - 1] } else { keystream[N.saturating_sub(2)] };
-            let text = unit.load_bytes(source_part.unwrap_or(part));
-            let result = unit.xor(text, keystream);
-            unit.store_bytes(part, result);
-            let ciphertext = unit.reverse(if SEAL { unit.keep(result, part.len()) } else { text });
-            // A register's blocks beyond the text are zero, so the powers they meet do not matter.
-            product.add_at(&self.powers, packet.with_carried(ciphertext), power);
+        for index in N.saturating_sub(2)..N {
+            // With one block a register the last is the lengths' alone.
+            let bytes = if V::BLOCKS == 1 && index == N - 1 { 0 } else { tail.len().min(register_bytes) };
+            let (room, tail_behind) = tail.split_at_mut(bytes);
+            let text = match source_tail {
+                Some(tail) => {
+                    let (source, behind) = tail.split_at(bytes);
+                    source_tail = Some(behind);
+                    unit.load_bytes(source)
+                }
+                None => unit.load_bytes(room),
+            };
+            let result = unit.xor(text, keystream[index]);
+            unit.store_bytes(room, result);
+            tail = tail_behind;
+            // Blocks beyond the text are zero.
+            let mut ciphertext = unit.reverse(if SEAL { unit.keep(result, bytes) } else { text });
+            if index == N - 1 {
+                ciphertext = unit.with_last(ciphertext, text_blocks % V::BLOCKS, packet.lengths);
+            }
+            product.add(packet.with_carried(ciphertext), unit.load(&powers[index * V::BLOCKS..]));
         }
-        // The lengths meet H^1, alone in a register's lowest block.
-        let last_power = unit.widen(self.powers.from(single, 1));
-        product.add(packet.with_carried(unit.widen(packet.lengths)), last_power);
         single.to_bytes(single.xor(single.reverse(product.reduce()), mask))
     }
+}
+
+/// `this`, unknown to the compiler: keys and powers that it knows to be the same as a step before would be kept in registers,
+/// which there are not, so they would be loaded, stored and loaded again.
+#[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "an address is passed, nothing is read or written")]
+fn anew<T>(this: &T) -> &T {
+    let mut address: *const T = this;
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) address, options(pure, nomem, nostack, preserves_flags)) };
+    // SAFETY: the address is as it came, and that of a reference with this lifetime.
+    unsafe { &*address }
 }
 
 /// One packet under way.
 struct Packet<V: Vector> {
     unit: V,
-    /// The next counter blocks.
-    counter: Counter,
-    /// Count 1, whose block masks the tag.
-    mask_counter: __m128i,
+    /// The text's counter blocks.
+    counter: Counter<V, aes::Gcm>,
+    /// The text's blocks before the next ones.
+    at: usize,
     /// The last block of GHASH, reversed: both lengths in bits.
     lengths: __m128i,
     /// The products of the header until the first run takes them.
@@ -290,18 +342,29 @@ impl<V: Vector> Packet<V> {
         text_bytes: usize,
     ) -> Self {
         let (unit, single) = (gcm.unit, gcm.unit.single());
-        let (counter, mask_counter) = Counter::gcm(iv);
         // Blocks of the first run: a step, or all of a text that is shorter and the lengths.
         let behind =
             if text_bytes < STEP * BLOCK_BYTES { text_bytes.div_ceil(BLOCK_BYTES) + 1 } else { STEP };
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *iv;
+        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let high = u32::from_le_bytes([i, j, k, l]);
+        let begin = single.load_number(u128::from(high) << 64 | u128::from(low));
         Self {
             unit,
-            counter,
-            mask_counter: single.reverse(single.count_from(mask_counter)),
-            lengths: single.count_from((aad.len() as u128 * 8) << 64 | (text_bytes as u128 * 8)),
+            counter: Counter::new(unit, &gcm.keys, begin),
+            at: 0,
+            lengths: single.load_number((aad.len() as u128 * 8) << 64 | (text_bytes as u128 * 8)),
             begun: gcm.powers.begin(unit, aad, behind),
             carried: unit.zero(),
         }
+    }
+
+    /// The next `N` registers of counter blocks, whitened.
+    #[inline(always)]
+    fn blocks<const N: usize>(&mut self) -> [V::Register; N] {
+        let blocks = self.counter.blocks(self.at);
+        self.at += N * V::BLOCKS;
+        blocks
     }
 
     /// The products with which the next run begins.

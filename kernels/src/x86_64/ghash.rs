@@ -30,7 +30,7 @@ impl Powers {
         let key = u128::from_be_bytes(hash_key);
         let carry = (key >> 127).wrapping_neg();
         let key = key << 1 ^ (carry & (0xc2 << 120 | 1));
-        let first = unit.count_from(key);
+        let first = unit.load_number(key);
 
         let mut powers = [[0; BLOCK_BYTES]; POWERS + PADDING];
         let mut power = first;
@@ -43,10 +43,10 @@ impl Powers {
         Self(powers)
     }
 
-    /// A register of powers from H^`power` on downwards.
+    /// From H^`power` on downwards to H^1, and the padding.
     #[inline(always)]
-    pub(super) fn from<V: Vector>(&self, unit: V, power: usize) -> V::Register {
-        unit.load(&self.0[POWERS - power..])
+    pub(super) fn from(&self, power: usize) -> &[Block] {
+        &self.0[POWERS - power..]
     }
 
     /// The sum of the products of `bytes`, the last block padded with zeros, with `behind` blocks of the run to come after them.
@@ -138,7 +138,7 @@ impl<V: Vector> Product<V> {
     /// Adds the products of reversed `blocks` and the powers from H^`power` on downwards.
     #[inline(always)]
     pub(super) fn add_at(&mut self, powers: &Powers, blocks: V::Register, power: usize) {
-        self.add(blocks, powers.from(self.unit, power));
+        self.add(blocks, self.unit.load(powers.from(power)));
     }
 
     /// The sum over all blocks modulo the field polynomial: Montgomery's reduction, 64 bits at a time, in every place of the
@@ -146,7 +146,7 @@ impl<V: Vector> Product<V> {
     #[inline(always)]
     pub(super) fn reduce(self) -> __m128i {
         let unit = self.unit;
-        let polynomial = unit.splat(&(0xc2_u128 << 56).to_le_bytes());
+        let polynomial = unit.splat(unit.single().load_number(0xc2 << 56));
         let low = unit.xor(self.low, unit.raise(self.middle));
         let high = unit.xor(self.high, unit.lower(self.middle));
         // Twice the product of `low` and 1/x^64, reflected.

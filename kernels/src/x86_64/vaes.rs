@@ -19,13 +19,8 @@ impl Vaes {
     }
 }
 
-impl Vaes {
-    #[inline(always)]
-    fn low(self, register: __m256i) -> __m128i {
-        // SAFETY: the token proves AVX2.
-        unsafe { _mm256_castsi256_si128(register) }
-    }
-}
+/// Bytes of a register.
+const BYTES: usize = 32;
 
 impl Vector for Vaes {
     type Register = __m256i;
@@ -58,14 +53,20 @@ impl Vector for Vaes {
 
     #[inline(always)]
     fn load_bytes(self, bytes: &[u8]) -> __m256i {
+        if bytes.len() == BYTES {
+            return self.load(bytes.as_chunks().0);
+        }
         match bytes.split_first_chunk() {
-            Some((low, high)) => self.with_top(self.widen(self.0.splat(low)), self.0.load_bytes(high)),
+            Some((low, high)) => self.with_top(self.widen(self.0.load_block(low)), self.0.load_bytes(high)),
             None => self.widen(self.0.load_bytes(bytes)),
         }
     }
 
     #[inline(always)]
     fn store_bytes(self, bytes: &mut [u8], register: __m256i) {
+        if bytes.len() == BYTES {
+            return self.store(bytes.as_chunks_mut().0, register);
+        }
         let low = self.low(register);
         match bytes.split_first_chunk_mut() {
             Some((room, high)) => {
@@ -78,6 +79,9 @@ impl Vector for Vaes {
 
     #[inline(always)]
     fn keep(self, register: __m256i, bytes: usize) -> __m256i {
+        if bytes == BYTES {
+            return register;
+        }
         let low = self.low(register);
         if bytes >= 16 {
             self.with_top(register, self.0.keep(self.top(register), bytes - 16))
@@ -99,22 +103,20 @@ impl Vector for Vaes {
     }
 
     #[inline(always)]
-    fn splat(self, block: &Block) -> __m256i {
-        let block = self.0.splat(block);
-        // SAFETY: the token proves AVX2.
-        unsafe { _mm256_broadcastsi128_si256(block) }
+    fn with_last(self, register: __m256i, place: usize, block: __m128i) -> __m256i {
+        if place == 0 { self.widen(block) } else { self.with_top(register, block) }
     }
 
     #[inline(always)]
-    fn count_from(self, first: u128) -> __m256i {
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn count_from(first: __m128i) -> __m256i {
-            _mm256_add_epi64(_mm256_broadcastsi128_si256(first), _mm256_set_epi64x(0, 1, 0, 0))
-        }
-        let first = self.0.count_from(first);
+    fn low(self, register: __m256i) -> __m128i {
         // SAFETY: the token proves AVX2.
-        unsafe { count_from(first) }
+        unsafe { _mm256_castsi256_si128(register) }
+    }
+
+    #[inline(always)]
+    fn splat(self, block: __m128i) -> __m256i {
+        // SAFETY: the token proves AVX2.
+        unsafe { _mm256_broadcastsi128_si256(block) }
     }
 
     #[inline(always)]
@@ -144,17 +146,6 @@ impl Vector for Vaes {
         }
         // SAFETY: the token proves AVX2.
         unsafe { reverse(register) }
-    }
-
-    #[inline(always)]
-    fn add(self, register: __m256i, count: u64) -> __m256i {
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        fn add(register: __m256i, count: u64) -> __m256i {
-            _mm256_add_epi64(register, _mm256_set_epi64x(0, count as i64, 0, count as i64))
-        }
-        // SAFETY: the token proves AVX2.
-        unsafe { add(register, count) }
     }
 
     #[inline(always)]

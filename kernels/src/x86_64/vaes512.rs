@@ -6,7 +6,7 @@ use super::vector::{Block, Vector};
 use super::{Aesni, Vaes};
 use std::arch::x86_64::*;
 
-/// Proof that this CPU has AVX-512 F, BW and VL beside what [`Vaes`] proves: only `detect` makes one.
+/// Proof that this CPU has AVX-512 F, BW and VL and BMI2 beside what [`Vaes`] proves: only `detect` makes one.
 #[derive(Clone, Copy)]
 pub(crate) struct Vaes512(Vaes);
 
@@ -15,16 +15,18 @@ impl Vaes512 {
         let half = Vaes::detect()?;
         let present = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl");
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("bmi2");
         present.then_some(Self(half))
     }
-}
 
-/// The lowest `bytes` of 64 bits set.
-#[inline(always)]
-fn mask(bytes: usize) -> __mmask64 {
-    assert!(bytes <= 64, "a register's worth at most");
-    u64::MAX.checked_shr(64 - bytes as u32).unwrap_or(0)
+    /// The lowest `bytes` of 64 bits set.
+    #[inline(always)]
+    fn mask(self, bytes: usize) -> __mmask64 {
+        assert!(bytes <= 64, "a register's worth at most");
+        // SAFETY: the token proves BMI2.
+        unsafe { _bzhi_u64(u64::MAX, bytes as u32) }
+    }
 }
 
 impl Vector for Vaes512 {
@@ -58,21 +60,21 @@ impl Vector for Vaes512 {
 
     #[inline(always)]
     fn load_bytes(self, bytes: &[u8]) -> __m512i {
-        let mask = mask(bytes.len());
+        let mask = self.mask(bytes.len());
         // SAFETY: only bytes under `mask` are read, and those are `bytes`; the token proves AVX-512 BW.
         unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn store_bytes(self, bytes: &mut [u8], register: __m512i) {
-        let mask = mask(bytes.len());
+        let mask = self.mask(bytes.len());
         // SAFETY: only bytes under `mask` are written, and those are `bytes`; the token proves AVX-512 BW.
         unsafe { _mm512_mask_storeu_epi8(bytes.as_mut_ptr().cast(), mask, register) }
     }
 
     #[inline(always)]
     fn keep(self, register: __m512i, bytes: usize) -> __m512i {
-        let mask = mask(bytes);
+        let mask = self.mask(bytes);
         // SAFETY: the token proves AVX-512 BW.
         unsafe { _mm512_maskz_mov_epi8(mask, register) }
     }
@@ -90,22 +92,21 @@ impl Vector for Vaes512 {
     }
 
     #[inline(always)]
-    fn splat(self, block: &Block) -> __m512i {
-        let block = self.single().splat(block);
+    fn with_last(self, register: __m512i, place: usize, block: __m128i) -> __m512i {
         // SAFETY: the token proves AVX-512 F.
-        unsafe { _mm512_broadcast_i32x4(block) }
+        unsafe { _mm512_mask_broadcast_i32x4(register, 0b1111 << (4 * place), block) }
     }
 
     #[inline(always)]
-    fn count_from(self, first: u128) -> __m512i {
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn count_from(first: __m128i) -> __m512i {
-            _mm512_add_epi64(_mm512_broadcast_i32x4(first), _mm512_set_epi64(0, 3, 0, 2, 0, 1, 0, 0))
-        }
-        let first = self.single().count_from(first);
+    fn low(self, register: __m512i) -> __m128i {
         // SAFETY: the token proves AVX-512 F.
-        unsafe { count_from(first) }
+        unsafe { _mm512_castsi512_si128(register) }
+    }
+
+    #[inline(always)]
+    fn splat(self, block: __m128i) -> __m512i {
+        // SAFETY: the token proves AVX-512 F.
+        unsafe { _mm512_broadcast_i32x4(block) }
     }
 
     #[inline(always)]
@@ -136,17 +137,6 @@ impl Vector for Vaes512 {
         }
         // SAFETY: the token proves AVX-512 BW.
         unsafe { reverse(register) }
-    }
-
-    #[inline(always)]
-    fn add(self, register: __m512i, count: u64) -> __m512i {
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        fn add(register: __m512i, count: u64) -> __m512i {
-            _mm512_add_epi64(register, _mm512_broadcast_i32x4(_mm_set_epi64x(0, count as i64)))
-        }
-        // SAFETY: the token proves AVX-512 F.
-        unsafe { add(register, count) }
     }
 
     #[inline(always)]

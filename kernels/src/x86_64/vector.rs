@@ -53,14 +53,17 @@ pub(crate) trait Vector: Copy {
     /// `register` with `block` in its highest place.
     fn with_top(self, register: Self::Register, block: __m128i) -> Self::Register;
 
+    /// `register` with `block` in place `place`, counted from the lowest, above which it is zero.
+    fn with_last(self, register: Self::Register, place: usize, block: __m128i) -> Self::Register;
+
+    /// The block in the lowest place.
+    fn low(self, register: Self::Register) -> __m128i;
+
     /// The block in the highest place.
     fn top(self, register: Self::Register) -> __m128i;
 
     /// `block` in every place.
-    fn splat(self, block: &Block) -> Self::Register;
-
-    /// `first` and the numbers after it, little-endian. The low 64 bits must not wrap.
-    fn count_from(self, first: u128) -> Self::Register;
+    fn splat(self, block: __m128i) -> Self::Register;
 
     /// `block` in the lowest place, zeros above.
     fn widen(self, block: __m128i) -> Self::Register;
@@ -70,9 +73,6 @@ pub(crate) trait Vector: Copy {
 
     /// The bytes of each block in reverse.
     fn reverse(self, register: Self::Register) -> Self::Register;
-
-    /// `count` added to the low 64 bits of each block.
-    fn add(self, register: Self::Register, count: u64) -> Self::Register;
 
     /// The halves of each block swapped.
     fn swap(self, register: Self::Register) -> Self::Register;

@@ -114,11 +114,10 @@ impl Outbound {
     /// What makes the tag of a datagram that [`Self::encrypt_rtp_behind`] wrote under `index`; `None` for a profile without separate
     /// tags.
     #[must_use]
-    pub fn tag_job<'a>(&'a self, index: u64, header_bytes: usize, datagram: &'a [u8]) -> Option<TagJob<'a>> {
+    pub fn tag_job<'a>(&'a self, index: u64, datagram: &'a [u8]) -> Option<TagJob<'a>> {
         let Cipher::CmSha1 { key, .. } = &self.rtp else { return None };
         let covered = datagram.get(..datagram.len().checked_sub(CmSha1Key::TAG_BYTES)?)?;
-        let (header, text) = covered.split_at_checked(header_bytes)?;
-        Some(TagJob { key, header, text, trailer: roll_over(index) })
+        Some(TagJob { key, covered, trailer: roll_over(index) })
     }
 
     /// Header and room of a packet that is to be sealed.
