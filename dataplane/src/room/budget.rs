@@ -20,7 +20,7 @@ use crate::base::reason::Reason;
 use crate::base::slab::Key;
 use crate::base::time::Micros;
 use crate::command::{Delivery, Report};
-use crate::session::bwe::{Estimator, Probe};
+use crate::session::bwe::{ClusterId, Estimator, Probe};
 use crate::session::pacer::Pacer;
 
 /// Taken off the budget for one audio stream at most: redundant stereo at its best. What calls itself audio and is more must not black
@@ -110,19 +110,48 @@ impl ReceiverLink {
     #[inline]
     pub fn handle_sent(&mut self, now: Micros, seq: Option<Seq>, bytes: usize) {
         self.begun.get_or_insert(now);
-        self.pacer.take(bytes);
         let cluster = self.probe.as_ref().map(|active| active.probe.cluster);
-        match (&mut self.estimator, seq) {
-            (Some(estimator), Some(seq)) => estimator.handle_sent(now, seq, bytes, cluster),
-            (Some(estimator), None) => estimator.handle_sent_unnumbered(now, bytes),
-            (None, _) => {}
-        }
+        self.count_sent(now, seq, bytes, cluster);
         if let Some(active) = &mut self.probe {
             active.bytes_left = active.bytes_left.saturating_sub(bytes);
             active.packets_left = active.packets_left.saturating_sub(1);
             if active.bytes_left == 0 && active.packets_left == 0 {
                 self.end_probe(now);
             }
+        }
+    }
+
+    /// Begins a turn of packets as most are: whether packets have left before and no probe is under way. If so,
+    /// [`Self::usually_paced_until`] and [`Self::handle_usually_sent`] do for this turn.
+    #[inline]
+    pub fn is_usual(&mut self, now: Micros) -> bool {
+        let is_usual = self.probe.is_none() && self.begun.is_some();
+        if is_usual {
+            let _ = self.pacer.is_open(now);
+        }
+        is_usual
+    }
+
+    /// As [`Self::paced_until`].
+    #[inline]
+    #[must_use]
+    pub const fn usually_paced_until(&self, now: Micros) -> Option<Micros> {
+        if self.pacer.is_still_open() { None } else { Some(self.pacer.opens_at(now)) }
+    }
+
+    /// As [`Self::handle_sent`].
+    #[inline]
+    pub fn handle_usually_sent(&mut self, now: Micros, seq: Option<Seq>, bytes: usize) {
+        self.count_sent(now, seq, bytes, None);
+    }
+
+    #[inline]
+    fn count_sent(&mut self, now: Micros, seq: Option<Seq>, bytes: usize, cluster: Option<ClusterId>) {
+        self.pacer.take(bytes);
+        match (&mut self.estimator, seq) {
+            (Some(estimator), Some(seq)) => estimator.handle_sent(now, seq, bytes, cluster),
+            (Some(estimator), None) => estimator.handle_sent_unnumbered(now, bytes),
+            (None, _) => {}
         }
     }
 

@@ -187,7 +187,7 @@ impl Rooms {
                 && goes_on(stream, arrived)
                 && self.queue.extend(stream.member, key, arrived.layer, arrived.content, turn.now)
             {
-                stream.note_queued(arrived.layer, arrived.epoch, arrived.content);
+                stream.note_queued_behind(arrived.content);
                 continue;
             }
             let Some(member) = self.members.get(stream.member).and_then(Option::as_ref).filter(|m| m.ready)

@@ -155,6 +155,16 @@ impl Stream {
         }
     }
 
+    /// The packet was queued behind the one before it, of the same layer and epoch.
+    #[inline]
+    pub const fn note_queued_behind(&mut self, content: u64) {
+        if let Some(queued) = &mut self.queued
+            && queued.2 < content
+        {
+            queued.2 = content;
+        }
+    }
+
     /// The SSRC and index of the next retransmission, when the receiver takes them on a stream of their own.
     #[must_use]
     pub fn retransmission(&self) -> Option<(Ssrc, u64)> {

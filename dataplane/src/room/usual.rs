@@ -91,7 +91,7 @@ impl Rooms {
         }
         let track = self.tracks.get(stream.track).filter(|track| !track.is_scalable)?;
         let Member { link, transport_seq, .. } = self.members.get_mut(index)?.as_mut()?;
-        if link.is_probing() {
+        if !link.is_usual(now) {
             return None;
         }
         let layer = track.layers.get(usize::from(item.layer))?;
@@ -139,8 +139,9 @@ impl<'a> Outlet<'a> {
 
     /// When the pacer lets the next packet through, if not now.
     #[inline]
-    pub fn paced_until(&mut self) -> Option<Micros> {
-        self.link.paced_until(self.now)
+    #[must_use]
+    pub const fn paced_until(&self) -> Option<Micros> {
+        self.link.usually_paced_until(self.now)
     }
 
     /// Finds a packet and its place. Changes nothing. `None` when it is not usual.
@@ -198,7 +199,7 @@ impl<'a> Outlet<'a> {
     /// A send buffer took the packet, as a datagram of `bytes`. Packets come in the order of their contents.
     #[inline]
     pub fn note(&mut self, usual: &Usual<'_>, bytes: usize) {
-        self.link.handle_sent(self.now, self.has_transport_seq.then_some(*self.transport_seq), bytes);
+        self.link.handle_usually_sent(self.now, self.has_transport_seq.then_some(*self.transport_seq), bytes);
         *self.transport_seq = self.transport_seq.plus(u16::from(self.has_transport_seq));
         let sent = &mut self.sent;
         let timestamp = usual.header.timestamp;

@@ -83,6 +83,13 @@ impl Pacer {
     #[inline]
     pub fn is_open(&mut self, now: Micros) -> bool {
         self.fill(now);
+        self.is_still_open()
+    }
+
+    /// As [`Self::is_open`], at the moment that was asked for last.
+    #[inline]
+    #[must_use]
+    pub const fn is_still_open(&self) -> bool {
         self.rate_bps == 0 || self.level_bytes > 0
     }
 
