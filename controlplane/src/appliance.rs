@@ -14,11 +14,13 @@ use dataplane::boot::Plane;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use utoipa::openapi::OpenApi;
 
 use crate::app::{App, Failure, open_service, open_store, prepare_data};
 use crate::config::{Config, Dtls};
 use crate::dispatch::{Dispatch, addresses};
 use crate::http;
+use crate::http::routes::Route;
 use crate::metrics::Metrics;
 use crate::operator::{DailyBackups, OperatorSocket, setup_link};
 use crate::plane;
@@ -32,6 +34,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 const DRAIN_MIN: Duration = Duration::from_millis(500);
 /// How often draining looks whether everybody is gone.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
+
+/// Every route that the API's document does not have.
+#[must_use]
+pub fn routes_beside_the_api() -> Vec<Route> {
+    let mut routes = http::beside_the_api(OpenApi::default()).known().to_vec();
+    routes.extend(signal::known_doors());
+    routes
+}
 
 /// A running appliance.
 pub struct Appliance {

@@ -44,6 +44,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::dispatch::Dispatch;
+use crate::http::routes::{Route, Routes};
 use crate::ids::UserId;
 use crate::metrics::Metrics;
 use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
@@ -58,8 +59,18 @@ const ROOM_INBOX: usize = 2_048;
 
 /// The signalling routes. Without a packet plane (`signal` absent) the token is checked and nobody let in.
 pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
-    let door = door::Door { app, signal };
-    door::router(door.clone()).merge(whip::router(door))
+    doors().into_router().with_state(door::Door { app, signal })
+}
+
+/// The routes of all doors for media.
+fn doors() -> Routes<door::Door> {
+    door::routes().merge(whip::routes())
+}
+
+/// What there is of them.
+#[must_use]
+pub fn known_doors() -> Vec<Route> {
+    doors().known().to_vec()
 }
 
 /// The routes of the API that rooms answer.

@@ -13,7 +13,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{patch, post};
 use tokio::sync::oneshot;
 
 use super::actor::Input;
@@ -25,6 +24,7 @@ use crate::http::body;
 use crate::http::caller::bearer;
 use crate::http::observe::{DESCRIPTION, FRAGMENT};
 use crate::http::problem::{Kind, Problem};
+use crate::http::routes::Routes;
 use crate::ids::parse_meeting;
 use crate::sdp::SdpError;
 use crate::sdp::description::Description;
@@ -37,14 +37,14 @@ const TAGS_MAX: usize = 8;
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// The routes.
-pub fn router(door: Door) -> axum::Router {
-    let whip = axum::Router::new()
-        .route("/whip/{meeting}", post(publish))
-        .route("/whip/{meeting}/{session}", patch(patch_whip).delete(delete_whip));
-    let whep = axum::Router::new()
-        .route("/whep/{meeting}", post(play))
-        .route("/whep/{meeting}/{session}", patch(patch_whep).delete(delete_whep));
-    whip.merge(whep).with_state(door)
+pub fn routes() -> Routes<Door> {
+    Routes::default()
+        .post("/whip/{meeting}", publish)
+        .patch("/whip/{meeting}/{session}", patch_whip)
+        .delete("/whip/{meeting}/{session}", delete_whip)
+        .post("/whep/{meeting}", play)
+        .patch("/whep/{meeting}/{session}", patch_whep)
+        .delete("/whep/{meeting}/{session}", delete_whep)
 }
 
 impl From<SdpError> for Problem {
