@@ -22,7 +22,7 @@ use crate::dispatch::{Dispatch, addresses};
 use crate::http;
 use crate::http::routes::Route;
 use crate::metrics::Metrics;
-use crate::operator::{DailyBackups, OperatorSocket, setup_link};
+use crate::operator::{DailyBackups, OldAnswers, OperatorSocket, setup_link};
 use crate::plane;
 use crate::service::Service;
 use crate::signal::{self, Signal};
@@ -52,6 +52,7 @@ pub struct Appliance {
     server: JoinHandle<()>,
     operator: OperatorSocket,
     backups: DailyBackups,
+    old_answers: OldAnswers,
 }
 
 impl Appliance {
@@ -79,11 +80,12 @@ impl Appliance {
         let app = App { config: Arc::new(config), service, metrics, plane, store };
         let operator = OperatorSocket::open(&app)?;
         let backups = DailyBackups::start(&app);
+        let old_answers = OldAnswers::start(app.service.clone());
         let (stop, stopped) = watch::channel(false);
         let doors = signal::router(app.clone(), Some(signal.clone()));
         let router = http::router(app.clone(), signal::api(Some(signal.clone())), doors);
         let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
-        Ok(Self { app, signal, tls, stop, server, operator, backups })
+        Ok(Self { app, signal, tls, stop, server, operator, backups, old_answers })
     }
 
     /// What routes share.
@@ -130,6 +132,7 @@ impl Appliance {
         }
         self.operator.close();
         self.backups.stop();
+        self.old_answers.stop();
         self.stop.send_replace(true);
         if self.server.await.is_err() {
             tracing::error!("the HTTP server panicked while stopping; this is a bug");

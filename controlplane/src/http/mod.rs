@@ -6,12 +6,14 @@
 pub mod accounts;
 pub mod body;
 pub mod caller;
+pub mod conditional;
 pub mod cookie;
 pub mod document;
 pub mod limits;
 pub mod meetings;
 pub mod oauth;
 pub mod observe;
+pub mod once;
 pub mod ops;
 pub mod paging;
 pub mod problem;
@@ -125,7 +127,12 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods(Any)
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            HeaderName::from_static(once::HEADER),
+        ])
         .expose_headers([
             header::LOCATION,
             header::ETAG,

@@ -47,7 +47,7 @@ use crate::dispatch::Dispatch;
 use crate::http::routes::{Route, Routes};
 use crate::ids::UserId;
 use crate::metrics::Metrics;
-use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
+use crate::service::{Admission, MeetingEvent, MeetingStatus, Seen, Service, ServiceError};
 use actor::{Input, RoomActor};
 use arrivals::Arrivals;
 use grant::{Grant, GrantChange};
@@ -150,16 +150,17 @@ impl Signal {
     /// Changes what one person may do; what it may now, `None` if it is not in the meeting's room.
     ///
     /// # Errors
-    /// `Busy` when the room has too much to do.
+    /// `ChangedMeanwhile`, `Busy` when the room has too much to do.
     async fn permit(
         &self,
         meeting: MeetingId,
         user: UserId,
         change: GrantChange,
+        seen: Seen,
     ) -> Result<Option<Grant>, ServiceError> {
         let (answer, answered) = oneshot::channel();
-        match self.tell(meeting, Input::Permit(user, change, answer)) {
-            Ok(_) => Ok(answered.await.unwrap_or(None)),
+        match self.tell(meeting, Input::Permit(user, change, seen, answer)) {
+            Ok(_) => answered.await.unwrap_or(Ok(None)),
             Err(RoomRefusal::NoRoom) => Ok(None),
             Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
         }

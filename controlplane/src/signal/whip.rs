@@ -22,6 +22,7 @@ use super::{RoomRefusal, Signal};
 use crate::app::App;
 use crate::http::body;
 use crate::http::caller::bearer;
+use crate::http::conditional;
 use crate::http::observe::{DESCRIPTION, FRAGMENT};
 use crate::http::problem::{Kind, Problem};
 use crate::http::routes::Routes;
@@ -32,8 +33,6 @@ use crate::sdp::fragment::Fragment;
 use crate::service::timestamp::Timestamp;
 use crate::service::{Admission, ServiceError};
 
-/// Entity tags looked at in one `If-Match`.
-const TAGS_MAX: usize = 8;
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// The routes.
@@ -288,26 +287,15 @@ fn quoted(tag: &str) -> String {
     format!("\"{tag}\"")
 }
 
-/// Reads `If-Match`. Weak tags match nothing (RFC 9110 section 8.8.3.2).
+/// Reads `If-Match`, which must be there.
 fn matches(headers: &HeaderMap) -> Result<Matches, Problem> {
-    let mut tags = Vec::new();
-    let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
-    if values.peek().is_none() {
+    if !headers.contains_key(header::IF_MATCH) {
         return Err(Problem::new(
             Kind::PreconditionRequired,
             "send If-Match with the session's entity tag, or with * to restart ICE",
         ));
     }
-    for value in values {
-        let text = value.to_str().unwrap_or_default();
-        for tag in text.split(',').map(str::trim).take(TAGS_MAX) {
-            if tag == "*" {
-                return Ok(Matches::Any);
-            }
-            tags.extend(tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).map(str::to_owned));
-        }
-    }
-    Ok(Matches::Tags(tags))
+    Ok(conditional::tags(headers).map_or(Matches::Any, Matches::Tags))
 }
 
 #[cfg(test)]

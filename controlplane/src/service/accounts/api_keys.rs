@@ -13,10 +13,11 @@ use crate::auth::livekit::{self, KeyGrant};
 use crate::auth::{TokenError, secret};
 use crate::ids::{self, UserId};
 use crate::service::input::user_name;
+use crate::service::once::Keep;
 use crate::service::people::{Admission, May, Outside};
 use crate::service::records::{self, Participant, RECORD_VERSION, Record};
 use crate::service::timestamp::Timestamp;
-use crate::service::{FieldError, Service, ServiceError};
+use crate::service::{FieldError, Seen, Service, ServiceError};
 use crate::store::Batch;
 
 /// Keys of one person.
@@ -77,6 +78,7 @@ impl Service {
         caller: Caller,
         visitor: &Visitor,
         name: &str,
+        keep: &Keep<'_, ApiKey>,
     ) -> Result<ApiKey, ServiceError> {
         let owner = self.own_account(caller)?.user_id;
         let name = user_name(name)?;
@@ -92,6 +94,7 @@ impl Service {
             created_at: Timestamp::now(),
         };
         let batch = Batch::new().expect(key.key.at(), None).put(key.key.at(), key.encode());
+        let batch = keep.with(batch, &key)?;
         self.commit(Actor { user: owner, visitor }.note(batch, Action::CreateApiKey, owner)).await?;
         Ok(key)
     }
@@ -110,16 +113,18 @@ impl Service {
     /// Deletes one of the caller's own keys: its tokens open nothing from then on. Who is in a meeting stays there.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NoSuchKey` also for a key of somebody else.
+    /// `NoToken`, `OutOfScope`, `NoSuchKey` also for a key of somebody else, `ChangedMeanwhile`.
     pub async fn delete_api_key(
         &self,
         caller: Caller,
         visitor: &Visitor,
         key: &str,
+        seen: &Seen,
     ) -> Result<(), ServiceError> {
         let owner = self.own_account(caller)?.user_id;
         let id = KeyId::parse(key).filter(|id| id.owner == owner).ok_or(ServiceError::NoSuchKey)?;
         self.0.store.get(&id.at())?.ok_or(ServiceError::NoSuchKey)?;
+        seen.holds(None)?;
         let batch = Batch::new().delete(id.at());
         Ok(self.commit(Actor { user: owner, visitor }.note(batch, Action::DeleteApiKey, owner)).await?)
     }
