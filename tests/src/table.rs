@@ -14,7 +14,7 @@ pub struct Row {
     pub method: String,
     /// The path, parameters in braces.
     pub path: String,
-    /// Which kind of token the route takes: `api`, `media`, `room`, or `none` where none is looked at.
+    /// Which kind of token the route takes: `api`, `media`, `room`, `key`, or `none` where none is looked at.
     pub kind: String,
     /// The status code for each of [`ROLES`]; `None` where the role does not exist.
     pub codes: Vec<Option<u16>>,

@@ -165,6 +165,14 @@ pub async fn text(headers: &HeaderMap, body: Body, media_type: &str) -> Result<S
     String::from_utf8(bytes).map_err(|_| Problem::new(Kind::MalformedDescription, "the body is not UTF-8"))
 }
 
+/// Reads a body of bytes.
+///
+/// # Errors
+/// Too large, too slow.
+pub async fn bytes(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    collect(headers, body).await
+}
+
 async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
     let declared =
         headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
@@ -201,7 +209,8 @@ fn too_large() -> Problem {
 }
 
 /// The declared media type without its parameters.
-fn essence(headers: &HeaderMap) -> String {
+#[must_use]
+pub fn essence(headers: &HeaderMap) -> String {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()

@@ -241,6 +241,7 @@ fn parts(row: &[u8]) -> Option<(i64, &[u8], &[u8])> {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::meetings::Created;
     use super::super::records::UserKind;
     use super::super::{NewMeeting, Record, new_user};
     use super::*;
@@ -261,7 +262,7 @@ mod tests {
 
     async fn make(service: &Service, user: UserId, turn: &Turn) {
         let new = NewMeeting { topic: "x".into(), ..NewMeeting::default() };
-        let answer = |_: &super::super::meetings::Created| b"answer".to_vec();
+        let answer = |_: &Created| b"answer".to_vec();
         service.create_meeting_once(Caller::User(user), new, &turn.keep(&answer)).await.expect("makes");
     }
 
@@ -306,13 +307,31 @@ mod tests {
     async fn a_refused_request_keeps_nothing_and_lets_the_next_one_in() {
         let (service, store, ada) = service().await;
         let turn = first(service.once(Caller::User(ada), request("key")));
-        let answer = |_: &super::super::meetings::Created| b"answer".to_vec();
+        let answer = |_: &Created| b"answer".to_vec();
         let keep = turn.keep(&answer);
         let made = service.create_meeting_once(Caller::User(ada), NewMeeting::default(), &keep).await;
         assert!(made.is_err(), "no topic");
         drop(turn);
         first(service.once(Caller::User(ada), request("key")));
         assert_eq!(store.scan(&[ONCE], None, 10), Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn of_two_whose_turns_overlap_one_makes_it() {
+        let (service, store, ada) = service().await;
+        let one = first(service.once(Caller::User(ada), request("key")));
+        // Whoever hangs up gives its turn away, and its write may be on its way still.
+        service.running().clear();
+        let other = first(service.once(Caller::User(ada), request("key")));
+        make(&service, ada, &one).await;
+        let new = NewMeeting { topic: "x".into(), ..NewMeeting::default() };
+        let answer = |_: &Created| b"answer".to_vec();
+        let keep = other.keep(&answer);
+        let made = service.create_meeting_once(Caller::User(ada), new, &keep).await;
+        assert_eq!(made.err(), Some(ServiceError::Busy), "it comes again, and hears the answer of the first");
+        assert_eq!(store.scan(&[records::MEETINGS], None, 10).expect("reads").len(), 1);
+        drop((one, other));
+        assert!(matches!(service.once(Caller::User(ada), request("key")), Ok(Begun::Again(_))));
     }
 
     #[tokio::test]

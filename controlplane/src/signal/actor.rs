@@ -107,6 +107,8 @@ pub enum Input {
     },
     /// What one person may do changes; the answer is what it may now, `None` if it is not in the room.
     Permit(UserId, GrantChange, Seen, oneshot::Sender<Result<Option<Grant>, ServiceError>>),
+    /// Something is done to the room from outside.
+    Visit(Visit),
     /// One person must go.
     Remove(UserId),
     /// The meeting is over.
@@ -114,6 +116,9 @@ pub enum Input {
     /// The server is going away.
     Drain,
 }
+
+/// What is done, at the room's present time.
+pub type Visit = Box<dyn FnOnce(&mut Room, u64) + Send>;
 
 enum Note {
     Media(Arc<Admission>, bool, bool),
@@ -288,6 +293,7 @@ impl RoomActor {
                 let holds = self.room.granted(user).map_or(Ok(()), |grant| seen.holds(Some(&grant.tag())));
                 let _ = answer.send(holds.map(|()| self.room.permit(now_ms, user, change)));
             }
+            Input::Visit(visit) => visit(&mut self.room, now_ms),
             Input::Remove(user) => self.room.remove_user(now_ms, user),
             Input::End => self.room.remove_all(Farewell::RoomDeleted),
             Input::Drain => self.room.remove_all(Farewell::ServerShutdown),

@@ -4,7 +4,7 @@
 //! Path: `door` checks the token and upgrades; `socket` reads and writes frames within bounds; `actor` runs one `room` per
 //! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
 //! bounded queues.
-//! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms.
+//! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms; `twirp` is for servers of the host's.
 //! Not here: data tracks (refused, never an error).
 
 mod actor;
@@ -29,6 +29,7 @@ pub mod settings;
 pub mod slots;
 mod socket;
 pub mod track;
+mod twirp;
 pub mod variant;
 mod whip;
 
@@ -64,7 +65,7 @@ pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
 
 /// The routes of all doors for media.
 fn doors() -> Routes<door::Door> {
-    door::routes().merge(whip::routes())
+    door::routes().merge(whip::routes()).merge(twirp::routes())
 }
 
 /// What there is of them.
@@ -161,6 +162,27 @@ impl Signal {
         let (answer, answered) = oneshot::channel();
         match self.tell(meeting, Input::Permit(user, change, seen, answer)) {
             Ok(_) => answered.await.unwrap_or(Ok(None)),
+            Err(RoomRefusal::NoRoom) => Ok(None),
+            Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
+        }
+    }
+
+    /// Has something done in a meeting's room; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Busy` when the room has too much to do.
+    async fn visit<T: Send + 'static>(
+        &self,
+        meeting: MeetingId,
+        does: impl FnOnce(&mut room::Room, u64) -> T + Send + 'static,
+    ) -> Result<Option<T>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        let visit = move |room: &mut room::Room, now_ms: u64| {
+            let _ = answer.send(does(room, now_ms));
+        };
+        match self.tell(meeting, Input::Visit(Box::new(visit))) {
+            // A room that ends without answering has nobody in it.
+            Ok(_) => Ok(answered.await.ok()),
             Err(RoomRefusal::NoRoom) => Ok(None),
             Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
         }

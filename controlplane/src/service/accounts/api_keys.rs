@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::audit::Actor;
 use super::tables::Action;
 use super::{Caller, Visitor};
-use crate::auth::livekit::{self, KeyGrant};
+use crate::auth::livekit::{self, KeyClaims, KeyGrant};
 use crate::auth::{TokenError, secret};
 use crate::ids::{self, UserId};
 use crate::service::input::user_name;
@@ -66,6 +66,15 @@ impl std::fmt::Display for KeyId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "key_{}_{}", self.owner.0, self.number)
     }
+}
+
+/// Who asks with a token that a key made.
+#[derive(Clone, Debug)]
+pub struct KeyHolder {
+    /// The key's owner, whose meetings it opens.
+    pub owner: UserId,
+    /// What the token grants.
+    pub grant: KeyGrant,
 }
 
 impl Service {
@@ -129,6 +138,25 @@ impl Service {
         Ok(self.commit(Actor { user: owner, visitor }.note(batch, Action::DeleteApiKey, owner)).await?)
     }
 
+    /// Who holds the key that made a token, and what the token grants.
+    ///
+    /// # Errors
+    /// `BadToken`, also for tokens that no key made; `AccountDisabled` of the owner.
+    pub fn key_holder(&self, token: &str) -> Result<KeyHolder, ServiceError> {
+        let issuer = livekit::issuer(token).ok_or(TokenError::BadSignature)?;
+        let (owner, claims) = self.proven_by_key(token, &issuer)?;
+        Ok(KeyHolder { owner, grant: claims.video.unwrap_or_default() })
+    }
+
+    /// The owner of the key that made a token, and what the token says.
+    fn proven_by_key(&self, token: &str, issuer: &str) -> Result<(UserId, KeyClaims), ServiceError> {
+        let id = KeyId::parse(issuer).ok_or(TokenError::BadSignature)?;
+        let bytes = self.0.store.get(&id.at())?.ok_or(TokenError::BadSignature)?;
+        let claims = livekit::verify(token, issuer, &ApiKey::decode(&bytes)?.secret)?;
+        self.active(id.owner)?;
+        Ok((id.owner, claims))
+    }
+
     /// Verifies a token that a key made, against the meeting as it is now.
     ///
     /// # Errors
@@ -139,14 +167,11 @@ impl Service {
         token: &str,
         issuer: &str,
     ) -> Result<Admission, ServiceError> {
-        let id = KeyId::parse(issuer).ok_or(TokenError::BadSignature)?;
-        let bytes = self.0.store.get(&id.at())?.ok_or(TokenError::BadSignature)?;
-        let claims = livekit::verify(token, issuer, &ApiKey::decode(&bytes)?.secret)?;
-        self.active(id.owner)?;
+        let (owner, claims) = self.proven_by_key(token, issuer)?;
         let grant = claims.video.filter(is_honoured).ok_or(ServiceError::OutOfScope)?;
         let id_of_room = ids::parse_meeting(&grant.room).ok_or(ServiceError::NoSuchMeeting)?;
         let meeting = self.open_meeting(id_of_room)?;
-        if meeting.host_id != id.owner {
+        if meeting.host_id != owner {
             return Err(ServiceError::OutOfScope);
         }
         let identity = claims.sub;
@@ -158,7 +183,7 @@ impl Service {
         }
         let name = claims.name.as_deref().map_or(Err(()), |name| user_name(name).map_err(drop));
         let name = name.unwrap_or_else(|()| identity.chars().take(100).collect());
-        let user = person_of(id.owner, &identity);
+        let user = person_of(owner, &identity);
         self.room_for(&meeting, Some(user))?;
         let row = self.0.store.get(&records::participant_key(id_of_room, user))?;
         let row = row.as_deref().map(Participant::decode).transpose()?;
