@@ -60,6 +60,10 @@ fn every_operation_has_a_name_a_place_and_says_who_may() {
         for requirement in security.iter().flat_map(|one| one.as_object().expect("an object").keys()) {
             assert!(schemes.contains_key(requirement), "{of}: {requirement} is no scheme");
         }
+        // A bad request or token, a disabled account and a busy server may be the answer to anything.
+        for code in ["400", "401", "403", "503"] {
+            assert!(operation["responses"][code].is_object(), "{of} does not say that it may answer {code}");
+        }
         // What nobody may do without a token says so.
         let row = rows().into_iter().find(|row| row.route().eq_ignore_ascii_case(&of)).expect("a row");
         let open = security.iter().any(|one| one.as_object().is_some_and(serde_json::Map::is_empty));

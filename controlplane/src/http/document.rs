@@ -14,14 +14,14 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 
 use super::problem::MEDIA_TYPE;
 
-/// May happen to every call.
-const ANY_CALL: [&str; 2] = ["400", "401"];
+/// May happen to every call: what cannot be read, a token that does not count, a disabled account, a server that has too much to do.
+const ANY_CALL: [&str; 4] = ["400", "401", "403", "503"];
 /// May happen to every call that names something; a list is there even when it is empty.
 const NAMED: [&str; 1] = ["404"];
 /// May happen to every call that may carry a body.
 const WITH_BODY: [&str; 4] = ["408", "413", "415", "422"];
-/// May happen to every call that writes.
-const WRITES: [&str; 2] = ["503", "507"];
+/// May happen to every call that writes; what admins alone may do is written down also when it is refused.
+const WRITES: [&str; 1] = ["507"];
 
 /// Completes the document that the routes made.
 pub fn complete(document: &mut OpenApi) {
@@ -39,7 +39,8 @@ pub fn complete(document: &mut OpenApi) {
             if path.contains('{') {
                 common(operation, &NAMED);
             }
-            if method != "get" {
+            let is_audited = operation.tags.iter().flatten().any(|tag| tag == "admin");
+            if method != "get" || is_audited {
                 common(operation, &WRITES);
             }
             if operation.request_body.is_some() || !matches!(method, "get" | "delete") {
