@@ -44,6 +44,15 @@ struct Account {
     invitation: String,
 }
 
+/// How the one who asks says who it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// By the token that the route takes.
+    Token,
+    /// By the cookie of a browser.
+    Session,
+}
+
 /// One cell: who asks, and whose things it asks about.
 struct Cell<'a> {
     world: &'a World,
@@ -259,11 +268,20 @@ impl<'a> Cell<'a> {
         filled + rest
     }
 
-    fn ask(&self, row: &Row) -> Answer {
+    /// The cookie of a browser in which the account that asks has just signed in.
+    fn cookie(&self) -> String {
+        let account = self.account().expect("only accounts sign in");
+        let body = json!({"token": account.invitation, "password": PASSWORD});
+        let signed_in = self.world.daemon().call_json("POST", "/api/v1/invitation", None, &body);
+        let set = signed_in.header("set-cookie").unwrap_or_else(|| panic!("{signed_in:?}"));
+        set.split(';').next().expect("a pair").to_owned()
+    }
+
+    fn ask(&self, row: &Row, by: By) -> Answer {
         let mut path = self.filled(row, &row.path);
         let sends = self.filled(row, &row.sends);
         let door = row.path.split('/').nth(1).unwrap_or_default();
-        let (headers, body): (Vec<(&str, &str)>, String) = match sends.as_str() {
+        let (mut headers, body): (Vec<(&str, &str)>, String) = match sends.as_str() {
             "" => (Vec::new(), String::new()),
             "offer" => (vec![("content-type", "application/sdp")], offer(door)),
             "restart" => (
@@ -280,8 +298,14 @@ impl<'a> Cell<'a> {
             }
             json => (vec![JSON], json.to_owned()),
         };
+        let daemon = self.world.daemon();
+        if by == By::Session {
+            let (cookie, origin) = (self.cookie(), format!("http://{}", daemon.address));
+            headers.extend([("cookie", cookie.as_str()), ("origin", &origin)]);
+            return daemon.send(&row.method, &path, None, &headers, body.as_bytes());
+        }
         let token = self.token(&row.kind);
-        self.world.daemon().send(&row.method, &path, token.as_deref(), &headers, body.as_bytes())
+        daemon.send(&row.method, &path, token.as_deref(), &headers, body.as_bytes())
     }
 }
 
@@ -310,24 +334,42 @@ fn every_route_answers_every_role_as_the_table_says() {
     assert!(without_row.is_empty(), "routes without a row in tests/data/authorization.txt: {without_row:?}");
     assert!(without_route.is_empty(), "rows without a route: {without_route:?}");
 
-    let cells: Vec<(&Row, usize)> =
-        rows.iter().flat_map(|row| (0..ROLES.len()).map(move |role| (row, role))).collect();
+    let cells = rows.iter().flat_map(|row| (0..ROLES.len()).map(move |role| (row, role, By::Token)));
+    answer_as_they_should(&world, &cells.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_session_of_a_browser_is_good_for_what_its_accounts_token_is() {
+    let world = World::open();
+    let rows = rows();
+    // An invitation is good for one sign-in, and the things of these are signed in by the host's.
+    let by_host = |row: &Row| {
+        !row.path.ends_with("/sessions/{id}")
+            && !["{invitation}", "{email}"].iter().any(|name| row.sends.contains(name))
+    };
+    let taken = rows.iter().filter(|row| row.kind == "api" && row.path.starts_with("/api/v1/"));
+    let cells = taken.flat_map(|row| {
+        let roles = ROLES
+            .iter()
+            .enumerate()
+            .filter(|(_, role)| **role == "admin" || **role == "host" && by_host(row));
+        roles.map(move |(role, _)| (row, role, By::Session))
+    });
+    answer_as_they_should(&world, &cells.collect::<Vec<_>>());
+}
+
+/// Asks all cells, some at a time.
+fn answer_as_they_should(world: &World, cells: &[(&Row, usize, By)]) {
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((row, role)) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let Some(expected) = row.codes[*role] else { continue };
-                    let answer = Cell::new(&world, ROLES[*role]).ask(row);
+                while let Some((row, role, by)) = cells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (Some(expected), name) = (row.codes[*role], ROLES[*role]) else { continue };
+                    let answer = Cell::new(world, name).ask(row, *by);
                     if answer.status != expected {
-                        let text = answer.text();
-                        let line = format!(
-                            "{} as {}: {} and not {expected}: {}",
-                            row.route(),
-                            ROLES[*role],
-                            answer.status,
-                            text.lines().next().unwrap_or_default()
-                        );
+                        let (route, status, text) = (row.route(), answer.status, answer.text());
+                        let line = format!("{route} as {name}: {status} and not {expected}: {text}");
                         wrong.lock().expect("nobody panicked").push((row.number, *role, line));
                     }
                 }
