@@ -203,6 +203,23 @@ fn bad_input_is_refused_in_twirps_words() {
     assert_eq!(get.status, 405, "{get:?}");
 }
 
+#[test]
+fn a_day_has_as_many_meetings_over_this_door() {
+    let office = Office::closed("twirp-limit", &["--meetings-per-day", "1"]);
+    assert_eq!(office.set_up(&office.setup_token()).status, 200);
+    let server = Server::of(&office, "ada");
+    let make = || server.send("CreateRoom", &server.admin(""), JSON, br#"{"name":"x"}"#);
+    assert_eq!(make().status, 200);
+    let refused = make();
+    if refused.status == 200 {
+        println!("skipped: midnight UTC came in between");
+        return;
+    }
+    error(&refused, 429, "resource_exhausted");
+    let seconds: u64 = refused.header("retry-after").and_then(|text| text.parse().ok()).expect("a time");
+    assert!((1..=86_401).contains(&seconds), "{seconds}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_are_listed_changed_told_and_sent_away() {
     let office = Office::open("twirp-people");

@@ -1,7 +1,7 @@
 //! Errors in Twirp's own words (its specification, version 7): `{"code","msg","meta"}` with the status each code has.
 
 use axum::Json;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -70,12 +70,14 @@ pub struct TwirpError {
     message: String,
     /// The field that is wrong.
     argument: Option<String>,
+    /// When trying again makes sense, seconds.
+    retry_after: Option<u64>,
 }
 
 impl TwirpError {
     /// With a message for people.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), argument: None }
+        Self { code, message: message.into(), argument: None, retry_after: None }
     }
 
     /// Whether nothing can be said about what was asked for.
@@ -109,8 +111,10 @@ impl From<ServiceError> for TwirpError {
             }
             _ => None,
         };
-        // What is said of a field or a failed store to callers is the same over every door.
-        Self { argument, ..Self::new(code, Problem::from(error).detail) }
+        // What is said of a failed store, and of when to come again, is the same over every door.
+        let Problem { detail, retry_after, .. } = error.into();
+        let again = matches!(code, Code::ResourceExhausted | Code::Unavailable);
+        Self { argument, retry_after: again.then_some(retry_after), ..Self::new(code, detail) }
     }
 }
 
@@ -118,6 +122,11 @@ impl IntoResponse for TwirpError {
     fn into_response(self) -> Response {
         let meta = self.argument.map_or_else(|| json!({}), |argument| json!({ "argument": argument }));
         let body: Value = json!({ "code": self.code.name(), "msg": self.message, "meta": meta });
-        (self.code.status(), [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        let mut answer = (self.code.status(), Json(body)).into_response();
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
     }
 }
