@@ -23,6 +23,8 @@ step "bandwidth estimator, 400 kinds of links" env BWE_KINDS=400 cargo test --re
 step "rate control of whole rooms, 200 seeds" env RATE_SEEDS=200 cargo test --release --locked -p tests --test rate -- --nocapture
 step "simulation, 1000 seeds" env SIMULATION_SEEDS=1000 cargo test --release --locked -p tests --test simulation -- --nocapture
 step "durability, 200 kills and 200 power losses" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 cargo test --release --locked -p tests --test durability -- --nocapture
+step "requests repeated after 200 kills" env KAIGI_BIN="$bin" KAIGI_SOAK_ROUNDS=200 cargo test --release --locked -p tests --test idempotency -- --nocapture
+step "API conformance, 500 examples of each operation" env KAIGI_BIN="$bin" KAIGI_CONFORMANCE_EXAMPLES=500 cargo test --release --locked -p tests --test conformance -- --nocapture
 step "store, acknowledged writes" "$bin/kaigi-perf" store
 (cd tests/e2e && npm ci --no-audit --no-fund --loglevel=error)
 step "browsers after kill -9, 10 rounds" env KAIGI_BIN="$bin" KAIGI_RESTART_ROUNDS=10 node --test --test-reporter=spec tests/e2e/restart.test.mjs

@@ -14,13 +14,15 @@ use dataplane::boot::Plane;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use utoipa::openapi::OpenApi;
 
 use crate::app::{App, Failure, open_service, open_store, prepare_data};
 use crate::config::{Config, Dtls};
 use crate::dispatch::{Dispatch, addresses};
 use crate::http;
+use crate::http::routes::Route;
 use crate::metrics::Metrics;
-use crate::operator::{DailyBackups, OperatorSocket, setup_link};
+use crate::operator::{DailyBackups, OldAnswers, OperatorSocket, setup_link};
 use crate::plane;
 use crate::service::Service;
 use crate::signal::{self, Signal};
@@ -33,6 +35,14 @@ const DRAIN_MIN: Duration = Duration::from_millis(500);
 /// How often draining looks whether everybody is gone.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
+/// Every route that the API's document does not have.
+#[must_use]
+pub fn routes_beside_the_api() -> Vec<Route> {
+    let mut routes = http::beside_the_api(OpenApi::default()).known().to_vec();
+    routes.extend(signal::known_doors());
+    routes
+}
+
 /// A running appliance.
 pub struct Appliance {
     app: App,
@@ -42,6 +52,7 @@ pub struct Appliance {
     server: JoinHandle<()>,
     operator: OperatorSocket,
     backups: DailyBackups,
+    old_answers: OldAnswers,
 }
 
 impl Appliance {
@@ -69,11 +80,12 @@ impl Appliance {
         let app = App { config: Arc::new(config), service, metrics, plane, store };
         let operator = OperatorSocket::open(&app)?;
         let backups = DailyBackups::start(&app);
+        let old_answers = OldAnswers::start(app.service.clone());
         let (stop, stopped) = watch::channel(false);
         let doors = signal::router(app.clone(), Some(signal.clone()));
         let router = http::router(app.clone(), signal::api(Some(signal.clone())), doors);
         let server = tokio::spawn(http::server::serve(listener, tls.clone(), router, stopped));
-        Ok(Self { app, signal, tls, stop, server, operator, backups })
+        Ok(Self { app, signal, tls, stop, server, operator, backups, old_answers })
     }
 
     /// What routes share.
@@ -120,6 +132,7 @@ impl Appliance {
         }
         self.operator.close();
         self.backups.stop();
+        self.old_answers.stop();
         self.stop.send_replace(true);
         if self.server.await.is_err() {
             tracing::error!("the HTTP server panicked while stopping; this is a bug");

@@ -2,7 +2,7 @@
 //!
 //! [`daemon`] starts the real `kaigid` and [`http`] talks to it over a plain socket; [`fuzzing`] is what the fuzz targets do;
 //! [`world`] is a simulated server with its guests; [`people`] have accounts and sign in.
-//! [`relay`] is a bad network for real clients; [`python`] is what the clients in Python run in.
+//! [`relay`] is a bad network for real clients; [`python`] is what the clients in Python run in; [`table`] is who may do what.
 
 pub mod daemon;
 pub mod fuzzing;
@@ -12,4 +12,5 @@ pub mod livekit;
 pub mod people;
 pub mod python;
 pub mod relay;
+pub mod table;
 pub mod world;

@@ -32,6 +32,12 @@ pub struct KeyGrant {
     pub room: String,
     /// May join it.
     pub room_join: bool,
+    /// May make rooms and delete them.
+    pub room_create: bool,
+    /// May list rooms.
+    pub room_list: bool,
+    /// May manage who is in `room`.
+    pub room_admin: bool,
     /// May send tracks.
     pub can_publish: Option<bool>,
     /// May receive tracks.

@@ -6,6 +6,7 @@
 //! token, passcode or password is ever logged or kept in clear; secrets that check signatures and codes (API keys, authenticator
 //! apps) are kept as values. Not here: accounts and rules.
 
+pub mod held;
 pub mod key;
 pub mod keyring;
 pub mod livekit;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{self, Digest, SHA256};
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
@@ -25,6 +26,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Fields {
     map: Map<String, Value>,
     errors: Vec<FieldError>,
+    digest: Digest,
 }
 
 impl Fields {
@@ -45,7 +47,7 @@ impl Fields {
     pub async fn read_optional(headers: &HeaderMap, body: Body) -> Result<Self, Problem> {
         let bytes = collect(headers, body).await?;
         if bytes.is_empty() {
-            return Ok(Self { map: Map::new(), errors: Vec::new() });
+            return Ok(Self { map: Map::new(), errors: Vec::new(), digest: digest(&bytes) });
         }
         declared_json(headers)?;
         Self::parse(&bytes)
@@ -58,9 +60,15 @@ impl Fields {
             Problem::new(Kind::MalformedJson, format!("the body is not JSON: error at {place}"))
         })?;
         match value {
-            Value::Object(map) => Ok(Self { map, errors: Vec::new() }),
+            Value::Object(map) => Ok(Self { map, errors: Vec::new(), digest: digest(bytes) }),
             _ => Err(Problem::fields(vec![FieldError::new("", "must be an object")])),
         }
+    }
+
+    /// A hash of the body as it came: the same for the same request.
+    #[must_use]
+    pub fn digest(&self) -> &[u8] {
+        self.digest.as_ref()
     }
 
     /// A string that must be there.
@@ -141,6 +149,10 @@ impl Fields {
     }
 }
 
+fn digest(bytes: &[u8]) -> Digest {
+    digest::digest(&SHA256, bytes)
+}
+
 /// Reads a body of text that must be there and be of this media type.
 ///
 /// # Errors
@@ -151,6 +163,14 @@ pub async fn text(headers: &HeaderMap, body: Body, media_type: &str) -> Result<S
         return Err(Problem::new(Kind::UnsupportedMediaType, format!("send Content-Type: {media_type}")));
     }
     String::from_utf8(bytes).map_err(|_| Problem::new(Kind::MalformedDescription, "the body is not UTF-8"))
+}
+
+/// Reads a body of bytes.
+///
+/// # Errors
+/// Too large, too slow.
+pub async fn bytes(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    collect(headers, body).await
 }
 
 async fn collect(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
@@ -189,7 +209,8 @@ fn too_large() -> Problem {
 }
 
 /// The declared media type without its parameters.
-fn essence(headers: &HeaderMap) -> String {
+#[must_use]
+pub fn essence(headers: &HeaderMap) -> String {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()

@@ -40,7 +40,7 @@ pub struct LimitsInfo {
 }
 
 /// The limits of this server, and what the caller has left.
-#[utoipa::path(get, path = "/limits", tag = "server", security((), ("bearer" = []), ("session" = [])),
+#[utoipa::path(get, path = "/limits", operation_id = "readLimits", tag = "server", security((), ("bearer" = []), ("session" = [])),
     responses((status = 200, body = LimitsInfo), (status = 401, body = ProblemDocument)))]
 async fn limits(State(app): State<App>, Asked(caller): Asked) -> Result<Json<LimitsInfo>, Problem> {
     Ok(Json(LimitsInfo {

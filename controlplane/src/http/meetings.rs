@@ -13,12 +13,16 @@ use utoipa_axum::routes;
 
 use super::body::Fields;
 use super::caller::{Asked, Origin};
+use super::conditional::{self, IfMatch};
+use super::once::{self, IdempotencyKey};
 use super::paging::{PageParams, PageQuery, page};
 use super::problem::{Kind, Problem, ProblemDocument};
 use crate::app::App;
 use crate::ids::parse_meeting;
+use crate::service::meetings::Created;
+use crate::service::once::Begun;
 use crate::service::{
-    JoinRequest, Meeting, MeetingChange, MeetingStatus, NewMeeting, ParticipantState, ParticipantView,
+    JoinRequest, Meeting, MeetingChange, MeetingStatus, NewMeeting, ParticipantState, ParticipantView, Seen,
     ServiceError,
 };
 
@@ -36,8 +40,10 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(ToSchema)]
 pub struct CreateMeeting {
     /// Topic, 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500)]
     pub topic: String,
     /// Planned start (RFC 3339); now if left out.
+    #[schema(format = DateTime)]
     pub start_time: Option<String>,
     /// Planned length, 1 to 1440 minutes.
     #[schema(default = 60, minimum = 1, maximum = 1440)]
@@ -46,6 +52,7 @@ pub struct CreateMeeting {
     #[schema(default = false)]
     pub recording_enabled: Option<bool>,
     /// A passcode joining takes, 1 to 64 characters.
+    #[schema(min_length = 1, max_length = 64)]
     pub passcode: Option<String>,
     /// Whether guests wait for the host; only `false` for now.
     #[schema(default = false)]
@@ -56,14 +63,18 @@ pub struct CreateMeeting {
 #[derive(ToSchema)]
 pub struct ChangeMeeting {
     /// New topic.
+    #[schema(min_length = 1, max_length = 500)]
     pub topic: Option<String>,
     /// New start; not while the meeting is in progress.
+    #[schema(format = DateTime)]
     pub start_time: Option<String>,
     /// New length, minutes.
+    #[schema(minimum = 1, maximum = 1440)]
     pub duration: Option<i64>,
     /// Whether it is to be recorded.
     pub recording_enabled: Option<bool>,
     /// New passcode; `null` takes it away.
+    #[schema(min_length = 1, max_length = 64)]
     pub passcode: Option<String>,
     /// Whether guests wait for the host; only `false` for now.
     pub waiting_room: Option<bool>,
@@ -73,8 +84,10 @@ pub struct ChangeMeeting {
 #[derive(ToSchema)]
 pub struct JoinMeeting {
     /// Name to show, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: Option<String>,
     /// The passcode, if the meeting has one.
+    #[schema(max_length = 64)]
     pub passcode: Option<String>,
 }
 
@@ -178,6 +191,18 @@ pub struct ParticipantList {
     next_cursor: Option<String>,
 }
 
+impl MeetingCreated {
+    fn new(created: &Created, origin: &Origin) -> Self {
+        let id = created.meeting.meeting_id.id();
+        Self {
+            id: id.to_string(),
+            join_url: join_url(origin, id),
+            start_time: created.meeting.start_time.to_string(),
+            host_token: created.host_token.clone(),
+        }
+    }
+}
+
 impl MeetingInfo {
     fn new(meeting: Meeting, origin: &Origin) -> Self {
         let id = meeting.meeting_id.id();
@@ -217,32 +242,32 @@ impl From<ParticipantView> for ParticipantInfo {
 }
 
 /// Make a meeting.
-#[utoipa::path(post, path = "/meetings", tag = "meetings", request_body = CreateMeeting, security((), ("bearer" = [])),
+#[utoipa::path(post, path = "/meetings", operation_id = "createMeeting", tag = "meetings", params(IdempotencyKey), request_body = CreateMeeting, security((), ("bearer" = []), ("session" = [])),
     responses((status = 200, body = MeetingCreated), (status = 400, body = ProblemDocument),
-        (status = 401, body = ProblemDocument), (status = 413, body = ProblemDocument),
+        (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument), (status = 413, body = ProblemDocument),
         (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument),
-        (status = 503, body = ProblemDocument)))]
+        (status = 429, body = ProblemDocument), (status = 503, body = ProblemDocument)))]
 async fn create(
     State(app): State<App>,
     Asked(caller): Asked,
     origin: Origin,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<MeetingCreated>, Problem> {
-    let new = new_meeting(Fields::read(&headers, body).await?)?;
-    let created = app.service.create_meeting(caller, new).await?;
-    let id = created.meeting.meeting_id.id();
-    tracing::info!(meeting = %id, host = %created.meeting.host_id, "meeting created");
-    Ok(Json(MeetingCreated {
-        id: id.to_string(),
-        join_url: join_url(&origin, id),
-        start_time: created.meeting.start_time.to_string(),
-        host_token: created.host_token,
-    }))
+) -> Result<Response, Problem> {
+    let fields = Fields::read(&headers, body).await?;
+    let turn = match once::begin(&app, caller, &headers, "POST /meetings", &fields)? {
+        Begun::First(turn) => turn,
+        Begun::Again(answer) => return Ok(once::again(answer)),
+    };
+    let answer = |created: &Created| once::encoded(MeetingCreated::new(created, &origin));
+    let created = app.service.create_meeting_once(caller, new_meeting(fields)?, &turn.keep(&answer)).await?;
+    let (id, host) = (created.meeting.meeting_id.id(), created.meeting.host_id);
+    tracing::info!(meeting = %id, %host, "meeting created");
+    Ok(once::answered(MeetingCreated::new(&created, &origin)))
 }
 
 /// The caller's own meetings, newest first.
-#[utoipa::path(get, path = "/meetings", tag = "meetings", params(PageParams), security(("bearer" = [])),
+#[utoipa::path(get, path = "/meetings", operation_id = "listMeetings", tag = "meetings", params(PageParams), security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = MeetingList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument),
         (status = 422, body = ProblemDocument)))]
@@ -258,26 +283,26 @@ async fn list(
     Ok(Json(MeetingList { items, next_cursor: page.next_cursor }))
 }
 
-/// One meeting. Whoever has its number may look.
-#[utoipa::path(get, path = "/meetings/{id}", tag = "meetings", params(("id" = String, Path)), security((), ("bearer" = [])),
-    responses((status = 200, body = MeetingInfo), (status = 404, body = ProblemDocument)))]
+/// One meeting, with an `ETag`. Whoever has its number may look.
+#[utoipa::path(get, path = "/meetings/{id}", operation_id = "readMeeting", tag = "meetings", params(("id" = String, Path)), security((), ("bearer" = []), ("session" = [])),
+    responses((status = 200, body = MeetingInfo, headers(("ETag" = String))), (status = 404, body = ProblemDocument)))]
 async fn read(
     State(app): State<App>,
     Asked(_caller): Asked,
     origin: Origin,
     Path(id): Path<String>,
-) -> Result<Json<MeetingInfo>, Problem> {
-    let meeting = app.service.meeting(meeting_id(&id)?)?;
-    Ok(Json(MeetingInfo::new(meeting, &origin)))
+) -> Result<Response, Problem> {
+    Ok(shown(app.service.meeting(meeting_id(&id)?)?, &origin))
 }
 
-/// Change a meeting, as its host.
-#[utoipa::path(patch, path = "/meetings/{id}", tag = "meetings", params(("id" = String, Path)), request_body = ChangeMeeting,
-    security(("bearer" = [])),
-    responses((status = 200, body = MeetingInfo), (status = 401, body = ProblemDocument),
+/// Change a meeting, as its host. With `If-Match`, only if it is as the caller saw it.
+#[utoipa::path(patch, path = "/meetings/{id}", operation_id = "changeMeeting", tag = "meetings", params(("id" = String, Path), IfMatch),
+    request_body = ChangeMeeting,
+    security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = MeetingInfo, headers(("ETag" = String))), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 410, body = ProblemDocument),
-        (status = 422, body = ProblemDocument)))]
+        (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 async fn change(
     State(app): State<App>,
     Asked(caller): Asked,
@@ -285,31 +310,32 @@ async fn change(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<MeetingInfo>, Problem> {
+) -> Result<Response, Problem> {
     let id = meeting_id(&id)?;
-    let change = meeting_change(Fields::read(&headers, body).await?)?;
-    let meeting = app.service.change_meeting(caller, id, change).await?;
-    Ok(Json(MeetingInfo::new(meeting, &origin)))
+    let change = meeting_change(Fields::read(&headers, body).await?, conditional::seen(&headers))?;
+    Ok(shown(app.service.change_meeting(caller, id, change).await?, &origin))
 }
 
-/// Delete a meeting, as its host. It is unknown from then on.
-#[utoipa::path(delete, path = "/meetings/{id}", tag = "meetings", params(("id" = String, Path)), security(("bearer" = [])),
+/// Delete a meeting, as its host. It is unknown from then on. With `If-Match`, only if it is as the caller saw it.
+#[utoipa::path(delete, path = "/meetings/{id}", operation_id = "deleteMeeting", tag = "meetings", params(("id" = String, Path), IfMatch),
+    security(("bearer" = []), ("session" = [])),
     responses((status = 204), (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn delete(
     State(app): State<App>,
     Asked(caller): Asked,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let id = meeting_id(&id)?;
-    app.service.delete_meeting(caller, id).await?;
+    app.service.delete_meeting(caller, id, &conditional::seen(&headers)).await?;
     tracing::info!(meeting = %id, "meeting deleted");
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// End a meeting, as its host. Everybody in it is disconnected.
-#[utoipa::path(post, path = "/meetings/{id}/end", tag = "meetings", params(("id" = String, Path)), security(("bearer" = [])),
-    responses((status = 200, body = MeetingInfo), (status = 401, body = ProblemDocument),
+#[utoipa::path(post, path = "/meetings/{id}/end", operation_id = "endMeeting", tag = "meetings", params(("id" = String, Path)), security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = MeetingInfo, headers(("ETag" = String))), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 410, body = ProblemDocument)))]
 async fn end(
@@ -319,17 +345,18 @@ async fn end(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<MeetingInfo>, Problem> {
+) -> Result<Response, Problem> {
     let id = meeting_id(&id)?;
     Fields::read_optional(&headers, body).await?.finish()?;
     let meeting = app.service.end_meeting(caller, id).await?;
     tracing::info!(meeting = %id, "meeting ended");
-    Ok(Json(MeetingInfo::new(meeting, &origin)))
+    Ok(shown(meeting, &origin))
 }
 
 /// Join a meeting, with an account or as a guest.
-#[utoipa::path(post, path = "/meetings/{id}/join", tag = "meetings", params(("id" = String, Path)), request_body = Option<JoinMeeting>,
-    security((), ("bearer" = [])),
+#[utoipa::path(post, path = "/meetings/{id}/join", operation_id = "joinMeeting", tag = "meetings",
+    params(("id" = String, Path)), request_body = Option<JoinMeeting>,
+    security((), ("bearer" = []), ("session" = [])),
     responses((status = 200, body = MeetingJoined), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 409, body = ProblemDocument), (status = 410, body = ProblemDocument),
@@ -355,8 +382,8 @@ async fn join(
 }
 
 /// Who is and was in a meeting.
-#[utoipa::path(get, path = "/meetings/{id}/participants", tag = "meetings", params(("id" = String, Path)),
-    security((), ("bearer" = [])),
+#[utoipa::path(get, path = "/meetings/{id}/participants", operation_id = "listParticipants", tag = "meetings", params(("id" = String, Path)),
+    security((), ("bearer" = []), ("session" = [])),
     responses((status = 200, body = ParticipantList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument)))]
 async fn participants(
@@ -380,7 +407,7 @@ fn new_meeting(mut fields: Fields) -> Result<NewMeeting, Problem> {
     fields.finish().map(|()| new)
 }
 
-fn meeting_change(mut fields: Fields) -> Result<MeetingChange, Problem> {
+fn meeting_change(mut fields: Fields, seen: Seen) -> Result<MeetingChange, Problem> {
     let change = MeetingChange {
         topic: fields.text("topic"),
         start_time: fields.time("start_time"),
@@ -388,6 +415,7 @@ fn meeting_change(mut fields: Fields) -> Result<MeetingChange, Problem> {
         recording_enabled: fields.switch("recording_enabled"),
         passcode: fields.nullable_text("passcode"),
         waiting_room: fields.switch("waiting_room"),
+        seen,
     };
     fields.finish().map(|()| change)
 }
@@ -395,6 +423,10 @@ fn meeting_change(mut fields: Fields) -> Result<MeetingChange, Problem> {
 fn join_request(mut fields: Fields) -> Result<JoinRequest, Problem> {
     let request = JoinRequest { name: fields.text("name"), passcode: fields.text("passcode") };
     fields.finish().map(|()| request)
+}
+
+fn shown(meeting: Meeting, origin: &Origin) -> Response {
+    conditional::tagged(&meeting.tag(), MeetingInfo::new(meeting, origin))
 }
 
 /// A number that cannot be one is a meeting that does not exist.

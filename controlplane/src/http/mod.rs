@@ -6,15 +6,18 @@
 pub mod accounts;
 pub mod body;
 pub mod caller;
+pub mod conditional;
 pub mod cookie;
 pub mod document;
 pub mod limits;
 pub mod meetings;
 pub mod oauth;
 pub mod observe;
+pub mod once;
 pub mod ops;
 pub mod paging;
 pub mod problem;
+pub mod routes;
 pub mod server;
 pub mod visitor;
 pub mod web;
@@ -26,7 +29,6 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::cors::{Any, CorsLayer};
@@ -36,6 +38,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use problem::{Kind, Problem};
+use routes::Routes;
 
 /// How long a browser may remember that it may ask across origins.
 const CORS_MAX_AGE: Duration = Duration::from_secs(3_600);
@@ -52,32 +55,8 @@ struct ApiDocument;
 /// that rooms answer, and the media doors.
 pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
     let (api, document) = api(rooms);
-    let described = Router::new().route(
-        "/api/v1/openapi.json",
-        get(move || {
-            let document = document.clone();
-            async move { axum::Json(document) }
-        }),
-    );
-    let own = api
-        .merge(oauth::router())
-        .route("/healthz", get(ops::healthz))
-        .route("/readyz", get(ops::readyz))
-        .route("/metrics", get(ops::metrics))
-        .route("/oauth/jwks.json", get(ops::jwks))
-        .route("/problems/{slug}", get(ops::problem_page))
-        .route("/", get(web::page))
-        .route("/j/{number}", get(web::page))
-        .route("/j/{number}/", get(web::page))
-        .route("/setup", get(web::page))
-        .route("/invitation", get(web::page))
-        .route("/signin", get(web::page))
-        .route("/account", get(web::page))
-        .route("/admin", get(web::page))
-        .route("/assets/{*path}", get(web::asset))
-        .with_state(app.clone());
-    own.merge(described)
-        .merge(doors)
+    let own = api.merge(beside_the_api(document).into_router()).with_state(app.clone());
+    own.merge(doors)
         .fallback(elsewhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(observe::refuse_in_our_words))
@@ -89,6 +68,30 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         .layer(security_header(header::REFERRER_POLICY, "no-referrer"))
         .layer(security_header(header::X_FRAME_OPTIONS, "DENY"))
         .layer(from_fn_with_state(app, observe::observe))
+}
+
+/// The routes of this module outside the API: the API's document, pages, the authorization server, operators' routes.
+pub fn beside_the_api(document: utoipa::openapi::OpenApi) -> Routes<App> {
+    let described = move || {
+        let document = document.clone();
+        async move { axum::Json(document) }
+    };
+    oauth::routes()
+        .get("/api/v1/openapi.json", described)
+        .get("/healthz", ops::healthz)
+        .get("/readyz", ops::readyz)
+        .get("/metrics", ops::metrics)
+        .get("/oauth/jwks.json", ops::jwks)
+        .get("/problems/{slug}", ops::problem_page)
+        .get("/", web::page)
+        .get("/j/{number}", web::page)
+        .get("/j/{number}/", web::page)
+        .get("/setup", web::page)
+        .get("/invitation", web::page)
+        .get("/signin", web::page)
+        .get("/account", web::page)
+        .get("/admin", web::page)
+        .get("/assets/{*path}", web::asset)
 }
 
 /// The API's routes and their document; one cannot change without the other.
@@ -124,7 +127,12 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(Any)
         .allow_methods(Any)
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            HeaderName::from_static(once::HEADER),
+        ])
         .expose_headers([
             header::LOCATION,
             header::ETAG,

@@ -50,6 +50,8 @@ kinds! {
         "The body is not SDP (RFC 8866), or not a fragment of it (RFC 8840).";
     MalformedRequest => 400, "malformed-request", "The request cannot be understood",
         "Its address, query or headers are not what this address takes.";
+    IdempotencyKeyMalformed => 400, "idempotency-key-malformed", "The Idempotency-Key cannot be read",
+        "Send one string of 1 to 255 visible characters, best a random UUID, in quotes or without.";
     TokenRequired => 401, "token-required", "A token is needed",
         "Send an Authorization: Bearer header with an access token, or sign in.";
     TokenInvalid => 401, "token-invalid", "The token does not count",
@@ -104,6 +106,8 @@ kinds! {
         "The call acts on somebody who is in the meeting now. Try again when the participant is back.";
     MeetingFull => 409, "meeting-full", "The meeting is full",
         "As many people are connected as the meeting takes. Try again when somebody left.";
+    IdempotencyKeyInUse => 409, "idempotency-key-in-use", "The first request with this key is not answered yet",
+        "The same Idempotency-Key came while its first request was being worked on. Send it again in a moment.";
     NameTaken => 409, "name-taken", "The name is taken",
         "Another account has it. Choose another one.";
     EmailTaken => 409, "email-taken", "The address is taken",
@@ -126,6 +130,8 @@ kinds! {
         "Request bodies of this address are limited; nothing it takes is that long.";
     UnsupportedMediaType => 415, "unsupported-media-type", "The body is not declared as what this address takes",
         "Send Content-Type: application/json to the API, application/sdp to WHIP and WHEP, and application/trickle-ice-sdpfrag to their sessions.";
+    IdempotencyKeyReused => 422, "idempotency-key-reused", "Another request had this key",
+        "An Idempotency-Key belongs to one request: the same call with the same body. Take a new one for each.";
     InvalidFields => 422, "invalid-fields", "Some fields cannot be taken",
         "The member errors lists each field by its JSON pointer (RFC 6901) with what is wrong.";
     NotYetSupported => 422, "not-yet-supported", "This is not supported yet",
@@ -231,6 +237,8 @@ impl From<ServiceError> for Problem {
             E::EmailTaken => Kind::EmailTaken,
             E::AlreadySetUp => Kind::AlreadySetUp,
             E::DeadLink => Kind::LinkDead,
+            E::KeyInUse => Kind::IdempotencyKeyInUse,
+            E::KeyReused => Kind::IdempotencyKeyReused,
             E::ChangedMeanwhile => Kind::ChangedMeanwhile,
             E::NoSuchSession => Kind::SessionNotFound,
             E::NoSuchClient => Kind::ClientNotFound,
@@ -338,6 +346,34 @@ mod tests {
             assert!(kind.status().is_client_error() || kind.status().is_server_error());
             assert!(Kind::ALL[..at].iter().all(|other| other.slug() != kind.slug()), "{}", kind.slug());
         }
+    }
+
+    #[tokio::test]
+    async fn every_kind_has_a_page() {
+        for kind in Kind::ALL {
+            let page = super::super::ops::problem_page(axum::extract::Path(kind.slug().to_owned())).await;
+            let page = page.expect("a page");
+            let head = format!("{} ({})", kind.title(), kind.status().as_u16());
+            assert!(page.starts_with(&head) && page.contains(kind.meaning()), "{}: {page}", kind.slug());
+        }
+    }
+
+    #[test]
+    fn the_table_of_the_readme_has_every_kind_once_with_its_status() {
+        let readme = include_str!("../../README.md");
+        let table = readme.split("## Problem types").nth(1).and_then(|rest| rest.split("## ").next());
+        let mut listed: Vec<(u16, &str)> = Vec::new();
+        for line in table.expect("the section is there").lines() {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let (Some(Ok(status)), Some(slugs)) = (cells.next().map(str::parse), cells.next()) else {
+                continue;
+            };
+            listed.extend(slugs.split(',').map(|slug| (status, slug.trim().trim_matches('`'))));
+        }
+        let mut kinds: Vec<_> = Kind::ALL.iter().map(|kind| (kind.status().as_u16(), kind.slug())).collect();
+        listed.sort_unstable();
+        kinds.sort_unstable();
+        assert_eq!(listed, kinds);
     }
 
     #[test]

@@ -145,6 +145,7 @@ async fn requests(
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "servers of these tests have a route of their own")]
 mod tests {
     use axum::routing::get;
     use http_body_util::{BodyExt, Empty};

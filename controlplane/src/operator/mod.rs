@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod check;
 mod daily;
+mod old_answers;
 pub mod rotate_signing_key;
 pub mod rotate_store_key;
 pub mod setup_link;
@@ -12,4 +13,5 @@ mod socket;
 pub mod token;
 
 pub use daily::DailyBackups;
+pub use old_answers::OldAnswers;
 pub use socket::{Answer, OperatorSocket, Request, ask};

@@ -134,6 +134,12 @@ pub enum ServiceError {
     /// What the caller wanted to change is no longer what it saw.
     #[error("it was changed meanwhile; read it again")]
     ChangedMeanwhile,
+    /// The first request with this key is not answered yet.
+    #[error("a request with this Idempotency-Key is not answered yet; send it again in a moment")]
+    KeyInUse,
+    /// Another request had this key.
+    #[error("another request had this Idempotency-Key; take a new one for each request")]
+    KeyReused,
     /// No such API key of this person.
     #[error("there is no such API key")]
     NoSuchKey,

@@ -1,6 +1,7 @@
 //! What a meeting may look like: limits of topic, duration, names and passcodes.
 
 use super::error::{FieldError, ServiceError};
+use super::seen::Seen;
 use super::timestamp::Timestamp;
 
 /// Longest topic, characters (the source's VARCHAR(500)).
@@ -46,6 +47,8 @@ pub struct MeetingChange {
     pub passcode: Option<Option<String>>,
     /// Whether guests wait for the host.
     pub waiting_room: Option<bool>,
+    /// What the caller has seen.
+    pub seen: Seen,
 }
 
 /// How somebody wants to join.

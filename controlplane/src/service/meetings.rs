@@ -3,10 +3,11 @@
 use dataplane::base::ids::MeetingId;
 
 use super::input::{DURATION_MINUTES_DEFAULT, MeetingChange, NewMeeting};
+use super::once::Keep;
 use super::records::{self, MAX_PARTICIPANTS, Meeting, MeetingStatus, RECORD_VERSION, Record, UserKind};
 use super::timestamp::Timestamp;
-use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Service, ServiceError, new_user, off_thread};
-use crate::auth::passcode;
+use super::{CAS_ATTEMPTS, Caller, MeetingEvent, Seen, Service, ServiceError, new_user, off_thread};
+use crate::auth::{passcode, secret};
 use crate::ids::{self, UserId};
 use crate::store::{Batch, StoreError};
 
@@ -38,7 +39,20 @@ impl Service {
     ///
     /// # Errors
     /// `NoToken` for guests outside demo mode, `OutOfScope` for other tokens, `Invalid`, `Draining`, `TooManyMeetings`.
-    pub async fn create_meeting(&self, caller: Caller, mut new: NewMeeting) -> Result<Created, ServiceError> {
+    pub async fn create_meeting(&self, caller: Caller, new: NewMeeting) -> Result<Created, ServiceError> {
+        self.create_meeting_once(caller, new, &Keep::nothing()).await
+    }
+
+    /// The same, and what is kept of its answer.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn create_meeting_once(
+        &self,
+        caller: Caller,
+        mut new: NewMeeting,
+        keep: &Keep<'_, Created>,
+    ) -> Result<Created, ServiceError> {
         self.take_new()?;
         let account = match caller.organiser() {
             Ok(user) => Some(user),
@@ -76,13 +90,13 @@ impl Service {
         let key = records::meeting_key(id);
         let batch =
             batch.expect(key.clone(), None).put(key, meeting.encode()).put(records::host_key(&meeting), "");
+        let host_token = self.0.demo.then(|| self.0.tokens.host(host_id, id));
+        let created = Created { meeting, host_token };
+        let batch = keep.with(batch, &created)?;
         for _ in 0..CAS_ATTEMPTS {
             // Somebody may create another one with the same account at the same moment.
             match self.commit(self.count_meeting(batch.clone(), host_id, now)?).await {
-                Ok(()) => {
-                    let host_token = self.0.demo.then(|| self.0.tokens.host(host_id, id));
-                    return Ok(Created { meeting, host_token });
-                }
+                Ok(()) => return Ok(created),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -126,13 +140,14 @@ impl Service {
     /// Changes a meeting that has not ended.
     ///
     /// # Errors
-    /// `NoSuchMeeting`, `NoToken`, `NotHost`, `Ended`, `InProgress` for a new start of a running meeting, `Invalid`.
+    /// `NoSuchMeeting`, `NoToken`, `NotHost`, `Ended`, `ChangedMeanwhile`, `InProgress` for a new start of a running meeting, `Invalid`.
     pub async fn change_meeting(
         &self,
         caller: Caller,
         id: MeetingId,
         mut change: MeetingChange,
     ) -> Result<Meeting, ServiceError> {
+        somebody(caller)?;
         open_to_host(&self.meeting(id)?, caller)?;
         change.check()?;
         let passcode = match change.passcode {
@@ -142,6 +157,7 @@ impl Service {
         };
         self.update(records::meeting_key(id), ServiceError::NoSuchMeeting, |meeting: &mut Meeting| {
             open_to_host(meeting, caller)?;
+            change.seen.holds(Some(&meeting.tag()))?;
             if let Some(start_time) = change.start_time {
                 if meeting.status == MeetingStatus::InProgress && start_time != meeting.start_time {
                     return Err(ServiceError::InProgress);
@@ -170,6 +186,7 @@ impl Service {
     /// # Errors
     /// `NoSuchMeeting`, `NoToken`, `NotHost`, `Ended`.
     pub async fn end_meeting(&self, caller: Caller, id: MeetingId) -> Result<Meeting, ServiceError> {
+        somebody(caller)?;
         let key = records::meeting_key(id);
         let meeting = self
             .update(key, ServiceError::NoSuchMeeting, |meeting: &mut Meeting| {
@@ -187,13 +204,20 @@ impl Service {
     /// Deletes a meeting and what is known about who was in it; everybody in it is disconnected.
     ///
     /// # Errors
-    /// `NoSuchMeeting`, `NoToken`, `NotHost`.
-    pub async fn delete_meeting(&self, caller: Caller, id: MeetingId) -> Result<(), ServiceError> {
+    /// `NoSuchMeeting`, `NoToken`, `NotHost`, `ChangedMeanwhile`.
+    pub async fn delete_meeting(
+        &self,
+        caller: Caller,
+        id: MeetingId,
+        seen: &Seen,
+    ) -> Result<(), ServiceError> {
+        somebody(caller)?;
         let key = records::meeting_key(id);
         for _ in 0..CAS_ATTEMPTS {
             let bytes = self.0.store.get(&key)?.ok_or(ServiceError::NoSuchMeeting)?;
             let meeting = Meeting::decode(&bytes)?;
             host_of(&meeting, caller)?;
+            seen.holds(Some(&meeting.tag()))?;
             let batch = Batch::new()
                 .expect(key.clone(), Some(bytes))
                 .delete(key.clone())
@@ -221,6 +245,24 @@ impl Service {
             let batch = rows.into_iter().fold(Batch::new(), |batch, (key, _)| batch.delete(key));
             self.commit(batch).await?;
         }
+    }
+}
+
+impl Meeting {
+    /// Changes with everything about the meeting; an entity tag without its quotes.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        // The passcode in it is a hash, and so is what becomes of it here.
+        let text = serde_json::to_string(self).unwrap_or_default();
+        secret::hash(&text)[..22].to_owned()
+    }
+}
+
+/// Whoever has no token is told so, and not what there is.
+const fn somebody(caller: Caller) -> Result<(), ServiceError> {
+    match caller {
+        Caller::Nobody => Err(ServiceError::NoToken),
+        _ => Ok(()),
     }
 }
 

@@ -11,9 +11,11 @@ pub mod input;
 pub mod limits;
 pub mod meetings;
 pub mod oauth;
+pub mod once;
 pub mod people;
 pub mod presence;
 pub mod records;
+pub mod seen;
 #[cfg(test)]
 mod tests;
 pub mod timestamp;
@@ -40,6 +42,7 @@ pub use people::{Admission, Joined, May, ParticipantState, ParticipantView};
 use presence::Presence;
 pub use records::{Meeting, MeetingStatus, Role, User};
 use records::{RECORD_VERSION, Record, UserKind};
+pub use seen::Seen;
 use timestamp::Timestamp;
 
 /// Events a slow listener may fall behind before it is told that it missed some.
@@ -106,6 +109,7 @@ struct Inner {
     limits: Limits,
     accounts: Accounts,
     presence: Mutex<Presence>,
+    running: once::Running,
     events: broadcast::Sender<MeetingEvent>,
     draining: watch::Sender<bool>,
     /// Set by the first write the store failed; it takes none after that.
@@ -140,6 +144,7 @@ impl Service {
             limits,
             accounts: Accounts::default(),
             presence: Mutex::default(),
+            running: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_BUFFERED),
             draining: watch::Sender::new(false),
             store_failed: OnceLock::new(),

@@ -80,7 +80,7 @@ async fn ending_a_meeting_tells_signalling_and_closes_the_door() {
     assert_eq!(service.admit(&joined.session_token), Err(ServiceError::Ended));
     assert_eq!(service.participant_joined(&ada).await, Err(ServiceError::Ended));
     assert_eq!(service.live_totals(), (0, 0), "a refused connection is not counted");
-    service.delete_meeting(host, id).await.expect("an ended meeting can be deleted");
+    service.delete_meeting(host, id, &Seen::default()).await.expect("an ended meeting can be deleted");
     assert_eq!(events.recv().await.ok(), Some(MeetingEvent::Ended(id)));
     assert_eq!(service.admit(&joined.session_token), Err(ServiceError::NoSuchMeeting));
     service.disconnect(id, ada.user);
@@ -212,7 +212,7 @@ async fn deleting_takes_hundreds_of_participants_with_it() {
             Ok(())
         );
     }
-    service.delete_meeting(host, id).await.expect("the host may");
+    service.delete_meeting(host, id, &Seen::default()).await.expect("the host may");
     assert_eq!(store.scan(&records::participants_prefix(id), None, 10), Ok(Vec::new()));
     service.media_enabled(&ada, Some(true), None).await.expect("nothing to note");
     assert_eq!(

@@ -29,7 +29,7 @@ use crate::ids::UserId;
 use crate::sdp::fragment::Fragment;
 use crate::sdp::lines::Candidate;
 use crate::service::timestamp::Timestamp;
-use crate::service::{Admission, Service};
+use crate::service::{Admission, Seen, Service, ServiceError};
 
 /// Notes waiting to be written to the store.
 const NOTES: usize = 1_024;
@@ -106,7 +106,9 @@ pub enum Input {
         answer: oneshot::Sender<Result<(), SessionError>>,
     },
     /// What one person may do changes; the answer is what it may now, `None` if it is not in the room.
-    Permit(UserId, GrantChange, oneshot::Sender<Option<Grant>>),
+    Permit(UserId, GrantChange, Seen, oneshot::Sender<Result<Option<Grant>, ServiceError>>),
+    /// Something is done to the room from outside.
+    Visit(Visit),
     /// One person must go.
     Remove(UserId),
     /// The meeting is over.
@@ -114,6 +116,9 @@ pub enum Input {
     /// The server is going away.
     Drain,
 }
+
+/// What is done, at the room's present time.
+pub type Visit = Box<dyn FnOnce(&mut Room, u64) + Send>;
 
 enum Note {
     Media(Arc<Admission>, bool, bool),
@@ -284,9 +289,11 @@ impl RoomActor {
                 let left = self.room.leave(now_ms, &subject);
                 self.reply(answer, left);
             }
-            Input::Permit(user, change, answer) => {
-                let _ = answer.send(self.room.permit(now_ms, user, change));
+            Input::Permit(user, change, seen, answer) => {
+                let holds = self.room.granted(user).map_or(Ok(()), |grant| seen.holds(Some(&grant.tag())));
+                let _ = answer.send(holds.map(|()| self.room.permit(now_ms, user, change)));
             }
+            Input::Visit(visit) => visit(&mut self.room, now_ms),
             Input::Remove(user) => self.room.remove_user(now_ms, user),
             Input::End => self.room.remove_all(Farewell::RoomDeleted),
             Input::Drain => self.room.remove_all(Farewell::ServerShutdown),

@@ -11,7 +11,6 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde::Deserialize;
 
 use super::Signal;
@@ -21,6 +20,7 @@ use super::socket::{self, Asked, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::app::App;
 use crate::http::caller::bearer;
 use crate::http::problem::{Kind, Problem};
+use crate::http::routes::Routes;
 use crate::metrics::Fault;
 use crate::service::{Admission, ServiceError};
 
@@ -59,13 +59,12 @@ pub struct Door {
 }
 
 /// The routes.
-pub fn router(door: Door) -> axum::Router {
-    axum::Router::new()
-        .route("/rtc", get(v0))
-        .route("/rtc/validate", get(validate_v0))
-        .route("/rtc/v1", get(v1))
-        .route("/rtc/v1/validate", get(validate_v1))
-        .with_state(door)
+pub fn routes() -> Routes<Door> {
+    Routes::default()
+        .get("/rtc", v0)
+        .get("/rtc/validate", validate_v0)
+        .get("/rtc/v1", v1)
+        .get("/rtc/v1/validate", validate_v1)
 }
 
 fn admit(app: &App, params: &Params, headers: &HeaderMap) -> Result<Admission, Problem> {

@@ -57,6 +57,18 @@ impl Grant {
         }
     }
 
+    /// One letter for each thing it allows; an entity tag without its quotes.
+    #[must_use]
+    pub fn tag(self) -> String {
+        let letters = [
+            (self.publish, 'p'),
+            (self.subscribe, 's'),
+            (self.publish_data, 'd'),
+            (self.update_metadata, 'm'),
+        ];
+        letters.iter().map(|(may, letter)| if *may { *letter } else { '-' }).collect()
+    }
+
     /// As the protocol tells it.
     #[must_use]
     pub fn permission(self) -> ParticipantPermission {

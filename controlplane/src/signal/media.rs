@@ -141,8 +141,8 @@ pub struct PublishedLayer {
 }
 
 /// What a participant is sent, what it sends, and why it is not more. For the host and the participant itself.
-#[utoipa::path(get, path = "/meetings/{id}/participants/{pid}/media", tag = "meetings",
-    params(("id" = String, Path), ("pid" = String, Path, description = "`user_<decimal>`")), security(("bearer" = [])),
+#[utoipa::path(get, path = "/meetings/{id}/participants/{pid}/media", operation_id = "readParticipantMedia", tag = "meetings",
+    params(("id" = String, Path), ("pid" = String, Path, description = "`user_<decimal>`")), security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = ParticipantMedia), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
         (status = 503, body = ProblemDocument)))]

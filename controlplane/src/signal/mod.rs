@@ -4,7 +4,7 @@
 //! Path: `door` checks the token and upgrades; `socket` reads and writes frames within bounds; `actor` runs one `room` per
 //! meeting and brings its commands to the room's core through `dispatch`. Rooms are sans-IO; sockets and cores reach them by
 //! bounded queues.
-//! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms.
+//! `whip` is the door for WHIP and WHEP, whose sessions live in the same rooms; `twirp` is for servers of the host's.
 //! Not here: data tracks (refused, never an error).
 
 mod actor;
@@ -29,6 +29,7 @@ pub mod settings;
 pub mod slots;
 mod socket;
 pub mod track;
+mod twirp;
 pub mod variant;
 mod whip;
 
@@ -44,9 +45,10 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::dispatch::Dispatch;
+use crate::http::routes::{Route, Routes};
 use crate::ids::UserId;
 use crate::metrics::Metrics;
-use crate::service::{Admission, MeetingEvent, MeetingStatus, Service, ServiceError};
+use crate::service::{Admission, MeetingEvent, MeetingStatus, Seen, Service, ServiceError};
 use actor::{Input, RoomActor};
 use arrivals::Arrivals;
 use grant::{Grant, GrantChange};
@@ -58,8 +60,18 @@ const ROOM_INBOX: usize = 2_048;
 
 /// The signalling routes. Without a packet plane (`signal` absent) the token is checked and nobody let in.
 pub fn router(app: App, signal: Option<Signal>) -> axum::Router {
-    let door = door::Door { app, signal };
-    door::router(door.clone()).merge(whip::router(door))
+    doors().into_router().with_state(door::Door { app, signal })
+}
+
+/// The routes of all doors for media.
+fn doors() -> Routes<door::Door> {
+    door::routes().merge(whip::routes()).merge(twirp::routes())
+}
+
+/// What there is of them.
+#[must_use]
+pub fn known_doors() -> Vec<Route> {
+    doors().known().to_vec()
 }
 
 /// The routes of the API that rooms answer.
@@ -139,16 +151,38 @@ impl Signal {
     /// Changes what one person may do; what it may now, `None` if it is not in the meeting's room.
     ///
     /// # Errors
-    /// `Busy` when the room has too much to do.
+    /// `ChangedMeanwhile`, `Busy` when the room has too much to do.
     async fn permit(
         &self,
         meeting: MeetingId,
         user: UserId,
         change: GrantChange,
+        seen: Seen,
     ) -> Result<Option<Grant>, ServiceError> {
         let (answer, answered) = oneshot::channel();
-        match self.tell(meeting, Input::Permit(user, change, answer)) {
-            Ok(_) => Ok(answered.await.unwrap_or(None)),
+        match self.tell(meeting, Input::Permit(user, change, seen, answer)) {
+            Ok(_) => answered.await.unwrap_or(Ok(None)),
+            Err(RoomRefusal::NoRoom) => Ok(None),
+            Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
+        }
+    }
+
+    /// Has something done in a meeting's room; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Busy` when the room has too much to do.
+    async fn visit<T: Send + 'static>(
+        &self,
+        meeting: MeetingId,
+        does: impl FnOnce(&mut room::Room, u64) -> T + Send + 'static,
+    ) -> Result<Option<T>, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        let visit = move |room: &mut room::Room, now_ms: u64| {
+            let _ = answer.send(does(room, now_ms));
+        };
+        match self.tell(meeting, Input::Visit(Box::new(visit))) {
+            // A room that ends without answering has nobody in it.
+            Ok(_) => Ok(answered.await.ok()),
             Err(RoomRefusal::NoRoom) => Ok(None),
             Err(RoomRefusal::Busy) => Err(ServiceError::Busy),
         }

@@ -2,10 +2,11 @@
 //!
 //! The room answers, and the change lasts as long as the room: somebody who comes back is held to it.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::{Extension, Json};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +17,7 @@ use super::grant::{Grant, GrantChange};
 use crate::app::App;
 use crate::http::body::Fields;
 use crate::http::caller::Asked;
+use crate::http::conditional::{self, IfMatch};
 use crate::http::problem::{Kind, Problem, ProblemDocument};
 use crate::ids::{UserId, parse_meeting};
 use crate::service::ServiceError;
@@ -54,14 +56,14 @@ pub struct Permissions {
     can_update_metadata: bool,
 }
 
-/// Change what a participant who is connected may do, as the meeting's host.
-#[utoipa::path(patch, path = "/meetings/{id}/participants/{pid}/permissions", tag = "meetings",
-    params(("id" = String, Path), ("pid" = String, Path, description = "`user_<decimal>`")),
-    request_body = ChangePermissions, security(("bearer" = [])),
-    responses((status = 200, body = Permissions), (status = 400, body = ProblemDocument),
+/// Change what a participant who is connected may do, as the meeting's host. With `If-Match`, only if that is as an answer said before.
+#[utoipa::path(patch, path = "/meetings/{id}/participants/{pid}/permissions", operation_id = "changePermissions",
+    tag = "meetings", params(("id" = String, Path), ("pid" = String, Path, description = "`user_<decimal>`"), IfMatch),
+    request_body = ChangePermissions, security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = Permissions, headers(("ETag" = String))), (status = 400, body = ProblemDocument),
         (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
         (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument),
-        (status = 410, body = ProblemDocument), (status = 413, body = ProblemDocument),
+        (status = 410, body = ProblemDocument), (status = 412, body = ProblemDocument), (status = 413, body = ProblemDocument),
         (status = 415, body = ProblemDocument), (status = 422, body = ProblemDocument),
         (status = 503, body = ProblemDocument)))]
 async fn change(
@@ -71,7 +73,7 @@ async fn change(
     Path((id, pid)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Permissions>, Problem> {
+) -> Result<Response, Problem> {
     let meeting = parse_meeting(&id)
         .ok_or_else(|| Problem::new(Kind::MeetingNotFound, ServiceError::NoSuchMeeting.to_string()))?;
     let mut fields = Fields::read(&headers, body).await?;
@@ -85,17 +87,19 @@ async fn change(
     let person = UserId::parse(&pid).unwrap_or(UserId(0));
     app.service.may_act_on(caller, meeting, person)?;
     let changed = match signal {
-        Some(signal) => signal.permit(meeting, person, change).await?,
+        Some(signal) => signal.permit(meeting, person, change, conditional::seen(&headers)).await?,
         None => None,
     };
-    let Grant { publish, subscribe, publish_data, update_metadata } = changed.ok_or_else(|| {
+    let grant = changed.ok_or_else(|| {
         Problem::new(Kind::ParticipantNotConnected, "the participant is not connected to the meeting")
     })?;
-    Ok(Json(Permissions {
+    let Grant { publish, subscribe, publish_data, update_metadata } = grant;
+    let permissions = Permissions {
         participant_id: person.to_string(),
         can_publish: publish,
         can_subscribe: subscribe,
         can_publish_data: publish_data,
         can_update_metadata: update_metadata,
-    }))
+    };
+    Ok(conditional::tagged(&grant.tag(), permissions))
 }

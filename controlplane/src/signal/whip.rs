@@ -13,7 +13,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{patch, post};
 use tokio::sync::oneshot;
 
 use super::actor::Input;
@@ -23,8 +22,10 @@ use super::{RoomRefusal, Signal};
 use crate::app::App;
 use crate::http::body;
 use crate::http::caller::bearer;
+use crate::http::conditional;
 use crate::http::observe::{DESCRIPTION, FRAGMENT};
 use crate::http::problem::{Kind, Problem};
+use crate::http::routes::Routes;
 use crate::ids::parse_meeting;
 use crate::sdp::SdpError;
 use crate::sdp::description::Description;
@@ -32,19 +33,17 @@ use crate::sdp::fragment::Fragment;
 use crate::service::timestamp::Timestamp;
 use crate::service::{Admission, ServiceError};
 
-/// Entity tags looked at in one `If-Match`.
-const TAGS_MAX: usize = 8;
 const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// The routes.
-pub fn router(door: Door) -> axum::Router {
-    let whip = axum::Router::new()
-        .route("/whip/{meeting}", post(publish))
-        .route("/whip/{meeting}/{session}", patch(patch_whip).delete(delete_whip));
-    let whep = axum::Router::new()
-        .route("/whep/{meeting}", post(play))
-        .route("/whep/{meeting}/{session}", patch(patch_whep).delete(delete_whep));
-    whip.merge(whep).with_state(door)
+pub fn routes() -> Routes<Door> {
+    Routes::default()
+        .post("/whip/{meeting}", publish)
+        .patch("/whip/{meeting}/{session}", patch_whip)
+        .delete("/whip/{meeting}/{session}", delete_whip)
+        .post("/whep/{meeting}", play)
+        .patch("/whep/{meeting}/{session}", patch_whep)
+        .delete("/whep/{meeting}/{session}", delete_whep)
 }
 
 impl From<SdpError> for Problem {
@@ -288,26 +287,15 @@ fn quoted(tag: &str) -> String {
     format!("\"{tag}\"")
 }
 
-/// Reads `If-Match`. Weak tags match nothing (RFC 9110 section 8.8.3.2).
+/// Reads `If-Match`, which must be there.
 fn matches(headers: &HeaderMap) -> Result<Matches, Problem> {
-    let mut tags = Vec::new();
-    let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
-    if values.peek().is_none() {
+    if !headers.contains_key(header::IF_MATCH) {
         return Err(Problem::new(
             Kind::PreconditionRequired,
             "send If-Match with the session's entity tag, or with * to restart ICE",
         ));
     }
-    for value in values {
-        let text = value.to_str().unwrap_or_default();
-        for tag in text.split(',').map(str::trim).take(TAGS_MAX) {
-            if tag == "*" {
-                return Ok(Matches::Any);
-            }
-            tags.extend(tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).map(str::to_owned));
-        }
-    }
-    Ok(Matches::Tags(tags))
+    Ok(conditional::tags(headers).map_or(Matches::Any, Matches::Tags))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,6 +14,8 @@ use super::UserInfo;
 use crate::app::App;
 use crate::http::body::Fields;
 use crate::http::caller::{Asked, Origin};
+use crate::http::conditional::{self, IfMatch};
+use crate::http::once::{self, IdempotencyKey};
 use crate::http::paging::{PageParams, PageQuery, page};
 use crate::http::problem::{Kind, Problem, ProblemDocument};
 use crate::ids::UserId;
@@ -20,13 +23,14 @@ use crate::service::accounts::Visitor;
 use crate::service::accounts::admin::Invited;
 use crate::service::accounts::input::{AccountChange, NewAccount};
 use crate::service::accounts::tables::{Action, AuditEntry, Outcome};
+use crate::service::once::Begun;
 use crate::service::{Caller, Role, ServiceError};
 
 /// The routes, below `/api/v1`.
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(change))
+        .routes(routes!(read, change))
         .routes(routes!(invite))
         .routes(routes!(audit))
 }
@@ -35,10 +39,13 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(ToSchema)]
 pub struct CreateUser {
     /// Name, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// The address to sign in with.
+    #[schema(max_length = 254)]
     pub email: String,
     /// Its first password; left out, the answer has a link by which its owner sets one.
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: Option<String>,
     /// What it may do; `user` if left out.
     pub role: Option<Role>,
@@ -98,6 +105,13 @@ pub struct AuditList {
     next_cursor: Option<String>,
 }
 
+impl UserInvited {
+    fn new(invited: &Invited, origin: &Origin) -> Self {
+        let invitation_url = invited.link.as_ref().map(|link| origin.page(&format!("/invitation#{link}")));
+        Self { user: UserInfo::from(&invited.user), invitation_url }
+    }
+}
+
 impl From<AuditEntry> for AuditInfo {
     fn from(entry: AuditEntry) -> Self {
         Self {
@@ -112,7 +126,7 @@ impl From<AuditEntry> for AuditInfo {
 }
 
 /// All accounts. For admins.
-#[utoipa::path(get, path = "/users", tag = "admin", params(PageParams), security(("bearer" = []), ("session" = [])),
+#[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "admin", params(PageParams), security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = UserList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 async fn list(
@@ -127,7 +141,8 @@ async fn list(
 }
 
 /// Make an account. For admins.
-#[utoipa::path(post, path = "/users", tag = "admin", request_body = CreateUser,
+#[utoipa::path(post, path = "/users", operation_id = "createUser", tag = "admin", params(IdempotencyKey),
+    request_body = CreateUser,
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = UserInvited), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
@@ -138,9 +153,13 @@ async fn create(
     visitor: Visitor,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<UserInvited>, Problem> {
+) -> Result<Response, Problem> {
     caller.account()?;
     let mut fields = Fields::read(&headers, body).await?;
+    let turn = match once::begin(&app, caller, &headers, "POST /users", &fields)? {
+        Begun::First(turn) => turn,
+        Begun::Again(answer) => return Ok(once::again(answer)),
+    };
     let new = NewAccount {
         name: fields.required_text("name"),
         email: fields.required_text("email"),
@@ -148,15 +167,33 @@ async fn create(
         role: fields.value("role", "must be admin or user").unwrap_or_default(),
     };
     fields.finish()?;
-    Ok(invited(app.service.create_account(caller, &visitor, new).await?, &origin))
+    let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
+    let invited = app.service.create_account(caller, &visitor, new, &turn.keep(&answer)).await?;
+    Ok(once::answered(UserInvited::new(&invited, &origin)))
 }
 
-/// Change what an account may do. For admins; the last one stays.
-#[utoipa::path(patch, path = "/users/{id}", tag = "admin", params(("id" = String, Path)), request_body = ChangeUser,
+/// One account, with an `ETag`. For admins.
+#[utoipa::path(get, path = "/users/{id}", operation_id = "readUser", tag = "admin", params(("id" = String, Path)),
     security(("bearer" = []), ("session" = [])),
-    responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
+    responses((status = 200, body = UserInfo, headers(("ETag" = String))), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument)))]
+async fn read(
+    State(app): State<App>,
+    Asked(caller): Asked,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let user = user_id(caller, &id)?;
+    Ok(super::tagged(&app.service.account(caller, &visitor, user).await?))
+}
+
+/// Change what an account may do. For admins; the last one stays. With `If-Match`, only if it is as the caller saw it.
+#[utoipa::path(patch, path = "/users/{id}", operation_id = "changeUser", tag = "admin", params(("id" = String, Path), IfMatch),
+    request_body = ChangeUser,
+    security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = UserInfo, headers(("ETag" = String))), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 409, body = ProblemDocument)))]
+        (status = 409, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn change(
     State(app): State<App>,
     Asked(caller): Asked,
@@ -164,7 +201,7 @@ async fn change(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<UserInfo>, Problem> {
+) -> Result<Response, Problem> {
     let user = user_id(caller, &id)?;
     let mut fields = Fields::read(&headers, body).await?;
     let change = AccountChange {
@@ -172,15 +209,16 @@ async fn change(
         disabled: fields.switch("disabled"),
     };
     fields.finish()?;
-    let user = app.service.change_account(caller, &visitor, user, change).await?;
-    Ok(Json(UserInfo::from(&user)))
+    let seen = conditional::seen(&headers);
+    Ok(super::tagged(&app.service.change_account(caller, &visitor, user, change, &seen).await?))
 }
 
 /// A new link by which an account's password is set. For admins.
-#[utoipa::path(post, path = "/users/{id}/invitation", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/users/{id}/invitation", operation_id = "inviteUser", tag = "admin",
+    params(("id" = String, Path), IdempotencyKey),
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = UserInvited), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument)))]
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 async fn invite(
     State(app): State<App>,
     Asked(caller): Asked,
@@ -189,14 +227,22 @@ async fn invite(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<UserInvited>, Problem> {
+) -> Result<Response, Problem> {
     let user = user_id(caller, &id)?;
-    Fields::read_optional(&headers, body).await?.finish()?;
-    Ok(invited(app.service.invite_again(caller, &visitor, user).await?, &origin))
+    let fields = Fields::read_optional(&headers, body).await?;
+    let turn = match once::begin(&app, caller, &headers, &format!("POST /users/{user}/invitation"), &fields)?
+    {
+        Begun::First(turn) => turn,
+        Begun::Again(answer) => return Ok(once::again(answer)),
+    };
+    fields.finish()?;
+    let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
+    let invited = app.service.invite_again(caller, &visitor, user, &turn.keep(&answer)).await?;
+    Ok(once::answered(UserInvited::new(&invited, &origin)))
 }
 
 /// Who did what, newest first. For admins.
-#[utoipa::path(get, path = "/audit", tag = "admin", params(PageParams), security(("bearer" = []), ("session" = [])),
+#[utoipa::path(get, path = "/audit", operation_id = "readAuditLog", tag = "admin", params(PageParams), security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = AuditList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
 async fn audit(
@@ -209,11 +255,6 @@ async fn audit(
     let page = app.service.audit_log(caller, &visitor, cursor.as_deref(), limit).await?;
     let items = page.items.into_iter().map(Into::into).collect();
     Ok(Json(AuditList { items, next_cursor: page.next_cursor }))
-}
-
-fn invited(invited: Invited, origin: &Origin) -> Json<UserInvited> {
-    let invitation_url = invited.link.map(|link| origin.page(&format!("/invitation#{link}")));
-    Json(UserInvited { user: UserInfo::from(&invited.user), invitation_url })
 }
 
 /// A number that cannot be one is an account that does not exist; strangers are not told so.

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,9 +13,12 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::body::Fields;
 use crate::http::caller::Asked;
+use crate::http::conditional::{self, IfMatch};
+use crate::http::once::{self, IdempotencyKey};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::service::accounts::Visitor;
 use crate::service::accounts::api_keys::ApiKey;
+use crate::service::once::Begun;
 
 /// The routes, below `/api/v1`.
 pub fn router() -> OpenApiRouter<App> {
@@ -25,6 +29,7 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(ToSchema)]
 pub struct CreateApiKey {
     /// What its owner calls it, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
 }
 
@@ -52,56 +57,64 @@ pub struct ApiKeyList {
 }
 
 impl ApiKeyInfo {
-    fn new(key: ApiKey, shown: bool) -> Self {
+    fn new(key: &ApiKey, shown: bool) -> Self {
         Self {
             key: key.key.to_string(),
-            name: key.name,
+            name: key.name.clone(),
             created_at: key.created_at.to_string(),
-            secret: shown.then_some(key.secret),
+            secret: shown.then(|| key.secret.clone()),
         }
     }
 }
 
 /// The caller's API keys.
-#[utoipa::path(get, path = "/users/me/api-keys", tag = "accounts", security(("bearer" = []), ("session" = [])),
+#[utoipa::path(get, path = "/users/me/api-keys", operation_id = "listApiKeys", tag = "accounts", security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = ApiKeyList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument)))]
 async fn list(State(app): State<App>, Asked(caller): Asked) -> Result<Json<ApiKeyList>, Problem> {
     let keys = app.service.api_keys(caller)?;
-    let items = keys.into_iter().map(|key| ApiKeyInfo::new(key, false)).collect();
+    let items = keys.iter().map(|key| ApiKeyInfo::new(key, false)).collect();
     Ok(Json(ApiKeyList { items, next_cursor: None }))
 }
 
 /// Make an API key; the secret is in this answer and in no other.
-#[utoipa::path(post, path = "/users/me/api-keys", tag = "accounts", request_body = CreateApiKey,
+#[utoipa::path(post, path = "/users/me/api-keys", operation_id = "createApiKey", tag = "accounts", params(IdempotencyKey),
+    request_body = CreateApiKey,
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = ApiKeyInfo), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument)))]
+        (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 async fn create(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<ApiKeyInfo>, Problem> {
+) -> Result<Response, Problem> {
     caller.account()?;
     let mut fields = Fields::read(&headers, body).await?;
+    let turn = match once::begin(&app, caller, &headers, "POST /users/me/api-keys", &fields)? {
+        Begun::First(turn) => turn,
+        Begun::Again(answer) => return Ok(once::again(answer)),
+    };
     let name = fields.required_text("name");
     fields.finish()?;
-    Ok(Json(ApiKeyInfo::new(app.service.create_api_key(caller, &visitor, &name).await?, true)))
+    let answer = |key: &ApiKey| once::encoded(ApiKeyInfo::new(key, true));
+    let key = app.service.create_api_key(caller, &visitor, &name, &turn.keep(&answer)).await?;
+    Ok(once::answered(ApiKeyInfo::new(&key, true)))
 }
 
 /// Delete one of the caller's own API keys: its tokens open nothing any more.
-#[utoipa::path(delete, path = "/users/me/api-keys/{key}", tag = "accounts", params(("key" = String, Path)),
+#[utoipa::path(delete, path = "/users/me/api-keys/{key}", operation_id = "deleteApiKey", tag = "accounts", params(("key" = String, Path), IfMatch),
     security(("bearer" = []), ("session" = [])),
     responses((status = 204), (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn delete(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     Path(key): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    app.service.delete_api_key(caller, &visitor, &key).await?;
+    app.service.delete_api_key(caller, &visitor, &key, &conditional::seen(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,12 +14,13 @@ use super::UserInfo;
 use crate::app::App;
 use crate::http::body::Fields;
 use crate::http::caller::{Asked, OfBrowser};
+use crate::http::conditional::{self, IfMatch};
 use crate::http::problem::{Kind, Problem, ProblemDocument};
+use crate::service::ServiceError;
 use crate::service::accounts::Visitor;
 use crate::service::accounts::input::ProfileChange;
 use crate::service::accounts::sessions::OwnSession;
 use crate::service::accounts::tables::{Session, SessionId};
-use crate::service::{ServiceError, User};
 
 /// The routes, below `/api/v1`.
 pub fn router() -> OpenApiRouter<App> {
@@ -30,8 +31,10 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(ToSchema)]
 pub struct ChangeProfile {
     /// New name, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: Option<String>,
     /// New password, at least 12 characters; ends every other session.
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: Option<String>,
     /// The present password, for a new one.
     pub current_password: Option<String>,
@@ -77,17 +80,18 @@ impl SessionInfo {
 }
 
 /// The caller's own account, with an `ETag`.
-#[utoipa::path(get, path = "/users/me", tag = "accounts", security(("bearer" = []), ("session" = [])),
-    responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
+#[utoipa::path(get, path = "/users/me", operation_id = "readAccount", tag = "accounts", security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = UserInfo, headers(("ETag" = String))), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument)))]
 async fn read(State(app): State<App>, Asked(caller): Asked) -> Result<Response, Problem> {
-    Ok(tagged(&app.service.own_account(caller)?))
+    Ok(super::tagged(&app.service.own_account(caller)?))
 }
 
 /// Change the caller's own account. With `If-Match`, only if it is as the caller saw it.
-#[utoipa::path(patch, path = "/users/me", tag = "accounts", request_body = ChangeProfile,
+#[utoipa::path(patch, path = "/users/me", operation_id = "changeAccount", tag = "accounts", params(IfMatch),
+    request_body = ChangeProfile,
     security(("bearer" = []), ("session" = [])),
-    responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
+    responses((status = 200, body = UserInfo, headers(("ETag" = String))), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument),
         (status = 412, body = ProblemDocument), (status = 429, body = ProblemDocument)))]
 async fn change(
@@ -102,14 +106,14 @@ async fn change(
         name: fields.text("name"),
         password: fields.text("password"),
         current_password: fields.text("current_password"),
-        seen: seen(&headers),
+        seen: conditional::seen(&headers),
     };
     fields.finish()?;
-    Ok(tagged(&app.service.change_profile(caller, own, &visitor, change).await?))
+    Ok(super::tagged(&app.service.change_profile(caller, own, &visitor, change).await?))
 }
 
 /// Where the caller is signed in.
-#[utoipa::path(get, path = "/users/me/sessions", tag = "accounts", security(("bearer" = []), ("session" = [])),
+#[utoipa::path(get, path = "/users/me/sessions", operation_id = "listSessions", tag = "accounts", security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = SessionList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument)))]
 async fn sessions(
@@ -122,34 +126,21 @@ async fn sessions(
 }
 
 /// End one of the caller's own sessions.
-#[utoipa::path(delete, path = "/users/me/sessions/{id}", tag = "accounts", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/users/me/sessions/{id}", operation_id = "endSession", tag = "accounts", params(("id" = String, Path), IfMatch),
     security(("bearer" = []), ("session" = [])),
     responses((status = 204), (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn end_session(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     // A stranger learns nothing from the number's form.
     caller.account()?;
     let unknown = || Problem::new(Kind::SessionNotFound, ServiceError::NoSuchSession.to_string());
     let id = SessionId::parse(&id).ok_or_else(unknown)?;
-    app.service.end_session(caller, &visitor, id).await?;
+    app.service.end_session(caller, &visitor, id, &conditional::seen(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-fn tagged(user: &User) -> Response {
-    let mut answer = Json(UserInfo::from(user)).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", user.tag())) {
-        answer.headers_mut().insert(header::ETAG, tag);
-    }
-    answer
-}
-
-/// The one entity tag of `If-Match` (RFC 9110 section 13.1.1); `*` asks for nothing. Anything else matches no state.
-fn seen(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
-    (value != "*").then(|| value.trim_matches('"').to_owned())
 }

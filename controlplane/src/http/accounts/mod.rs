@@ -6,11 +6,13 @@ pub mod me;
 pub mod second_factor;
 pub mod session;
 
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
+use crate::http::conditional;
 use crate::service::{Role, User};
 
 /// The routes, below `/api/v1`.
@@ -43,6 +45,11 @@ pub struct UserInfo {
     recovery_codes_left: usize,
     /// When it was made.
     created_at: String,
+}
+
+/// An account with its entity tag.
+fn tagged(user: &User) -> Response {
+    conditional::tagged(&user.tag(), UserInfo::from(user))
 }
 
 impl From<&User> for UserInfo {

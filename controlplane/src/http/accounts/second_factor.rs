@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::body::Fields;
 use crate::http::caller::Asked;
+use crate::http::conditional::{self, IfMatch};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::service::accounts::Visitor;
 
@@ -42,7 +43,7 @@ pub struct RecoveryCodes {
 }
 
 /// Begin to set up an authenticator app. Signing in stays as it is until a code was verified.
-#[utoipa::path(post, path = "/users/me/totp", tag = "accounts", security(("bearer" = []), ("session" = [])),
+#[utoipa::path(post, path = "/users/me/totp", operation_id = "beginTotp", tag = "accounts", security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = TotpOffer), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 async fn begin(
@@ -56,7 +57,7 @@ async fn begin(
 }
 
 /// Turn codes on by showing one; answers ten recovery codes.
-#[utoipa::path(post, path = "/users/me/totp/verify", tag = "accounts", request_body = Code,
+#[utoipa::path(post, path = "/users/me/totp/verify", operation_id = "verifyTotp", tag = "accounts", request_body = Code,
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = RecoveryCodes), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument),
@@ -72,11 +73,11 @@ async fn verify(
     Ok(Json(RecoveryCodes { recovery_codes: app.service.confirm_totp(caller, &visitor, &code).await? }))
 }
 
-/// Turn codes off by showing one, in a body.
-#[utoipa::path(delete, path = "/users/me/totp", tag = "accounts", request_body = Code,
+/// Turn codes off by showing one, in a body. With `If-Match`, only if the account is as the caller saw it.
+#[utoipa::path(delete, path = "/users/me/totp", operation_id = "removeTotp", tag = "accounts", params(IfMatch), request_body = Code,
     security(("bearer" = []), ("session" = [])),
     responses((status = 204), (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 409, body = ProblemDocument), (status = 422, body = ProblemDocument),
+        (status = 409, body = ProblemDocument), (status = 412, body = ProblemDocument), (status = 422, body = ProblemDocument),
         (status = 429, body = ProblemDocument)))]
 async fn remove(
     State(app): State<App>,
@@ -86,7 +87,7 @@ async fn remove(
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let code = code(&headers, body).await?;
-    app.service.remove_totp(caller, &visitor, &code).await?;
+    app.service.remove_totp(caller, &visitor, &code, &conditional::seen(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -31,10 +31,13 @@ pub struct SetUp {
     /// What the printed link ends in.
     pub token: String,
     /// Name, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// The address to sign in with.
+    #[schema(max_length = 254)]
     pub email: String,
     /// At least 12 characters.
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: String,
 }
 
@@ -44,6 +47,7 @@ pub struct AcceptInvitation {
     /// What the link ends in.
     pub token: String,
     /// At least 12 characters.
+    #[schema(min_length = 12, max_length = 1024)]
     pub password: String,
 }
 
@@ -59,7 +63,7 @@ pub struct SignIn {
 }
 
 /// Make the first account, an admin, with the set-up link's token. Signs in.
-#[utoipa::path(post, path = "/setup", tag = "accounts", request_body = SetUp, security(()),
+#[utoipa::path(post, path = "/setup", operation_id = "setUp", tag = "accounts", request_body = SetUp, security(()),
     responses((status = 200, body = UserInfo), (status = 403, body = ProblemDocument),
         (status = 409, body = ProblemDocument)))]
 async fn set_up(
@@ -85,7 +89,7 @@ async fn set_up(
 }
 
 /// Set a password with an invitation's token. Signs in, unless the account takes codes.
-#[utoipa::path(post, path = "/invitation", tag = "accounts", request_body = AcceptInvitation, security(()),
+#[utoipa::path(post, path = "/invitation", operation_id = "acceptInvitation", tag = "accounts", request_body = AcceptInvitation, security(()),
     responses((status = 200, body = UserInfo), (status = 403, body = ProblemDocument)))]
 async fn accept(
     State(app): State<App>,
@@ -104,7 +108,7 @@ async fn accept(
 }
 
 /// Sign in: sets a cookie that stands for the account.
-#[utoipa::path(post, path = "/session", tag = "accounts", request_body = SignIn, security(()),
+#[utoipa::path(post, path = "/session", operation_id = "signIn", tag = "accounts", request_body = SignIn, security(()),
     responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 429, body = ProblemDocument)))]
 async fn sign_in(
@@ -130,7 +134,7 @@ async fn sign_in(
 }
 
 /// Sign out: the cookie's session is over. Fine also without one.
-#[utoipa::path(delete, path = "/session", tag = "accounts", security((), ("session" = [])),
+#[utoipa::path(delete, path = "/session", operation_id = "signOut", tag = "accounts", security((), ("session" = [])),
     responses((status = 204), (status = 403, body = ProblemDocument)))]
 async fn sign_out(
     State(app): State<App>,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -12,12 +13,15 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::body::Fields;
 use crate::http::caller::Asked;
+use crate::http::conditional::{self, IfMatch};
+use crate::http::once::{self, IdempotencyKey};
 use crate::http::paging::{PageParams, PageQuery, page};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::service::ServiceError;
 use crate::service::accounts::Visitor;
 use crate::service::oauth::clients::NewClient;
 use crate::service::oauth::tables::{Client, ClientId};
+use crate::service::once::Begun;
 
 /// The routes, below `/api/v1`.
 pub fn router() -> OpenApiRouter<App> {
@@ -28,8 +32,10 @@ pub fn router() -> OpenApiRouter<App> {
 #[derive(ToSchema)]
 pub struct CreateOauthClient {
     /// What people are shown, 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// Where codes may be sent, letter by letter: https, http of the own machine, or a scheme of an app. At most 8.
+    #[schema(max_items = 8)]
     pub redirect_uris: Option<Vec<String>>,
     /// Whether it can keep a secret: it gets one, and may act for itself.
     #[schema(default = false)]
@@ -71,11 +77,11 @@ pub struct OauthClientList {
 }
 
 impl OauthClientInfo {
-    fn new(client: Client, client_secret: Option<String>) -> Self {
+    fn new(client: &Client, client_secret: Option<String>) -> Self {
         Self {
             client_id: client.client_id.to_string(),
-            name: client.name,
-            redirect_uris: client.redirect_uris,
+            name: client.name.clone(),
+            redirect_uris: client.redirect_uris.clone(),
             confidential: client.secret.is_some(),
             first_party: client.first_party,
             user_id: client.user_id.to_string(),
@@ -86,7 +92,7 @@ impl OauthClientInfo {
 }
 
 /// All OAuth clients. For admins.
-#[utoipa::path(get, path = "/oauth-clients", tag = "admin", params(PageParams),
+#[utoipa::path(get, path = "/oauth-clients", operation_id = "listOauthClients", tag = "admin", params(PageParams),
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = OauthClientList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
@@ -98,24 +104,29 @@ async fn list(
 ) -> Result<Json<OauthClientList>, Problem> {
     let (cursor, limit) = page(query)?;
     let page = app.service.oauth_clients(caller, &visitor, cursor.as_deref(), limit).await?;
-    let items = page.items.into_iter().map(|client| OauthClientInfo::new(client, None)).collect();
+    let items = page.items.iter().map(|client| OauthClientInfo::new(client, None)).collect();
     Ok(Json(OauthClientList { items, next_cursor: page.next_cursor }))
 }
 
 /// Register an OAuth client. For admins.
-#[utoipa::path(post, path = "/oauth-clients", tag = "admin", request_body = CreateOauthClient,
+#[utoipa::path(post, path = "/oauth-clients", operation_id = "createOauthClient", tag = "admin", params(IdempotencyKey),
+    request_body = CreateOauthClient,
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = OauthClientInfo), (status = 401, body = ProblemDocument),
-        (status = 403, body = ProblemDocument)))]
+        (status = 403, body = ProblemDocument), (status = 409, body = ProblemDocument)))]
 async fn create(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<OauthClientInfo>, Problem> {
+) -> Result<Response, Problem> {
     caller.account()?;
     let mut fields = Fields::read(&headers, body).await?;
+    let turn = match once::begin(&app, caller, &headers, "POST /oauth-clients", &fields)? {
+        Begun::First(turn) => turn,
+        Begun::Again(answer) => return Ok(once::again(answer)),
+    };
     let new = NewClient {
         name: fields.required_text("name"),
         redirect_uris: fields.value("redirect_uris", "must be a list of addresses").unwrap_or_default(),
@@ -123,23 +134,28 @@ async fn create(
         first_party: fields.switch("first_party").unwrap_or(false),
     };
     fields.finish()?;
-    let (client, secret) = app.service.create_oauth_client(caller, &visitor, new).await?;
-    Ok(Json(OauthClientInfo::new(client, secret)))
+    let answer = |(client, secret): &(Client, Option<String>)| {
+        once::encoded(OauthClientInfo::new(client, secret.clone()))
+    };
+    let (client, secret) =
+        app.service.create_oauth_client(caller, &visitor, new, &turn.keep(&answer)).await?;
+    Ok(once::answered(OauthClientInfo::new(&client, secret)))
 }
 
 /// Delete an OAuth client: whatever it was given counts no more. For admins.
-#[utoipa::path(delete, path = "/oauth-clients/{id}", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/oauth-clients/{id}", operation_id = "deleteOauthClient", tag = "admin", params(("id" = String, Path), IfMatch),
     security(("bearer" = []), ("session" = [])),
     responses((status = 204), (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn delete(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     caller.account()?;
     let id = ClientId::parse(&id).ok_or(ServiceError::NoSuchClient)?;
-    app.service.delete_oauth_client(caller, &visitor, id).await?;
+    app.service.delete_oauth_client(caller, &visitor, id, &conditional::seen(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

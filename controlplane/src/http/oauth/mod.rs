@@ -5,23 +5,24 @@ pub mod authorize;
 pub mod clients;
 pub mod token;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use serde_json::json;
 
 use super::caller::Origin;
+use super::routes::Routes;
 use crate::app::App;
 use crate::service::oauth::SCOPE;
 
 /// The routes at the root.
-pub fn router() -> Router<App> {
-    Router::new()
-        .route("/.well-known/oauth-authorization-server", get(metadata))
-        .route("/oauth/authorize", get(authorize::ask).post(authorize::decide))
-        .route("/oauth/token", post(token::token))
-        .route("/oauth/revoke", post(token::revoke))
+pub fn routes() -> Routes<App> {
+    Routes::default()
+        .get("/.well-known/oauth-authorization-server", metadata)
+        .get("/oauth/authorize", authorize::ask)
+        .post("/oauth/authorize", authorize::decide)
+        .post("/oauth/token", token::token)
+        .post("/oauth/revoke", token::revoke)
 }
 
 /// What clients need to know of this server (RFC 8414).

@@ -10,9 +10,10 @@ use super::{Caller, Visitor};
 use crate::auth::secret;
 use crate::ids::UserId;
 use crate::service::meetings::Page;
+use crate::service::once::Keep;
 use crate::service::records::{self, Invitation, Role, User, UserKind};
 use crate::service::timestamp::Timestamp;
-use crate::service::{CAS_ATTEMPTS, MeetingEvent, Service, ServiceError, new_user};
+use crate::service::{CAS_ATTEMPTS, MeetingEvent, Seen, Service, ServiceError, new_user};
 use crate::store::{Batch, StoreError};
 
 /// How long an invitation counts.
@@ -56,6 +57,24 @@ impl Service {
         Ok(Page { items, next_cursor: page.next_cursor })
     }
 
+    /// An account by its number.
+    ///
+    /// # Errors
+    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser` also for guests.
+    pub async fn account(
+        &self,
+        caller: Caller,
+        visitor: &Visitor,
+        user: UserId,
+    ) -> Result<User, ServiceError> {
+        self.admin(caller, visitor, Action::ListUsers, user).await?;
+        let user = self.user(user).map_err(|error| match error {
+            ServiceError::UnknownUser => ServiceError::NoSuchUser,
+            other => other,
+        })?;
+        account_only(&user).map(|()| user)
+    }
+
     /// Makes an account. Without a password it comes with a link to set one.
     ///
     /// # Errors
@@ -65,6 +84,7 @@ impl Service {
         caller: Caller,
         visitor: &Visitor,
         mut new: NewAccount,
+        keep: &Keep<'_, Invited>,
     ) -> Result<Invited, ServiceError> {
         let mut user = new_user(UserKind::User, &new.name);
         let admin = self.admin(caller, visitor, Action::CreateUser, user.user_id).await?;
@@ -78,13 +98,15 @@ impl Service {
             None => link = Some(invite(&mut user)?),
         }
         let actor = Actor { user: admin.user_id, visitor };
+        let invited = Invited { user, link };
+        let user = &invited.user;
         for _ in 0..CAS_ATTEMPTS {
-            let mut batch = self.making(&user)?;
+            let mut batch = keep.with(self.making(user)?, &invited)?;
             if user.is_acting_admin() {
                 batch = self.with_admins(batch, user.user_id, true)?;
             }
             match self.commit(actor.note(batch, Action::CreateUser, user.user_id)).await {
-                Ok(()) => return Ok(Invited { user, link }),
+                Ok(()) => return Ok(invited),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -95,19 +117,21 @@ impl Service {
     /// Changes what an account may do. Disabling ends its sessions and takes it out of the meetings it is in.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser` also for guests, `LastAdmin`, `Busy`.
+    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser` also for guests, `ChangedMeanwhile`, `LastAdmin`, `Busy`.
     pub async fn change_account(
         &self,
         caller: Caller,
         visitor: &Visitor,
         user: UserId,
         change: AccountChange,
+        seen: &Seen,
     ) -> Result<User, ServiceError> {
         let admin = self.admin(caller, visitor, Action::ChangeUser, user).await?;
         let actor = Actor { user: admin.user_id, visitor };
         let changed = self
             .change_user(user, |user| {
                 account_only(user)?;
+                seen.holds(Some(&user.tag()))?;
                 user.role = change.role.unwrap_or(user.role);
                 if let Some(disabled) = change.disabled {
                     if disabled && !user.disabled {
@@ -137,6 +161,7 @@ impl Service {
         caller: Caller,
         visitor: &Visitor,
         user: UserId,
+        keep: &Keep<'_, Invited>,
     ) -> Result<Invited, ServiceError> {
         let admin = self.admin(caller, visitor, Action::Invite, user).await?;
         let actor = Actor { user: admin.user_id, visitor };
@@ -151,8 +176,11 @@ impl Service {
                 if user.email.is_none() {
                     return Err(ServiceError::NoSuchUser);
                 }
-                link = Some(invite(user)?);
-                Ok(actor.note(Batch::new(), Action::Invite, user.user_id))
+                let given = Some(invite(user)?);
+                let invited = Invited { user: user.clone(), link: given };
+                let batch = keep.with(Batch::new(), &invited)?;
+                link = invited.link;
+                Ok(actor.note(batch, Action::Invite, user.user_id))
             })
             .await?;
         Ok(Invited { user, link })

@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::audit::Actor;
 use super::tables::Action;
 use super::{Caller, Visitor};
-use crate::auth::livekit::{self, KeyGrant};
+use crate::auth::livekit::{self, KeyClaims, KeyGrant};
 use crate::auth::{TokenError, secret};
 use crate::ids::{self, UserId};
 use crate::service::input::user_name;
+use crate::service::once::Keep;
 use crate::service::people::{Admission, May, Outside};
 use crate::service::records::{self, Participant, RECORD_VERSION, Record};
 use crate::service::timestamp::Timestamp;
-use crate::service::{FieldError, Service, ServiceError};
+use crate::service::{FieldError, Seen, Service, ServiceError};
 use crate::store::Batch;
 
 /// Keys of one person.
@@ -67,6 +68,15 @@ impl std::fmt::Display for KeyId {
     }
 }
 
+/// Who asks with a token that a key made.
+#[derive(Clone, Debug)]
+pub struct KeyHolder {
+    /// The key's owner, whose meetings it opens.
+    pub owner: UserId,
+    /// What the token grants.
+    pub grant: KeyGrant,
+}
+
 impl Service {
     /// Makes a key; its secret is told once.
     ///
@@ -77,6 +87,7 @@ impl Service {
         caller: Caller,
         visitor: &Visitor,
         name: &str,
+        keep: &Keep<'_, ApiKey>,
     ) -> Result<ApiKey, ServiceError> {
         let owner = self.own_account(caller)?.user_id;
         let name = user_name(name)?;
@@ -92,6 +103,7 @@ impl Service {
             created_at: Timestamp::now(),
         };
         let batch = Batch::new().expect(key.key.at(), None).put(key.key.at(), key.encode());
+        let batch = keep.with(batch, &key)?;
         self.commit(Actor { user: owner, visitor }.note(batch, Action::CreateApiKey, owner)).await?;
         Ok(key)
     }
@@ -110,18 +122,39 @@ impl Service {
     /// Deletes one of the caller's own keys: its tokens open nothing from then on. Who is in a meeting stays there.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NoSuchKey` also for a key of somebody else.
+    /// `NoToken`, `OutOfScope`, `NoSuchKey` also for a key of somebody else, `ChangedMeanwhile`.
     pub async fn delete_api_key(
         &self,
         caller: Caller,
         visitor: &Visitor,
         key: &str,
+        seen: &Seen,
     ) -> Result<(), ServiceError> {
         let owner = self.own_account(caller)?.user_id;
         let id = KeyId::parse(key).filter(|id| id.owner == owner).ok_or(ServiceError::NoSuchKey)?;
         self.0.store.get(&id.at())?.ok_or(ServiceError::NoSuchKey)?;
+        seen.holds(None)?;
         let batch = Batch::new().delete(id.at());
         Ok(self.commit(Actor { user: owner, visitor }.note(batch, Action::DeleteApiKey, owner)).await?)
+    }
+
+    /// Who holds the key that made a token, and what the token grants.
+    ///
+    /// # Errors
+    /// `BadToken`, also for tokens that no key made; `AccountDisabled` of the owner.
+    pub fn key_holder(&self, token: &str) -> Result<KeyHolder, ServiceError> {
+        let issuer = livekit::issuer(token).ok_or(TokenError::BadSignature)?;
+        let (owner, claims) = self.proven_by_key(token, &issuer)?;
+        Ok(KeyHolder { owner, grant: claims.video.unwrap_or_default() })
+    }
+
+    /// The owner of the key that made a token, and what the token says.
+    fn proven_by_key(&self, token: &str, issuer: &str) -> Result<(UserId, KeyClaims), ServiceError> {
+        let id = KeyId::parse(issuer).ok_or(TokenError::BadSignature)?;
+        let bytes = self.0.store.get(&id.at())?.ok_or(TokenError::BadSignature)?;
+        let claims = livekit::verify(token, issuer, &ApiKey::decode(&bytes)?.secret)?;
+        self.active(id.owner)?;
+        Ok((id.owner, claims))
     }
 
     /// Verifies a token that a key made, against the meeting as it is now.
@@ -134,14 +167,11 @@ impl Service {
         token: &str,
         issuer: &str,
     ) -> Result<Admission, ServiceError> {
-        let id = KeyId::parse(issuer).ok_or(TokenError::BadSignature)?;
-        let bytes = self.0.store.get(&id.at())?.ok_or(TokenError::BadSignature)?;
-        let claims = livekit::verify(token, issuer, &ApiKey::decode(&bytes)?.secret)?;
-        self.active(id.owner)?;
+        let (owner, claims) = self.proven_by_key(token, issuer)?;
         let grant = claims.video.filter(is_honoured).ok_or(ServiceError::OutOfScope)?;
         let id_of_room = ids::parse_meeting(&grant.room).ok_or(ServiceError::NoSuchMeeting)?;
         let meeting = self.open_meeting(id_of_room)?;
-        if meeting.host_id != id.owner {
+        if meeting.host_id != owner {
             return Err(ServiceError::OutOfScope);
         }
         let identity = claims.sub;
@@ -153,7 +183,7 @@ impl Service {
         }
         let name = claims.name.as_deref().map_or(Err(()), |name| user_name(name).map_err(drop));
         let name = name.unwrap_or_else(|()| identity.chars().take(100).collect());
-        let user = person_of(id.owner, &identity);
+        let user = person_of(owner, &identity);
         self.room_for(&meeting, Some(user))?;
         let row = self.0.store.get(&records::participant_key(id_of_room, user))?;
         let row = row.as_deref().map(Participant::decode).transpose()?;

@@ -4,6 +4,7 @@ use crate::auth::password;
 use crate::service::error::{FieldError, ServiceError};
 use crate::service::input::user_name;
 use crate::service::records::Role;
+use crate::service::seen::Seen;
 
 /// Longest address, bytes (RFC 5321 section 4.5.3.1.3 without its brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
@@ -30,8 +31,8 @@ pub struct ProfileChange {
     pub password: Option<String>,
     /// The present password, for a new one.
     pub current_password: Option<String>,
-    /// The tag the caller saw, if it cares.
-    pub seen: Option<String>,
+    /// What the caller has seen.
+    pub seen: Seen,
 }
 
 /// What an admin changes of an account; absent means unchanged.

@@ -33,9 +33,7 @@ impl Service {
         let actor = Actor { user: user.user_id, visitor };
         let shown = user;
         self.change_user(shown.user_id, |user| {
-            if change.seen.as_ref().is_some_and(|seen| *seen != user.tag()) {
-                return Err(ServiceError::ChangedMeanwhile);
-            }
+            change.seen.holds(Some(&user.tag()))?;
             let mut batch = Batch::new();
             if let Some(name) = name.as_ref().filter(|name| **name != user.name) {
                 batch = batch.delete(records::user_name_key(&user.name));

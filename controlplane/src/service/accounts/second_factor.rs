@@ -9,7 +9,7 @@ use super::throttle::Guess;
 use super::{Caller, Visitor};
 use crate::auth::{secret, totp};
 use crate::service::records::{Totp, User};
-use crate::service::{Service, ServiceError};
+use crate::service::{Seen, Service, ServiceError};
 use crate::store::Batch;
 
 /// Recovery codes given out when codes are turned on.
@@ -102,12 +102,15 @@ impl Service {
         caller: Caller,
         visitor: &Visitor,
         code: &str,
+        seen: &Seen,
     ) -> Result<(), ServiceError> {
         self.with_code(caller, visitor, Action::DisableTotp, |user| {
+            let tag = user.tag();
             let factor = user.totp.as_mut().filter(|factor| factor.enabled);
             if !use_code(factor.ok_or(ServiceError::NoSecondFactor)?, code, now_s()) {
                 return Err(ServiceError::WrongCode);
             }
+            seen.holds(Some(&tag))?;
             user.totp = None;
             Ok(())
         })

@@ -10,7 +10,7 @@ use crate::auth::secret;
 use crate::ids::{self, UserId};
 use crate::service::records::{RECORD_VERSION, Record, User};
 use crate::service::timestamp::Timestamp;
-use crate::service::{Service, ServiceError};
+use crate::service::{Seen, Service, ServiceError};
 use crate::store::Batch;
 
 /// A session that was not used for this long is over, milliseconds.
@@ -89,12 +89,13 @@ impl Service {
     /// Ends one of the caller's own sessions.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NoSuchSession` also for a session of somebody else.
+    /// `NoToken`, `OutOfScope`, `NoSuchSession` also for a session of somebody else, `ChangedMeanwhile`.
     pub async fn end_session(
         &self,
         caller: Caller,
         visitor: &Visitor,
         session: SessionId,
+        seen: &Seen,
     ) -> Result<(), ServiceError> {
         let user = self.own_account(caller)?;
         let key = tables::session_key(user.user_id, session);
@@ -102,6 +103,7 @@ impl Service {
         if !Session::decode(&bytes)?.counts(&user, Timestamp::now()) {
             return Err(ServiceError::NoSuchSession);
         }
+        seen.holds(None)?;
         let actor = Actor { user: user.user_id, visitor };
         Ok(self.commit(actor.note(Batch::new().delete(key), Action::EndSession, user.user_id)).await?)
     }

@@ -7,6 +7,8 @@ use super::sessions::{AGE_MAX_MS, IDLE_MAX_MS};
 use super::signin::{Credentials, SignedIn};
 use super::tables::{Action, Outcome, Session};
 use super::*;
+use crate::service::Seen;
+use crate::service::once::Keep;
 use crate::service::timestamp::Timestamp;
 use crate::store::{MemoryStore, Store};
 
@@ -72,12 +74,18 @@ async fn a_new_set_up_link_makes_the_one_before_dead() {
 async fn of_two_admins_who_demote_each_other_at_once_one_stays() {
     let (service, ada) = server().await;
     let new = NewAccount { role: Role::Admin, ..account("bob") };
-    let bob = service.create_account(caller(&ada), &visitor(), new).await.expect("makes").user.user_id;
+    let bob = service
+        .create_account(caller(&ada), &visitor(), new, &Keep::nothing())
+        .await
+        .expect("makes")
+        .user
+        .user_id;
     let demoted = AccountChange { role: Some(Role::User), disabled: None };
     let here = visitor();
+    let any = Seen::default();
     let (one, other) = tokio::join!(
-        service.change_account(caller(&ada), &here, bob, demoted),
-        service.change_account(Caller::User(bob), &here, ada.user.user_id, demoted),
+        service.change_account(caller(&ada), &here, bob, demoted, &any),
+        service.change_account(Caller::User(bob), &here, ada.user.user_id, demoted, &any),
     );
     assert_eq!([one.is_ok(), other.is_ok()].iter().filter(|done| **done).count(), 1);
     let admins: Vec<bool> = [ada.user.user_id, bob]
@@ -87,7 +95,8 @@ async fn of_two_admins_who_demote_each_other_at_once_one_stays() {
     assert_eq!(admins.iter().filter(|admin| **admin).count(), 1);
     let last = if admins[0] { ada.user.user_id } else { bob };
     for change in [demoted, AccountChange { role: None, disabled: Some(true) }] {
-        let refused = service.change_account(Caller::User(last), &here, last, change).await.err();
+        let refused =
+            service.change_account(Caller::User(last), &here, last, change, &Seen::default()).await.err();
         assert_eq!(refused, Some(ServiceError::LastAdmin));
     }
 }
@@ -143,7 +152,7 @@ async fn secrets_that_were_given_out_are_hashes_in_the_store() {
     let setup = service.new_setup_secret().expect("nobody set it up");
     let ada = service.set_up(&visitor(), &setup, account("ada")).await.expect("sets up");
     let new = NewAccount { password: None, ..account("bob") };
-    let made = service.create_account(caller(&ada), &visitor(), new).await.expect("makes");
+    let made = service.create_account(caller(&ada), &visitor(), new, &Keep::nothing()).await.expect("makes");
     let invitation = made.link.expect("it has no password yet");
     let entries = store.snapshot().await.expect("reads");
     let stored: String = entries.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
@@ -186,8 +195,15 @@ async fn sessions_of_one_person_do_not_add_up() {
 #[tokio::test]
 async fn what_admins_do_and_what_others_try_is_written_down() {
     let (service, ada) = server().await;
-    let bob = service.create_account(caller(&ada), &visitor(), account("bob")).await.expect("makes").user;
-    let refused = service.create_account(Caller::User(bob.user_id), &visitor(), account("eve")).await.err();
+    let bob = service
+        .create_account(caller(&ada), &visitor(), account("bob"), &Keep::nothing())
+        .await
+        .expect("makes")
+        .user;
+    let refused = service
+        .create_account(Caller::User(bob.user_id), &visitor(), account("eve"), &Keep::nothing())
+        .await
+        .err();
     assert_eq!(refused, Some(ServiceError::NotAdmin));
     let mut lines = Vec::new();
     let mut cursor = None;
@@ -219,10 +235,10 @@ async fn what_admins_do_and_what_others_try_is_written_down() {
 #[tokio::test]
 async fn a_name_and_an_address_belong_to_one_account() {
     let (service, ada) = server().await;
-    let here = visitor();
+    let (here, nothing) = (visitor(), Keep::nothing());
     let make = |name: &str, email: &str| {
         let new = NewAccount { email: email.to_owned(), ..account(name) };
-        service.create_account(caller(&ada), &here, new)
+        service.create_account(caller(&ada), &here, new, &nothing)
     };
     assert_eq!(make("ada", "x@example.org").await.err(), Some(ServiceError::NameTaken));
     assert_eq!(make("x", "ADA@example.org ").await.err(), Some(ServiceError::EmailTaken));
@@ -239,17 +255,27 @@ async fn a_name_and_an_address_belong_to_one_account() {
 #[tokio::test]
 async fn an_accounts_tokens_end_with_it() {
     let (service, ada) = server().await;
-    let bob = service.create_account(caller(&ada), &visitor(), account("bob")).await.expect("makes").user;
+    let bob = service
+        .create_account(caller(&ada), &visitor(), account("bob"), &Keep::nothing())
+        .await
+        .expect("makes")
+        .user;
     let token = service.access_token("bob", std::time::Duration::from_secs(60), false).await.expect("known");
     let signed_in = service.sign_in(&visitor(), credentials("bob")).await.expect("signs in");
     assert_eq!(service.authenticate(&token), Ok(Caller::User(bob.user_id)));
     let disable = |disabled| AccountChange { role: None, disabled: Some(disabled) };
-    service.change_account(caller(&ada), &visitor(), bob.user_id, disable(true)).await.expect("disables");
+    service
+        .change_account(caller(&ada), &visitor(), bob.user_id, disable(true), &Seen::default())
+        .await
+        .expect("disables");
     assert_eq!(service.authenticate(&token), Err(ServiceError::AccountDisabled));
     assert_eq!(service.session(&signed_in.cookie).await, Ok(None));
     let refused = service.sign_in(&visitor(), credentials("bob")).await.err();
     assert_eq!(refused, Some(ServiceError::AccountDisabled));
-    service.change_account(caller(&ada), &visitor(), bob.user_id, disable(false)).await.expect("enables");
+    service
+        .change_account(caller(&ada), &visitor(), bob.user_id, disable(false), &Seen::default())
+        .await
+        .expect("enables");
     assert_eq!(service.session(&signed_in.cookie).await, Ok(None), "sessions do not come back");
     assert!(service.sign_in(&visitor(), credentials("bob")).await.is_ok());
 }

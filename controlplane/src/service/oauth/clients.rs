@@ -10,9 +10,10 @@ use crate::service::accounts::audit::Actor;
 use crate::service::accounts::tables::Action;
 use crate::service::input::user_name;
 use crate::service::meetings::Page;
+use crate::service::once::Keep;
 use crate::service::records::{self, RECORD_VERSION, Record, UserKind};
 use crate::service::timestamp::Timestamp;
-use crate::service::{Caller, FieldError, Service, ServiceError, new_user};
+use crate::service::{Caller, FieldError, Seen, Service, ServiceError, new_user};
 use crate::store::Batch;
 
 /// Redirect URIs of one client.
@@ -43,6 +44,7 @@ impl Service {
         caller: Caller,
         visitor: &Visitor,
         new: NewClient,
+        keep: &Keep<'_, (Client, Option<String>)>,
     ) -> Result<(Client, Option<String>), ServiceError> {
         let mut user = new_user(UserKind::Client, &new.name);
         let admin = self.admin(caller, visitor, Action::CreateOauthClient, user.user_id).await?;
@@ -64,9 +66,11 @@ impl Service {
             .expect(key.clone(), None)
             .put(key, client.encode())
             .put(records::user_key(user.user_id), user.encode());
+        let made = (client, given);
+        let batch = keep.with(batch, &made)?;
         let actor = Actor { user: admin.user_id, visitor };
         self.commit(actor.note(batch, Action::CreateOauthClient, user.user_id)).await?;
-        Ok((client, given))
+        Ok(made)
     }
 
     /// All clients.
@@ -90,16 +94,18 @@ impl Service {
     /// Deletes a client: its codes, refresh and access tokens count no more.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchClient`.
+    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchClient`, `ChangedMeanwhile`.
     pub async fn delete_oauth_client(
         &self,
         caller: Caller,
         visitor: &Visitor,
         id: ClientId,
+        seen: &Seen,
     ) -> Result<(), ServiceError> {
         let asks = caller.account()?;
         let admin = self.admin(caller, visitor, Action::DeleteOauthClient, asks).await?;
         let client = self.oauth_client(id)?;
+        seen.holds(None)?;
         let batch = Batch::new().delete(tables::client_key(id));
         let actor = Actor { user: admin.user_id, visitor };
         Ok(self.commit(actor.note(batch, Action::DeleteOauthClient, client.user_id)).await?)

@@ -8,7 +8,8 @@ use super::grants::{ClientProof, Granted};
 use super::*;
 use crate::service::accounts::Visitor;
 use crate::service::accounts::input::{NewAccount, ProfileChange};
-use crate::service::{Caller, Role, Service, ServiceError};
+use crate::service::once::Keep;
+use crate::service::{Caller, Role, Seen, Service, ServiceError};
 
 const REDIRECT: &str = "https://app.example/callback";
 /// RFC 7636 appendix B.
@@ -52,7 +53,8 @@ async fn scene() -> Scene {
         confidential: false,
         first_party: false,
     };
-    let (client, secret) = service.create_oauth_client(ada, &visitor(), new).await.expect("registers");
+    let (client, secret) =
+        service.create_oauth_client(ada, &visitor(), new, &Keep::nothing()).await.expect("registers");
     assert_eq!(secret, None);
     let proof = ClientProof { id: client.client_id.to_string(), secret: None };
     let request = AuthorizeRequest {
@@ -134,7 +136,8 @@ async fn a_code_needs_its_verifier_its_redirect_uri_and_its_client() {
         confidential: false,
         first_party: false,
     };
-    let (other, _) = service.create_oauth_client(scene.ada, &visitor(), new).await.expect("registers");
+    let (other, _) =
+        service.create_oauth_client(scene.ada, &visitor(), new, &Keep::nothing()).await.expect("registers");
     let other = ClientProof { id: other.client_id.to_string(), secret: None };
     let tried = service.redeem_code(&other, &code, REDIRECT, VERIFIER).await;
     assert_eq!(refused(tried), Some(GrantError::InvalidGrant));
@@ -219,7 +222,8 @@ async fn a_client_with_a_secret_acts_for_itself_until_it_is_deleted() {
         confidential: true,
         first_party: false,
     };
-    let (robot, secret) = service.create_oauth_client(scene.ada, &visitor(), new).await.expect("registers");
+    let (robot, secret) =
+        service.create_oauth_client(scene.ada, &visitor(), new, &Keep::nothing()).await.expect("registers");
     let proof = ClientProof { id: robot.client_id.to_string(), secret };
     let granted = service.client_credentials(&proof, None).expect("granted");
     assert!(granted.refresh_token.is_none());
@@ -236,11 +240,14 @@ async fn a_client_with_a_secret_acts_for_itself_until_it_is_deleted() {
     assert_eq!(refused(service.client_credentials(&proof, Some("admin"))), Some(GrantError::InvalidScope));
     let public = service.client_credentials(&scene.proof, None);
     assert_eq!(refused(public), Some(GrantError::UnauthorizedClient));
-    service.delete_oauth_client(scene.ada, &visitor(), robot.client_id).await.expect("deletes");
+    service
+        .delete_oauth_client(scene.ada, &visitor(), robot.client_id, &Seen::default())
+        .await
+        .expect("deletes");
     assert_eq!(refused(service.client_credentials(&proof, None)), Some(GrantError::InvalidClient));
     assert!(service.authenticate(&granted.access_token).is_err());
     let token = refresh_of(scene.redeem(&scene.code().await).await.expect("redeems"));
     let id = tables::ClientId::parse(&scene.proof.id).expect("an id");
-    service.delete_oauth_client(scene.ada, &visitor(), id).await.expect("deletes");
+    service.delete_oauth_client(scene.ada, &visitor(), id, &Seen::default()).await.expect("deletes");
     assert_eq!(refused(scene.refresh(&token).await), Some(GrantError::InvalidClient));
 }

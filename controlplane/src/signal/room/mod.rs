@@ -33,7 +33,7 @@ pub use self::channels::Counts;
 use self::member::Member;
 pub use self::member::{Client, Latest};
 use self::peer::Side;
-pub use self::people::sessions;
+pub use self::people::{administration, sessions};
 pub use self::streams::Tally;
 use super::floor::Floor;
 use super::grant::Grant;
@@ -63,6 +63,11 @@ impl MemberKey {
     #[cfg(test)]
     pub(in crate::signal) const fn numbered(number: u64) -> Self {
         Self(number)
+    }
+
+    /// A key that no participant gets.
+    const fn of_nobody() -> Self {
+        Self(u64::MAX)
     }
 
     /// Its number on the packet plane, within the meeting.
@@ -301,7 +306,9 @@ impl Room {
         self.reasons
     }
 
-    fn info(&self) -> proto::Room {
+    /// The room as clients see it.
+    #[must_use]
+    pub fn info(&self) -> proto::Room {
         let (people, publishers) = self.count();
         messages::room(&self.sid, &self.meeting.to_string(), self.created_ms, people, publishers)
     }

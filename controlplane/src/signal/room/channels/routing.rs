@@ -15,6 +15,7 @@ use dataplane::base::handoff::ChannelsEnd;
 use dataplane::base::ids::PeerId;
 use dataplane::command::{Command, Relay};
 use livekit_protocol as proto;
+use prost::Message as _;
 
 use super::history::{Audience, History};
 use crate::signal::messages::{self, Farewell};
@@ -26,6 +27,8 @@ const SYNC_MS: u64 = 5_000;
 
 /// A channel of a participant: on which peer, and its SCTP stream.
 type Outlet = (PeerId, u16);
+/// The sender of what no participant says: no member ever gets this key.
+const SERVER: MemberKey = MemberKey::of_nobody();
 
 #[derive(Clone, Copy)]
 struct Known {
@@ -210,6 +213,35 @@ impl Room {
             }
             member.data.last_sequence = sequence;
         }
+        let sid = member.sid.clone();
+        let to = self.deliver(now_ms, channel, (sender, &sid), destinations, (sequence, &bytes));
+        self.data.counts.received[channel as usize] += 1;
+        Ok((to, bytes))
+    }
+
+    /// Says something that comes from nobody in the room.
+    pub(in crate::signal::room) fn say_as_server(
+        &mut self,
+        now_ms: u64,
+        lossy: bool,
+        packet: &proto::DataPacket,
+    ) -> Result<(), Refusal> {
+        let channel = if lossy { Channel::Lossy } else { Channel::Reliable };
+        let Stamped { destinations, bytes, .. } = packet::stamp(&packet.encode_to_vec(), channel, "", "")?;
+        let to = self.deliver(now_ms, channel, (SERVER, ""), destinations, (0, &bytes));
+        self.command(Command::Relay(Box::new(Relay { from: None, to, bytes })));
+        Ok(())
+    }
+
+    /// Where a message goes now; a reliable one is kept for those who cannot have it yet.
+    fn deliver(
+        &mut self,
+        now_ms: u64,
+        channel: Channel,
+        (sender, sid): (MemberKey, &str),
+        destinations: Destinations,
+        (sequence, bytes): (u32, &Bytes),
+    ) -> Vec<Outlet> {
         let audience = self.audience(sender, destinations);
         let mut to = Vec::new();
         match channel {
@@ -235,18 +267,14 @@ impl Room {
                         _ => {}
                     }
                 }
-                let Some(sid) = self.members.get(&sender).map(|m| m.sid.as_str()) else {
-                    return Err(Refusal::Channel);
-                };
                 self.data.history.push(now_ms, (sender, sid), sequence, audience, bytes.clone());
                 for key in late {
                     self.catch_up(now_ms, key);
                 }
             }
         }
-        self.data.counts.received[channel as usize] += 1;
         self.data.counts.sent[channel as usize] += to.len() as u64;
-        Ok((to, bytes))
+        to
     }
 
     /// Those of the room that a packet names.

@@ -12,6 +12,7 @@ use crate::ids::UserId;
 use crate::service::Admission;
 use crate::signal::ids;
 use crate::signal::messages::{self, Farewell};
+use crate::signal::room::administration::Words;
 use crate::signal::room::peer::{Peer, Side};
 use crate::signal::room::{ConnectionId, Effect, Hangup, Joining, Member, MemberKey, Room};
 
@@ -212,8 +213,21 @@ impl Room {
             self.send(key, message);
             return;
         }
+        let id = request.request_id;
+        let words = Words { name: request.name, metadata: request.metadata, attributes: request.attributes };
+        if !self.set_words(key, words) {
+            let reason = request_response::Reason::LimitExceeded;
+            self.send(key, messages::request_response(id, reason, "too long"));
+        } else if id != 0 {
+            self.send(key, messages::request_response(id, request_response::Reason::Ok, ""));
+        }
+    }
+
+    /// Changes what others read of somebody; false where it would be too long, and nothing changes.
+    pub(in crate::signal::room) fn set_words(&mut self, key: MemberKey, words: Words) -> bool {
+        let Some(member) = self.members.get_mut(&key) else { return true };
         let mut attributes = member.attributes.clone();
-        for (name, value) in request.attributes {
+        for (name, value) in words.attributes {
             if value.is_empty() {
                 attributes.remove(&name);
             } else {
@@ -221,26 +235,18 @@ impl Room {
             }
         }
         let bytes: usize = attributes.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if bytes + request.metadata.len() + request.name.len() > METADATA_BYTES_MAX {
-            let message = messages::request_response(
-                request.request_id,
-                request_response::Reason::LimitExceeded,
-                "too long",
-            );
-            self.send(key, message);
-            return;
+        if bytes + words.metadata.len() + words.name.len() > METADATA_BYTES_MAX {
+            return false;
         }
-        if !request.metadata.is_empty() {
-            member.metadata = request.metadata;
+        if !words.metadata.is_empty() {
+            member.metadata = words.metadata;
         }
-        if !request.name.is_empty() {
-            member.name = request.name;
+        if !words.name.is_empty() {
+            member.name = words.name;
         }
         member.attributes = attributes;
         self.announce(key);
-        if request.request_id != 0 {
-            self.send(key, messages::request_response(request.request_id, request_response::Reason::Ok, ""));
-        }
+        true
     }
 
     /// Makes our end of a connection and tells the core.

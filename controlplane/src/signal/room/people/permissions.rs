@@ -14,6 +14,11 @@ use crate::signal::room::{MemberKey, Room};
 use crate::signal::track::Track;
 
 impl Room {
+    /// What one person may do; `None` if it is not here.
+    pub fn granted(&self, user: UserId) -> Option<Grant> {
+        self.members.values().find(|member| member.admission.user == user).map(|member| member.grant)
+    }
+
     /// Changes what one person may do, for as long as this room is open; what it may now. `None` if it is not here.
     pub fn permit(&mut self, now_ms: u64, user: UserId, change: GrantChange) -> Option<Grant> {
         let key = self.members.iter().find(|(_, m)| m.admission.user == user).map(|(key, _)| *key)?;
