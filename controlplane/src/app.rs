@@ -12,6 +12,7 @@ use dataplane::boot::{BootError, Plane};
 use crate::auth::key::KeyError;
 use crate::auth::{KeyRing, Tokens};
 use crate::config::{Config, ConfigError};
+use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::service::{Limits, Service, records};
 use crate::store::{EmbeddedStore, Store, StoreError};
@@ -26,6 +27,8 @@ pub struct App {
     pub service: Service,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who may ask how much, and what is no request of ours.
+    pub guard: Arc<Guard>,
     /// The packet plane.
     pub plane: Arc<Plane>,
     /// The store below the service, for backups and keys.

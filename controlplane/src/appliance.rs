@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Failure, open_service, open_store, prepare_data};
 use crate::config::{Config, Dtls};
 use crate::dispatch::{Dispatch, addresses};
+use crate::guard::Guard;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::operator::{DailyBackups, OperatorSocket, setup_link};
@@ -66,7 +67,8 @@ impl Appliance {
         }
         metrics.show_plane(plane.io_name(), plane.suite_name());
         let signal = start_signal(&config, &service, &metrics, &plane)?;
-        let app = App { config: Arc::new(config), service, metrics, plane, store };
+        let guard = Arc::new(Guard::new(&config, Arc::clone(&metrics)));
+        let app = App { config: Arc::new(config), service, metrics, guard, plane, store };
         let operator = OperatorSocket::open(&app)?;
         let backups = DailyBackups::start(&app);
         let (stop, stopped) = watch::channel(false);

@@ -93,6 +93,16 @@ pub struct ServeArgs {
     /// Meetings an account may create in a day, 0 for any number [default: 100].
     #[arg(long, value_name = "N")]
     pub meetings_per_day: Option<String>,
+    /// Requests a second from one network address (an IPv6 /64), twenty seconds' worth at once; 0 for any number [default: 500].
+    #[arg(long, value_name = "N")]
+    pub requests_per_address: Option<String>,
+    /// Requests a second of one account, twenty seconds' worth at once; 0 for any number [default: 100].
+    #[arg(long, value_name = "N")]
+    pub requests_per_user: Option<String>,
+    /// Proxy whose X-Forwarded-For or Forwarded is believed, an address or network; may be repeated [default: this host's
+    /// loopback with --public-url, else none].
+    #[arg(long, value_name = "CIDR")]
+    pub trusted_proxy: Vec<String>,
     /// Log format: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
@@ -123,6 +133,8 @@ impl ServeArgs {
             ("dtls", &self.dtls),
             ("audio-streams", &self.audio_streams),
             ("meetings-per-day", &self.meetings_per_day),
+            ("requests-per-address", &self.requests_per_address),
+            ("requests-per-user", &self.requests_per_user),
             ("log", &self.log),
             ("log-level", &self.log_level),
         ];
@@ -133,6 +145,9 @@ impl ServeArgs {
         }
         if !self.node_ip.is_empty() {
             keys.set("node-ip", self.node_ip.join(","));
+        }
+        if !self.trusted_proxy.is_empty() {
+            keys.set("trusted-proxy", self.trusted_proxy.join(","));
         }
         if self.demo {
             keys.set("demo", "true".to_owned());

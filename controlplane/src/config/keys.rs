@@ -3,7 +3,7 @@
 use toml::Value;
 
 /// All keys, named like their flags.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 22] = [
     "data",
     "store-key",
     "backups",
@@ -20,6 +20,9 @@ const NAMES: [&str; 19] = [
     "dtls",
     "audio-streams",
     "meetings-per-day",
+    "requests-per-address",
+    "requests-per-user",
+    "trusted-proxy",
     "log",
     "log-level",
     "demo",

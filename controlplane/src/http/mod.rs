@@ -8,6 +8,7 @@ pub mod body;
 pub mod caller;
 pub mod cookie;
 pub mod document;
+pub mod guarding;
 pub mod limits;
 pub mod meetings;
 pub mod oauth;
@@ -82,6 +83,7 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(observe::refuse_in_our_words))
         .layer(from_fn(observe::keep_answers_fresh))
+        .layer(from_fn_with_state(app.clone(), guarding::guard))
         .layer(compression())
         .layer(cors())
         .layer(from_fn(observe::tell_media_types))

@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::guard::Refusal;
 use crate::service::{FieldError, ServiceError};
 use crate::store::StoreError;
 
@@ -166,6 +167,20 @@ impl Kind {
         StatusCode::from_u16(self.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// As which refusal of a request it is counted, if it is one.
+    const fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::MalformedJson | Self::MalformedRequest | Self::MalformedDescription => {
+                Some(Refusal::Malformed)
+            }
+            Self::MethodNotAllowed => Some(Refusal::Method),
+            Self::Timeout => Some(Refusal::BodySlow),
+            Self::BodyTooLarge => Some(Refusal::BodySize),
+            Self::UnsupportedMediaType => Some(Refusal::ContentType),
+            _ => None,
+        }
+    }
+
     /// The problem's type.
     #[must_use]
     pub fn type_uri(self) -> String {
@@ -189,13 +204,21 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// When trying again makes sense, for the statuses that say so; seconds.
     pub retry_after: u64,
+    /// As which refusal it is counted, where its kind does not say it.
+    pub reason: Option<Refusal>,
 }
 
 impl Problem {
     /// A problem without fields.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: RETRY_AFTER_SECONDS }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: RETRY_AFTER_SECONDS,
+            reason: None,
+        }
     }
 
     /// Fields that cannot be taken.
@@ -303,6 +326,7 @@ pub struct ProblemField {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.kind.status();
+        let reason = self.reason.or(self.kind.refusal());
         let fields = self.errors.into_iter().take(ERRORS_LISTED_MAX);
         let document = ProblemDocument {
             r#type: self.kind.type_uri(),
@@ -315,6 +339,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(reason) = reason {
+            response.extensions_mut().insert(reason);
+        }
+        let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
