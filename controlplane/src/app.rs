@@ -14,6 +14,7 @@ use crate::auth::{KeyRing, Tokens};
 use crate::config::{Config, ConfigError};
 use crate::guard::Guard;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::service::{Limits, Service, records};
 use crate::store::{EmbeddedStore, Store, StoreError};
 use crate::tls::TlsError;
@@ -29,6 +30,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may ask how much, and what is no request of ours.
     pub guard: Arc<Guard>,
+    /// By whom people may sign in, if by anybody.
+    pub provider: Option<Arc<Provider>>,
     /// The packet plane.
     pub plane: Arc<Plane>,
     /// The store below the service, for backups and keys.

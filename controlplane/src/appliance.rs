@@ -21,6 +21,7 @@ use crate::dispatch::{Dispatch, addresses};
 use crate::guard::Guard;
 use crate::http;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::operator::{DailyBackups, OperatorSocket, setup_link};
 use crate::plane;
 use crate::service::Service;
@@ -55,6 +56,7 @@ impl Appliance {
         let store = open_store(&config)?;
         let service = open_service(&config, &store)?;
         let tls = config.tls.as_ref().map(TlsSlot::load).transpose()?.map(Arc::new);
+        let provider = config.oidc.as_ref().map(Provider::new).transpose()?.map(Arc::new);
         let listener = listen(config.listen).await?;
         if let Ok(address) = listener.local_addr() {
             config.listen = address;
@@ -68,7 +70,7 @@ impl Appliance {
         metrics.show_plane(plane.io_name(), plane.suite_name());
         let signal = start_signal(&config, &service, &metrics, &plane)?;
         let guard = Arc::new(Guard::new(&config, Arc::clone(&metrics)));
-        let app = App { config: Arc::new(config), service, metrics, guard, plane, store };
+        let app = App { config: Arc::new(config), service, metrics, guard, provider, plane, store };
         let operator = OperatorSocket::open(&app)?;
         let backups = DailyBackups::start(&app);
         let (stop, stopped) = watch::channel(false);

@@ -1,7 +1,7 @@
 //! What the tests above the crates share.
 //!
 //! [`daemon`] starts the real `kaigid` and [`http`] talks to it over a plain socket; [`fuzzing`] is what the fuzz targets do;
-//! [`world`] is a simulated server with its guests; [`people`] have accounts and sign in.
+//! [`world`] is a simulated server with its guests; [`people`] have accounts and sign in, also by a [`provider`].
 //! [`relay`] is a bad network for real clients; [`python`] is what the clients in Python run in.
 
 pub mod daemon;
@@ -10,6 +10,7 @@ pub mod home;
 pub mod http;
 pub mod livekit;
 pub mod people;
+pub mod provider;
 pub mod python;
 pub mod relay;
 pub mod world;

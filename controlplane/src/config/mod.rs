@@ -5,6 +5,7 @@
 
 mod flags;
 mod keys;
+mod oidc;
 mod value;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use flags::{Cli, Command, RestoreArgs, RotateKeyArgs, ServeArgs, TokenArgs};
+pub use oidc::OidcConfig;
 pub use value::{Cores, Dtls, Io, LogFormat, LogLevel, PublicUrl};
 
 use ipnet::IpNet;
@@ -70,6 +72,8 @@ pub struct Config {
     pub requests_per_user: u32,
     /// Proxies whose word about the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// By whom people may sign in beside a password.
+    pub oidc: Option<OidcConfig>,
     /// Log format.
     pub log: LogFormat,
     /// Least severe line that is logged.
@@ -142,6 +146,7 @@ impl Config {
             ("requests-per-address", self.requests_per_address != fresh.requests_per_address),
             ("requests-per-user", self.requests_per_user != fresh.requests_per_user),
             ("trusted-proxy", self.trusted_proxies != fresh.trusted_proxies),
+            ("oidc-…", self.oidc != fresh.oidc),
             ("log", self.log != fresh.log),
             ("demo", self.demo != fresh.demo),
         ]
@@ -295,6 +300,7 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
             .unwrap_or(REQUESTS_PER_ADDRESS),
         requests_per_user: pick(sources, "requests-per-user", value::requests)?.unwrap_or(REQUESTS_PER_USER),
         trusted_proxies,
+        oidc: oidc::combine(sources)?,
         log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
         log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
         demo: pick(sources, "demo", value::switch)?.unwrap_or(false),

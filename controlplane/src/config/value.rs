@@ -208,6 +208,40 @@ pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
     }
 }
 
+/// The issuer of an OpenID Connect provider (OpenID Connect Discovery 1.0 section 4.1), letter by letter as it names itself.
+pub(super) fn issuer(text: &str) -> Result<String, String> {
+    let wanted = || "an issuer like https://id.example.org (http only for one on this host)".to_owned();
+    let uri: axum::http::Uri = text.parse().map_err(|_| wanted())?;
+    let host = uri.host().ok_or_else(wanted)?.trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let fine = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_local,
+        _ => false,
+    };
+    let plain =
+        uri.query().is_none() && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if fine && plain { Ok(text.to_owned()) } else { Err(wanted()) }
+}
+
+/// Some text.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    let word = text.trim();
+    let fine = !word.is_empty() && word.len() <= 200 && !word.contains(char::is_control);
+    if fine { Ok(word.to_owned()) } else { Err("a text of at most 200 bytes".to_owned()) }
+}
+
+/// Domains of addresses, in small letters.
+pub(super) fn domains(text: &str) -> Result<Vec<String>, String> {
+    let fits = |domain: &str| !domain.is_empty() && !domain.contains(['@', '*', '/', ' ']);
+    let domains: Vec<String> = text.split(',').map(|domain| domain.trim().to_lowercase()).collect();
+    if domains.iter().all(|domain| fits(domain)) {
+        Ok(domains)
+    } else {
+        Err("a domain like example.org; several with commas".to_owned())
+    }
+}
+
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" => Ok(true),

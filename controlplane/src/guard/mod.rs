@@ -30,6 +30,8 @@ use rates::{Rate, Rates};
 const WATCHING: Rate = Rate { per_second: 50, at_once: 500 };
 /// WebSockets one person may open: a client that reconnects at every step, not one that does nothing else.
 const SOCKETS: Rate = Rate { per_second: 5, at_once: 50 };
+/// Sign-ins by the provider that one network begins: an office at nine o'clock, not one that fills the table of those on their way.
+const SIGN_INS: Rate = Rate { per_second: 5, at_once: 200 };
 /// Seconds' worth of requests that may come at once: an office of a hundred opens a page of 25 files, twice over.
 const AT_ONCE_SECONDS: u32 = 20;
 
@@ -40,6 +42,7 @@ pub struct Guard {
     users: Rates<UserId>,
     watchers: Rates<Network>,
     sockets: Rates<UserId>,
+    sign_ins: Rates<Network>,
     mischief: Mutex<Mischief>,
     metrics: Arc<Metrics>,
 }
@@ -63,6 +66,7 @@ impl Guard {
             users: Rates::new(of(config.requests_per_user)),
             watchers: Rates::new(Some(WATCHING)),
             sockets: Rates::new(Some(SOCKETS)),
+            sign_ins: Rates::new(Some(SIGN_INS)),
             mischief: Mutex::default(),
             metrics,
         }
@@ -109,6 +113,15 @@ impl Guard {
     /// Too many.
     pub fn socket(&self, user: UserId) -> Result<(), Wait> {
         self.sockets.take(user).map_err(|seconds| Wait { reason: Refusal::SocketRate, seconds })
+    }
+
+    /// One more sign-in by the provider begins at this address.
+    ///
+    /// # Errors
+    /// Too many.
+    pub fn sign_in(&self, from: IpAddr) -> Result<(), Wait> {
+        let taken = self.sign_ins.take(from.into());
+        taken.map_err(|seconds| Wait { reason: Refusal::AddressRate, seconds })
     }
 
     /// Somebody at this address sent what no honest client sends, or asked for what is not there.

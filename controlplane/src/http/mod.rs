@@ -62,6 +62,7 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
     );
     let own = api
         .merge(oauth::router())
+        .merge(accounts::external::pages())
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))

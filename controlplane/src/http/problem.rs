@@ -67,6 +67,16 @@ kinds! {
         "An admin of this server disabled it, and can enable it again.";
     NotAdmin => 403, "not-admin", "Only admins may do this",
         "The caller is known and has no admin's role.";
+    ExternalAddress => 403, "provider-address", "The sign-in service vouches for no address that counts",
+        "Its account needs a verified e-mail address, of a domain that this server takes. Ask who runs this server.";
+    ExternalUnknown => 403, "provider-unknown-user", "There is no account for you here",
+        "The sign-in service knows you; this server makes no accounts by itself. Ask an admin of it for one with the same address.";
+    ProviderRefused => 403, "provider-refused", "The sign-in service refused",
+        "It was cancelled, or the service does not let you in here. Try again, or sign in with a password.";
+    SignInExpired => 403, "sign-in-expired", "The sign-in took too long or was used before",
+        "A sign-in counts once, for ten minutes, in the browser it was begun in. Begin again.";
+    ProviderTokenInvalid => 403, "provider-token-invalid", "What the sign-in service sent does not count",
+        "Its signature, its name, ours, or its time is wrong. Try again; if it stays so, the operator compares the configuration with the service's.";
     LinkDead => 403, "link-dead", "The link no longer counts",
         "It was used, replaced or has expired. An admin makes a new invitation; the operator makes a new set-up link with kaigid setup-link.";
     CrossSite => 403, "cross-site", "The request came from another site",
@@ -109,6 +119,8 @@ kinds! {
         "Another account has it. Choose another one.";
     EmailTaken => 409, "email-taken", "The address is taken",
         "Another account signs in with it.";
+    ExternalTaken => 409, "provider-address-taken", "Another account has this address",
+        "Sign in with its password. The operator can let the sign-in service speak for the address's domain (oidc-domain).";
     LastAdmin => 409, "last-admin", "This is the last admin",
         "Nobody would be left who may manage accounts. Make another admin first.";
     AlreadySetUp => 409, "already-set-up", "The server is set up already",
@@ -149,6 +161,8 @@ kinds! {
         "It takes nothing new. Try again in a moment: another one takes over.";
     Busy => 503, "busy", "The server is busy",
         "Too many writes at once. Try again after the time in Retry-After.";
+    ProviderUnreachable => 503, "provider-unreachable", "The sign-in service does not answer",
+        "Try again in a moment, or sign in with a password. The operator sees why in the log and with kaigid check.";
     MediaFailed => 503, "media-failed", "Media is not carried",
         "A packet core has stopped; its meetings need another server until this one is restarted.";
     StorageFull => 507, "insufficient-storage", "The disk is full",
@@ -252,6 +266,9 @@ impl From<ServiceError> for Problem {
             E::LastAdmin => Kind::LastAdmin,
             E::NameTaken => Kind::NameTaken,
             E::EmailTaken => Kind::EmailTaken,
+            E::ExternalAddress => Kind::ExternalAddress,
+            E::ExternalTaken => Kind::ExternalTaken,
+            E::ExternalUnknown => Kind::ExternalUnknown,
             E::AlreadySetUp => Kind::AlreadySetUp,
             E::DeadLink => Kind::LinkDead,
             E::ChangedMeanwhile => Kind::ChangedMeanwhile,

@@ -260,8 +260,9 @@ pub(super) const OAUTH_CODES: u8 = 11;
 pub(super) const OAUTH_GRANTS: u8 = 12;
 pub(super) const API_KEYS: u8 = 13;
 pub(super) const MEETING_COUNTS: u8 = 14;
+pub(super) const EXTERNAL_NAMES: u8 = 20;
 /// Tables whose keys hold what people are called or reached by: the store hides such keys.
-pub const NAMED_TABLES: &[u8] = &[USER_NAMES, USER_EMAILS];
+pub const NAMED_TABLES: &[u8] = &[USER_NAMES, USER_EMAILS, EXTERNAL_NAMES];
 
 /// Key of a user.
 #[must_use]

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod api_keys;
 pub mod audit;
+pub mod external;
 pub mod input;
 pub mod profile;
 pub mod second_factor;

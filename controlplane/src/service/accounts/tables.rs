@@ -110,6 +110,8 @@ pub enum Action {
     Authorize,
     /// OAuth clients were listed.
     ListOauthClients,
+    /// Somebody a provider vouches for came for the first time.
+    LinkProvider,
     /// Accounts were listed.
     ListUsers,
     /// This log was read.
@@ -162,6 +164,15 @@ pub fn audit_key(entry: &AuditEntry) -> Vec<u8> {
 #[must_use]
 pub fn admins_key() -> Vec<u8> {
     records::key(records::ADMINS, &[])
+}
+
+/// Key of whose account a provider's person is. Hashed, as such names are of any length, and hidden like every name.
+#[must_use]
+pub fn external_key(issuer: &str, subject: &str) -> Vec<u8> {
+    let pair = serde_json::to_string(&(issuer, subject)).unwrap_or_default();
+    let mut key = vec![records::EXTERNAL_NAMES];
+    key.extend_from_slice(crate::auth::secret::hash(&pair).as_bytes());
+    key
 }
 
 /// Most admins: 200 numbers of 20 characters fit a record.

@@ -69,6 +69,15 @@ export const acceptInvitation = async (token: string, password: string): Promise
 export const signIn = async (email: string, password: string, code?: string): Promise<User> =>
   userOf(await request('POST', '/session', { email, password, ...(code ? { code } : {}) }));
 
+/** The provider people may sign in by, if there is one. */
+export async function readProvider(): Promise<{ name: string; url: string } | undefined> {
+  const provider = (await request('GET', '/sign-in-options')).provider as Answer | null;
+  return provider ? { name: field(provider, 'name'), url: field(provider, 'url') } : undefined;
+}
+
+export const signInCode = async (code: string): Promise<User> =>
+  userOf(await request('POST', '/session/code', { code }));
+
 export const signOut = async (): Promise<void> => void (await request('DELETE', '/session'));
 
 export const readMe = async (): Promise<User> => userOf(await request('GET', '/users/me'));

@@ -50,6 +50,34 @@ const problems: Record<ProblemKind, Advice> = {
     remedy:
       'Guests cannot create meetings here. Ask somebody with an account for a link, or the operator for an account.',
   },
+  'provider-away': {
+    title: 'The sign-in service does not answer',
+    remedy: 'Try again in a moment, or sign in with your password.',
+  },
+  'provider-refused': {
+    title: 'The sign-in service did not let you in',
+    remedy: 'If you cancelled, begin again. Otherwise ask who runs it whether you may use this server.',
+  },
+  'provider-token': {
+    title: 'The answer of the sign-in service does not count',
+    remedy: 'Try again. If it stays so, tell the operator of this server: its configuration may be wrong.',
+  },
+  'provider-address': {
+    title: 'The sign-in service names no address that counts here',
+    remedy: 'Your account there needs a confirmed email address of a domain that this server takes.',
+  },
+  'provider-taken': {
+    title: 'An account here has your address already',
+    remedy: 'Sign in with its password. Ask an admin if it is not yours.',
+  },
+  'provider-unknown': {
+    title: 'You have no account on this server',
+    remedy: 'Ask an admin of it to invite you with the same email address, then sign in again.',
+  },
+  'sign-in-expired': {
+    title: 'This sign-in no longer counts',
+    remedy: 'It took too long, was used before or was begun in another browser. Begin again.',
+  },
   credentials: {
     title: 'The address or the password is wrong',
     remedy: 'Check both. An admin of this server can send you a link to set a new password.',
@@ -173,6 +201,8 @@ export const en = {
     admin: 'Administration',
     signIn: 'Sign in',
     signOut: 'Sign out',
+    signInBy: (provider: string) => `Sign in with ${provider}`,
+    signInCode: 'Your account here asks for a code as well.',
     name: 'Name',
     email: 'Email address',
     password: 'Password',
@@ -256,6 +286,7 @@ export const en = {
       change_user: 'changed an account',
       invite: 'made an invitation',
       accept_invitation: 'accepted an invitation',
+      link_provider: 'came by the sign-in service for the first time',
       list_users: 'listed accounts',
       read_audit: 'read the audit log',
     } as Record<string, string>,

@@ -35,6 +35,8 @@ export const ja: Strings = {
     admin: '管理',
     signIn: 'サインイン',
     signOut: 'サインアウト',
+    signInBy: (provider: string) => `${provider}でサインイン`,
+    signInCode: 'このサーバーのアカウントには、コードも必要です。',
     name: '名前',
     email: 'メールアドレス',
     password: 'パスワード',
@@ -122,6 +124,7 @@ export const ja: Strings = {
       change_user: 'アカウントを変更',
       invite: '招待リンクを作成',
       accept_invitation: '招待を受諾',
+      link_provider: 'サインインサービスから初めてサインイン',
       list_users: 'アカウントを一覧表示',
       read_audit: '監査ログを表示',
     } as Record<string, string>,
@@ -275,6 +278,39 @@ export const ja: Strings = {
       title: 'このサーバーにはアカウントが必要です',
       remedy:
         'ゲストは会議を作成できません。アカウントをお持ちの方にリンクを依頼するか、管理者にお問い合わせください。',
+    },
+    'provider-away': {
+      title: 'サインインサービスが応答しません',
+      remedy: '少し待ってからもう一度お試しいただくか、パスワードでサインインしてください。',
+    },
+    'provider-refused': {
+      title: 'サインインサービスに拒否されました',
+      remedy:
+        'キャンセルした場合は、もう一度始めてください。そうでない場合は、このサーバーを利用できるかをサービスの管理者に確認してください。',
+    },
+    'provider-token': {
+      title: 'サインインサービスの応答が正しくありません',
+      remedy:
+        'もう一度お試しください。続く場合は、設定に誤りがあるかもしれないため、サーバーの運用者に伝えてください。',
+    },
+    'provider-address': {
+      title: 'ここで使えるメールアドレスがありません',
+      remedy:
+        'サインインサービスのアカウントに、このサーバーが受け入れるドメインの確認済みメールアドレスが必要です。',
+    },
+    'provider-taken': {
+      title: 'このメールアドレスのアカウントがすでにあります',
+      remedy:
+        'そのパスワードでサインインしてください。自分のものでない場合は、管理者に問い合わせてください。',
+    },
+    'provider-unknown': {
+      title: 'このサーバーにアカウントがありません',
+      remedy: '同じメールアドレスで招待するよう管理者に頼み、もう一度サインインしてください。',
+    },
+    'sign-in-expired': {
+      title: 'このサインインは無効になりました',
+      remedy:
+        '時間がかかりすぎたか、すでに使われたか、別のブラウザーで始められました。もう一度始めてください。',
     },
     credentials: {
       title: 'メールアドレスまたはパスワードが違います',
