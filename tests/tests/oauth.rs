@@ -312,3 +312,61 @@ fn the_server_describes_itself_and_keys_rotate_under_standing_tokens() {
     }
     assert_eq!(me(&signed(kid(&before).as_str(), &claims)), 200, "the retired key verifies");
 }
+
+#[test]
+fn a_person_sees_what_it_allowed_and_takes_it_back() {
+    const PROGRAMS: &str = "/api/v1/users/me/programs";
+    let office = Office::open("programs");
+    let ada = office.sign_in("ada");
+    let programs =
+        |browser: &Browser<'_>| browser.call("GET", PROGRAMS, &Value::Null).json()["items"].clone();
+    assert_eq!(programs(&ada), json!([]));
+    let client = register(&ada, true);
+    let grant = || {
+        let authorized = ada.call("GET", &query(&client, REDIRECT, "S256"), &Value::Null);
+        let code = parameter(&location(&authorized), "code");
+        let form = format!(
+            "grant_type=authorization_code&client_id={client}&code={code}&redirect_uri={REDIRECT}&code_verifier={VERIFIER}"
+        );
+        token(&office, &form).json()
+    };
+    let (first, second) = (grant(), grant());
+    let listed = programs(&ada);
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "one program, however many grants: {listed}");
+    assert_eq!((&listed[0]["client_id"], &listed[0]["name"]), (&json!(client), &json!("An app")));
+    // A token of the program's manages no programs, and others have none of hers.
+    let access = first["access_token"].as_str().expect("a token");
+    problem(&office.daemon.call("GET", PROGRAMS, Some(access)), 403, "token-out-of-scope");
+    problem(&office.daemon.call("GET", PROGRAMS, None), 401, "token-required");
+    let invited = ada.call(
+        "POST",
+        "/api/v1/users",
+        &json!({
+            "name": "bob", "email": "bob@example.org", "password": tests::people::PASSWORD
+        }),
+    );
+    assert_eq!(invited.status, 200, "{invited:?}");
+    let bob = office.sign_in("bob");
+    let own = format!("{PROGRAMS}/{client}");
+    problem(&bob.call("DELETE", &own, &Value::Null), 404, "client-not-found");
+    for bad in ["client_1", "client_x", "x"] {
+        problem(&ada.call("DELETE", &format!("{PROGRAMS}/{bad}"), &Value::Null), 404, "client-not-found");
+    }
+    let evil = ada.send("DELETE", &own, &[("origin", "https://evil.example")], &Value::Null);
+    problem(&evil, 403, "cross-site");
+    assert_eq!(ada.call("DELETE", &own, &Value::Null).status, 204);
+    assert_eq!(programs(&ada), json!([]));
+    for granted in [first, second] {
+        let refresh = granted["refresh_token"].as_str().expect("a refresh token");
+        let refused =
+            token(&office, &format!("grant_type=refresh_token&client_id={client}&refresh_token={refresh}"));
+        assert_eq!((refused.status, refused.field("error")), (400, "invalid_grant".to_owned()));
+    }
+    problem(&ada.call("DELETE", &own, &Value::Null), 404, "client-not-found");
+    // A new password takes everything back.
+    let _ = grant();
+    let change =
+        json!({"password": "another long enough password", "current_password": tests::people::PASSWORD});
+    assert_eq!(ada.call("PATCH", "/api/v1/users/me", &change).status, 200);
+    assert_eq!(programs(&ada), json!([]));
+}

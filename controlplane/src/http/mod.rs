@@ -103,6 +103,7 @@ fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
                 .merge(limits::router())
                 .merge(accounts::router())
                 .merge(oauth::clients::router())
+                .merge(oauth::programs::router())
                 .merge(rooms),
         )
         .split_for_parts();

@@ -119,6 +119,8 @@ kinds! {
         "Another account has it. Choose another one.";
     EmailTaken => 409, "email-taken", "The address is taken",
         "Another account signs in with it.";
+    OwnCodes => 409, "own-codes", "These are your own codes",
+        "An admin resets those of others. Your own are turned off with a DELETE of /users/me/totp and a code.";
     ExternalTaken => 409, "provider-address-taken", "Another account has this address",
         "Sign in with its password. The operator can let the sign-in service speak for the address's domain (oidc-domain).";
     LastAdmin => 409, "last-admin", "This is the last admin",
@@ -267,6 +269,7 @@ impl From<ServiceError> for Problem {
             E::NameTaken => Kind::NameTaken,
             E::EmailTaken => Kind::EmailTaken,
             E::ExternalAddress => Kind::ExternalAddress,
+            E::OwnCodes => Kind::OwnCodes,
             E::ExternalTaken => Kind::ExternalTaken,
             E::ExternalUnknown => Kind::ExternalUnknown,
             E::AlreadySetUp => Kind::AlreadySetUp,

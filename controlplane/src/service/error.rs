@@ -85,6 +85,9 @@ pub enum ServiceError {
     /// Codes were not asked for, or not confirmed.
     #[error("no authenticator app is set up; begin with a POST to /users/me/totp")]
     NoSecondFactor,
+    /// An admin who takes codes off the own account shows one.
+    #[error("your own codes are turned off with one of them, in your account")]
+    OwnCodes,
     /// Codes are asked for already.
     #[error("an authenticator app is set up already; remove it first")]
     SecondFactorOn,

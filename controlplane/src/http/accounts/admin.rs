@@ -28,6 +28,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(change))
         .routes(routes!(invite))
+        .routes(routes!(reset_totp))
         .routes(routes!(audit))
 }
 
@@ -77,7 +78,7 @@ pub struct UserList {
 pub struct AuditInfo {
     /// When.
     at: String,
-    /// `user_<decimal>` of who did it; `null` for the operator, on the machine itself.
+    /// `user_<decimal>` of who did it; `null` for the operator, on the machine itself, and for `fail_sign_in`.
     actor: Option<String>,
     /// What.
     action: Action,
@@ -87,6 +88,8 @@ pub struct AuditInfo {
     ip: Option<String>,
     /// How it ended.
     outcome: Outcome,
+    /// How many such acts the line stands for: failed sign-ins come together.
+    count: u32,
 }
 
 /// One page of the audit log.
@@ -107,6 +110,7 @@ impl From<AuditEntry> for AuditInfo {
             target: entry.target.map(|user| user.to_string()),
             ip: entry.ip,
             outcome: entry.outcome,
+            count: entry.count.unwrap_or(1),
         }
     }
 }
@@ -193,6 +197,22 @@ async fn invite(
     let user = user_id(caller, &id)?;
     Fields::read_optional(&headers, body).await?.finish()?;
     Ok(invited(app.service.invite_again(caller, &visitor, user).await?, &origin))
+}
+
+/// Take the codes off an account whose owner lost telephone and recovery codes. For admins; not for the own.
+#[utoipa::path(delete, path = "/users/{id}/totp", tag = "admin", params(("id" = String, Path)),
+    security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument)))]
+async fn reset_totp(
+    State(app): State<App>,
+    Asked(caller): Asked,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Json<UserInfo>, Problem> {
+    let user = user_id(caller, &id)?;
+    Ok(Json(UserInfo::from(&app.service.reset_totp(caller, &visitor, user).await?)))
 }
 
 /// Who did what, newest first. For admins.

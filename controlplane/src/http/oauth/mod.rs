@@ -3,6 +3,7 @@
 
 pub mod authorize;
 pub mod clients;
+pub mod programs;
 pub mod token;
 
 use axum::extract::State;

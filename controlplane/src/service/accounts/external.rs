@@ -98,7 +98,11 @@ impl Service {
         let guess = Guess::Code(user);
         self.attempt(&guess)?;
         let user = self.user(user)?;
-        let signed_in = self.open_session(visitor, &user, Some(code), |_| Ok(())).await?;
+        let signed_in = self.open_session(visitor, &user, Some(code), |_| Ok(())).await;
+        if matches!(signed_in, Err(ServiceError::WrongCode)) {
+            self.note_failure(visitor, Some(user.user_id)).await;
+        }
+        let signed_in = signed_in?;
         self.forget(&guess);
         Ok(signed_in)
     }

@@ -48,7 +48,11 @@ impl Service {
         let found = email.as_deref().map(|email| self.user_by_email(email)).transpose()?.flatten();
         let hashed = found.as_ref().and_then(|user| user.password.clone());
         let right = self.password_matches(hashed.clone(), given.password).await?;
-        let Some(user) = found.filter(|_| right) else { return Err(ServiceError::WrongCredentials) };
+        let account = found.as_ref().map(|user| user.user_id);
+        let Some(user) = found.filter(|_| right) else {
+            self.note_failure(visitor, account).await;
+            return Err(ServiceError::WrongCredentials);
+        };
         self.take_back(&from);
         self.forget(&guess);
         if user.disabled {
@@ -65,7 +69,11 @@ impl Service {
             true => Ok(()),
             false => Err(ServiceError::WrongCredentials),
         };
-        let signed_in = self.open_session(visitor, &user, given.code.as_deref(), still).await?;
+        let signed_in = self.open_session(visitor, &user, given.code.as_deref(), still).await;
+        if matches!(signed_in, Err(ServiceError::WrongCode)) {
+            self.note_failure(visitor, account).await;
+        }
+        let signed_in = signed_in?;
         self.forget(&code_guess);
         Ok(signed_in)
     }
