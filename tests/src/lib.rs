@@ -2,7 +2,7 @@
 //!
 //! [`daemon`] starts the real `kaigid` and [`http`] talks to it over a plain socket; [`fuzzing`] is what the fuzz targets do;
 //! [`world`] is a simulated server with its guests; [`people`] have accounts and sign in, also by a [`provider`].
-//! [`relay`] is a bad network for real clients; [`python`] is what the clients in Python run in.
+//! [`relay`] is a bad network for real clients; [`python`] is what the clients in Python run in; [`signing`] is a key a test knows.
 
 pub mod daemon;
 pub mod fuzzing;
@@ -13,4 +13,5 @@ pub mod people;
 pub mod provider;
 pub mod python;
 pub mod relay;
+pub mod signing;
 pub mod world;

@@ -4,10 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use tests::daemon::run;
+use tests::daemon::{Daemon, Scratch, run};
 use tests::home::{MEETINGS, problem};
 use tests::http::Answer;
 use tests::people::{Browser, Office};
+use tests::signing;
 
 const CLIENTS: &str = "/api/v1/oauth-clients";
 const REDIRECT: &str = "https://app.example/callback";
@@ -264,7 +265,10 @@ fn a_client_with_a_secret_acts_for_itself() {
 
 #[test]
 fn the_server_describes_itself_and_keys_rotate_under_standing_tokens() {
-    let office = Office::open("keys");
+    let scratch = Scratch::new("keys");
+    signing::plant(&scratch.join("data"));
+    let office = Office { daemon: Daemon::start(&scratch.join("data"), &[]), scratch };
+    assert_eq!(office.set_up(&office.setup_token()).status, 200);
     let described = office.daemon.call("GET", "/.well-known/oauth-authorization-server", None).json();
     let base = format!("http://{}", office.daemon.address);
     assert_eq!(described["issuer"], base);
@@ -277,11 +281,19 @@ fn the_server_describes_itself_and_keys_rotate_under_standing_tokens() {
         office.daemon.call("GET", "/oauth/jwks.json", None).json()["keys"].as_array().expect("keys").clone()
     };
     let before = office.daemon.token("ada");
-    let old_key = std::fs::read(office.daemon.data.join("signing.key")).expect("a key");
+    let old_key = signing::pkcs8();
+    // It was in the clear, as versions before kept it; now nothing of it is.
+    let file = || std::fs::read(office.daemon.data.join("signing.key")).expect("a key");
+    let secret = &old_key[16..];
+    let is_clear = |file: &[u8]| file.windows(secret.len()).any(|window| window == secret);
+    assert!(!is_clear(&file()));
+    assert_eq!(keys()[0]["x"], signing::PUBLIC);
     assert_eq!(keys().len(), 1);
     let data = office.daemon.data.to_str().expect("ASCII");
+    let sealed = file();
     let rotated = run(&["rotate-signing-key", "--data", data]);
     assert!(rotated.status.success(), "{rotated:?}");
+    assert_ne!(file(), sealed);
     let after = office.daemon.token("ada");
     let me = |token: &str| office.daemon.call("GET", "/api/v1/users/me", Some(token)).status;
     assert_eq!((me(&before), me(&after)), (200, 200));

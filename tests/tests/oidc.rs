@@ -9,12 +9,9 @@ use tests::home::problem;
 use tests::http::Answer;
 use tests::people::{App, Office, PASSWORD};
 use tests::provider::{Mock, Puppet};
+use tests::signing;
 
 const ME: &str = "/api/v1/users/me";
-/// The key of RFC 8410 section 10.3, PKCS #8, and its public half.
-const KEY: &str = "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC";
-const PUBLIC: &str = "Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE";
-
 /// A browser that keeps the cookies it is told to keep.
 struct Jar<'a> {
     office: &'a Office,
@@ -259,14 +256,11 @@ fn id_token(
 
 #[test]
 fn an_id_token_that_does_not_count_lets_nobody_in() {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
     let puppet = Puppet::start();
-    let der = STANDARD.decode(KEY).expect("base64");
+    let der = signing::pkcs8();
     let (own, shared) =
         (EncodingKey::from_ed_der(&der), EncodingKey::from_secret(b"the client's own secret"));
-    let public =
-        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "1", "x": PUBLIC});
+    let public = json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "1", "x": signing::PUBLIC});
     puppet.says.lock().expect("no panic").keys = json!({"keys": [public]});
     let office = with_provider("liar", &puppet.issuer(), &["--oidc-create"]);
     let header = |algorithm, kid: &str| Header { kid: Some(kid.to_owned()), ..Header::new(algorithm) };
