@@ -177,7 +177,7 @@ fn a_head_that_servers_disagree_about_is_refused_with_its_reason() {
         ("/%252e%252e/%252e%252e/etc/passwd", 404, "not-found", "path"),
         ("/a%00.html", 404, "not-found", "path"),
         ("/..%5c..%5cwindows", 404, "not-found", "path"),
-        ("/api/v1/meetings/x%0d%0aset-cookie:a", 404, "not-found", "path"),
+        ("/api/v1/meetings/x%0d%0aset-cookie:a", 404, "meeting-not-found", "path"),
         ("/%c0%ae%c0%ae/etc", 400, "malformed-request", "path_encoding"),
         ("/a/../../etc/passwd", 404, "not-found", "traversal"),
         ("/api/v1/%2e%2e/metrics", 404, "not-found", "traversal"),

@@ -56,6 +56,12 @@ async fn pass(app: &App, from: IpAddr, class: Class, request: Request) -> Result
     }
     match filter::head(&parts.method, &parts.uri, parts.version, &parts.headers) {
         Ok(()) => Ok(Request::from_parts(parts, body)),
+        // Names in the API's paths are numbers to its routes, which say best what is not there.
+        Err(verdict) if class == Class::Api && verdict.reason == Refusal::Path => {
+            app.guard.mischief_of(from, verdict.points);
+            app.guard.refused(verdict.reason);
+            Ok(Request::from_parts(parts, body))
+        }
         Err(verdict) => {
             app.guard.mischief_of(from, verdict.points);
             // Who sends much reads the refusal, and not a reset.
