@@ -8,11 +8,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dataplane::boot::{BootError, Plane};
+use zeroize::Zeroizing;
 
 use crate::auth::key::KeyError;
+use crate::auth::sealing::Sealing;
 use crate::auth::{KeyRing, Tokens};
 use crate::config::{Config, ConfigError};
+use crate::guard::Guard;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::service::{Limits, Service, records};
 use crate::store::{EmbeddedStore, Store, StoreError};
 use crate::tls::TlsError;
@@ -26,6 +30,10 @@ pub struct App {
     pub service: Service,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who may ask how much, and what is no request of ours.
+    pub guard: Arc<Guard>,
+    /// By whom people may sign in, if by anybody.
+    pub provider: Option<Arc<Provider>>,
     /// The packet plane.
     pub plane: Arc<Plane>,
     /// The store below the service, for backups and keys.
@@ -140,9 +148,22 @@ pub fn damaged(config: &Config, error: StoreError) -> Failure {
 /// # Errors
 /// `Key`.
 pub fn open_service(config: &Config, store: &Arc<EmbeddedStore>) -> Result<Service, Failure> {
-    let keys = KeyRing::load_or_create(&config.data)?;
+    let keys = KeyRing::load_or_create(&config.data, Arc::new(SealedByStore(Arc::clone(store))))?;
     let limits = Limits { meetings_per_day: config.meetings_per_day };
     Ok(Service::with_limits(Arc::clone(store) as Arc<dyn Store>, Tokens::new(keys), config.demo, limits))
+}
+
+/// The store's keys seal those that sign.
+struct SealedByStore(Arc<EmbeddedStore>);
+
+impl Sealing for SealedByStore {
+    fn seal(&self, name: &str, clear: &[u8]) -> Option<Vec<u8>> {
+        self.0.seal_file(name, clear).ok()
+    }
+
+    fn open(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.0.open_file(name, sealed)
+    }
 }
 
 /// Makes the data directory, private to this user.

@@ -19,9 +19,11 @@ use utoipa::openapi::OpenApi;
 use crate::app::{App, Failure, open_service, open_store, prepare_data};
 use crate::config::{Config, Dtls};
 use crate::dispatch::{Dispatch, addresses};
+use crate::guard::Guard;
 use crate::http;
 use crate::http::routes::Route;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::operator::{DailyBackups, OldAnswers, OperatorSocket, setup_link};
 use crate::plane;
 use crate::service::Service;
@@ -65,6 +67,7 @@ impl Appliance {
         let store = open_store(&config)?;
         let service = open_service(&config, &store)?;
         let tls = config.tls.as_ref().map(TlsSlot::load).transpose()?.map(Arc::new);
+        let provider = config.oidc.as_ref().map(Provider::new).transpose()?.map(Arc::new);
         let listener = listen(config.listen).await?;
         if let Ok(address) = listener.local_addr() {
             config.listen = address;
@@ -77,7 +80,8 @@ impl Appliance {
         }
         metrics.show_plane(plane.io_name(), plane.suite_name());
         let signal = start_signal(&config, &service, &metrics, &plane)?;
-        let app = App { config: Arc::new(config), service, metrics, plane, store };
+        let guard = Arc::new(Guard::new(&config, Arc::clone(&metrics)));
+        let app = App { config: Arc::new(config), service, metrics, guard, provider, plane, store };
         let operator = OperatorSocket::open(&app)?;
         let backups = DailyBackups::start(&app);
         let old_answers = OldAnswers::start(app.service.clone());

@@ -2,11 +2,14 @@
 //!
 //! Promises: every write is durable before it counts, and all of them are looked for after reopening; the raw rate is one
 //! `fdatasync` after another of an appended KiB on the same file system; the four measurements take turns, so that a busy disk
-//! is busy for all of them. A write is a participant's join: three records. Not here: HTTP, which adds its own time.
+//! is busy for all of them. A write is a participant's join: three records. Beside the reads stands what a cache in front of the store
+//! could save at best: the same bytes from a map behind a lock, always there and never outdated. Not here: HTTP, which adds its own time.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -60,6 +63,8 @@ pub struct Results {
     /// Acknowledged writes of all writers.
     all_writers: Rate,
     reads: Rate,
+    /// The same from a map in memory.
+    cached_reads: Rate,
     writes_found_after_reopening: u64,
 }
 
@@ -84,8 +89,8 @@ fn measure(options: &Options, directory: &Path) -> Result<Results> {
     let store = EmbeddedStore::open(&opening)?;
     // Writer 0 alone, then the others.
     let mut written: Written = (0..=options.writers).map(|writer| (writer, 0)).collect();
-    let [mut raw_sync, mut one_writer, mut all_writers, mut reads] =
-        [histogram()?, histogram()?, histogram()?, histogram()?];
+    let [mut raw_sync, mut one_writer, mut all_writers, mut reads, mut cached_reads] =
+        [histogram()?, histogram()?, histogram()?, histogram()?, histogram()?];
     for _ in 0..ROUNDS {
         raw_sync.add(timed(window, 0, |_| {
             raw_file.write_all(&[0x5a; RAW_BYTES])?;
@@ -95,6 +100,7 @@ fn measure(options: &Options, directory: &Path) -> Result<Results> {
         one_writer.add(writes(&store, alone, window)?)?;
         all_writers.add(writes(&store, others, window)?)?;
         reads.add(read(&store, written[0], window)?)?;
+        cached_reads.add(read_cached(&store, written[0], window)?)?;
     }
     drop(store);
     let store = EmbeddedStore::open(&opening)?;
@@ -117,6 +123,7 @@ fn measure(options: &Options, directory: &Path) -> Result<Results> {
         one_writer: rate(&one_writer, seconds),
         all_writers: rate(&all_writers, seconds),
         reads: rate(&reads, seconds),
+        cached_reads: rate(&cached_reads, seconds),
         writes_found_after_reopening: found,
     })
 }
@@ -163,6 +170,29 @@ fn read(store: &EmbeddedStore, (writer, written): (u32, u64), window: Duration) 
     })
 }
 
+/// The same keys from a map that has all of them; what it answers is a copy, as the store's answer is.
+fn read_cached(
+    store: &EmbeddedStore,
+    (writer, written): (u32, u64),
+    window: Duration,
+) -> Result<Histogram<u64>> {
+    let keys = written.min(READ_KEYS);
+    let mut map = HashMap::new();
+    for number in 0..keys {
+        let key = key(1, writer, number);
+        let Some(value) = store.get(&key)? else { bail!("a record is gone") };
+        map.insert(key, value);
+    }
+    let map = RwLock::new(map);
+    timed(window, 0, |number| {
+        let held = map.read().unwrap_or_else(PoisonError::into_inner);
+        match std::hint::black_box(held.get(&key(1, writer, number % keys)).cloned()) {
+            Some(_) => Ok(()),
+            None => bail!("a record is gone"),
+        }
+    })
+}
+
 /// Does it over and over for the window, numbered from `first` on; how long each took, in nanoseconds.
 fn timed(window: Duration, first: u64, mut work: impl FnMut(u64) -> Result<()>) -> Result<Histogram<u64>> {
     let mut histogram = histogram()?;
@@ -205,6 +235,7 @@ impl Results {
             ("acknowledged writes, one writer", &self.one_writer),
             ("acknowledged writes, all writers", &self.all_writers),
             ("reads", &self.reads),
+            ("reads from a map in memory", &self.cached_reads),
         ];
         let mut text = format!("{:<34} {:>10} {:>9} {:>9}\n", "", "a second", "p50 us", "p99 us");
         for (what, rate) in rows {

@@ -1,38 +1,10 @@
 // Accounts as people use them: the first one by the printed link, an authenticator app, an invitation.
 import assert from 'node:assert/strict';
-import { createHash, createHmac } from 'node:crypto';
-import fs from 'node:fs';
-import path from 'node:path';
+import { createHash } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import { PASSWORD, click, code, fill, problemIs, shoot, shown } from './lib/accounts.mjs';
 import { Appliance } from './lib/appliance.mjs';
 import { chromium, until } from './lib/browsers.mjs';
-
-const PASSWORD = 'a long enough password';
-// With KAIGI_SCREENSHOTS=DIR every page is also kept as a picture, to be looked at.
-const shots = process.env.KAIGI_SCREENSHOTS;
-const shoot = async (page, name) => {
-  if (!shots) return;
-  fs.mkdirSync(shots, { recursive: true });
-  await page.screenshot({ path: path.join(shots, `${name}.png`), fullPage: true });
-};
-
-// Over the pages' own navigations, which a poll inside a page does not outlive.
-const shown = (page, testId) => page.waitForSelector(`[data-testid=${testId}]`, { timeout: 20_000 });
-const fill = (page, testId, text) => page.fill(`[data-testid=${testId}]`, text);
-const click = (page, testId) => page.click(`[data-testid=${testId}]`);
-const problemIs = (page, problem) =>
-  until(page, `the problem ${problem}`, (problem) => document.querySelector('[data-testid=error-banner]')?.dataset.problem === problem, problem);
-
-/** The code of RFC 6238 for a base-32 key, `steps` of 30 s from now. */
-function code(key, steps = 0) {
-  const bits = [...key.replace(/\s/g, '')].map((c) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(c).toString(2).padStart(5, '0')).join('');
-  const secret = Buffer.from(bits.match(/.{8}/g).map((byte) => Number.parseInt(byte, 2)));
-  const counter = Buffer.alloc(8);
-  counter.writeBigUInt64BE(BigInt(Math.floor(Date.now() / 30_000) + steps));
-  const mac = createHmac('sha1', secret).update(counter).digest();
-  const number = mac.readUInt32BE(mac[19] & 15) & 0x7fffffff;
-  return String(number % 1_000_000).padStart(6, '0');
-}
 
 describe('accounts', { timeout: 180_000 }, () => {
   let appliance, chrome;

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Scratch};
 use crate::http::Answer;
+use crate::signing;
 
 /// Where meetings are made.
 pub const MEETINGS: &str = "/api/v1/meetings";
@@ -30,6 +31,15 @@ impl Home {
     pub fn with(name: &str, flags: &[&str]) -> Self {
         let scratch = Scratch::new(name);
         Self { daemon: Daemon::start(&scratch.join("data"), flags), scratch }
+    }
+
+    /// In demo mode, with a signing key that the test knows.
+    #[must_use]
+    pub fn with_known_key(name: &str) -> Self {
+        let scratch = Scratch::new(name);
+        let data = scratch.join("data");
+        signing::plant(&data);
+        Self { daemon: Daemon::start(&data, &["--demo"]), scratch }
     }
 
     /// A meeting made by a guest: its path and its host token.

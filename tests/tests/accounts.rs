@@ -463,3 +463,59 @@ fn no_password_code_or_cookie_is_logged() {
     }
     assert!(!log.contains("ada@example.org"), "who signs in is a number in the log");
 }
+
+#[test]
+fn an_admin_resets_the_codes_of_others_and_nobody_else_does() {
+    let office = Office::open("reset");
+    let ada = office.sign_in("ada");
+    let new = |name: &str| {
+        let new = json!({"name": name, "email": format!("{name}@example.org"), "password": PASSWORD});
+        ada.call("POST", USERS, &new).json()["user"]["id"].as_str().expect("an id").to_owned()
+    };
+    let (bob_id, _) = (new("bob"), new("carl"));
+    let bob = office.sign_in("bob");
+    let app = App::scan(&bob.call("POST", TOTP, &Value::Null).field("uri"));
+    let verified = bob.call("POST", &format!("{TOTP}/verify"), &json!({"code": app.code(0)}));
+    assert_eq!(verified.status, 200, "{verified:?}");
+    problem(&office.ask("bob", PASSWORD, None), 401, "totp-required");
+    let reset = format!("{USERS}/{bob_id}/totp");
+    problem(&office.sign_in("carl").call("DELETE", &reset, &Value::Null), 403, "not-admin");
+    problem(&office.daemon.call("DELETE", &reset, None), 401, "token-required");
+    let done = ada.call("DELETE", &reset, &Value::Null);
+    assert_eq!((done.status, &done.json()["totp_enabled"]), (200, &json!(false)));
+    assert_eq!(office.ask("bob", PASSWORD, None).status, 200);
+    problem(&ada.call("DELETE", &reset, &Value::Null), 409, "totp-not-started");
+    problem(&ada.call("DELETE", &format!("{USERS}/user_1/totp"), &Value::Null), 404, "user-not-found");
+    let own = format!("{USERS}/{}/totp", ada.me().field("id"));
+    problem(&ada.call("DELETE", &own, &Value::Null), 409, "own-codes");
+    let lines = items(&ada.call("GET", AUDIT, &Value::Null));
+    let by = |outcome: &str| {
+        lines.iter().filter(|line| line["action"] == "reset_totp" && line["outcome"] == outcome).count()
+    };
+    assert_eq!((by("done"), by("refused")), (1, 1));
+}
+
+#[test]
+fn failed_sign_ins_are_written_down_together_and_a_guesser_fills_no_disk() {
+    let office = Office::public("failures", "http");
+    assert_eq!(office.set_up(&office.setup_token()).status, 200);
+    let from = |address: &str, email: &str, password: &str| {
+        let body = json!({"email": email, "password": password}).to_string();
+        office.daemon.send("POST", SESSION, None, &[JSON, ("x-forwarded-for", address)], body.as_bytes())
+    };
+    for _ in 0..4 {
+        problem(&from("192.0.2.1", "ada@example.org", "a wrong long password"), 401, "credentials-wrong");
+        problem(&from("192.0.2.2", "nobody@example.org", "a wrong long password"), 401, "credentials-wrong");
+    }
+    let ada = office.browser(&from("192.0.2.3", "ada@example.org", PASSWORD));
+    let lines = items(&ada.call("GET", AUDIT, &Value::Null));
+    let failed: Vec<&Value> = lines.iter().filter(|line| line["action"] == "fail_sign_in").collect();
+    assert_eq!(failed.len(), 2, "a line for each account and network: {failed:?}");
+    let me = ada.me().field("id");
+    let of = |ip: &str| *failed.iter().find(|line| line["ip"] == ip).expect("a line");
+    assert_eq!((&of("192.0.2.1")["target"], &of("192.0.2.1")["outcome"]), (&json!(me), &json!("refused")));
+    assert_eq!((&of("192.0.2.2")["target"], &of("192.0.2.2")["actor"]), (&Value::Null, &Value::Null));
+    assert!(failed.iter().all(|line| line["count"] == 1));
+    // What somebody typed is nowhere.
+    assert!(!serde_json::to_string(&lines).expect("JSON").contains("nobody@"));
+}

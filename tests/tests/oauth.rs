@@ -4,10 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use tests::daemon::run;
+use tests::daemon::{Daemon, Scratch, run};
 use tests::home::{MEETINGS, problem};
 use tests::http::Answer;
 use tests::people::{Browser, Office};
+use tests::signing;
 
 const CLIENTS: &str = "/api/v1/oauth-clients";
 const REDIRECT: &str = "https://app.example/callback";
@@ -264,7 +265,10 @@ fn a_client_with_a_secret_acts_for_itself() {
 
 #[test]
 fn the_server_describes_itself_and_keys_rotate_under_standing_tokens() {
-    let office = Office::open("keys");
+    let scratch = Scratch::new("keys");
+    signing::plant(&scratch.join("data"));
+    let office = Office { daemon: Daemon::start(&scratch.join("data"), &[]), scratch };
+    assert_eq!(office.set_up(&office.setup_token()).status, 200);
     let described = office.daemon.call("GET", "/.well-known/oauth-authorization-server", None).json();
     let base = format!("http://{}", office.daemon.address);
     assert_eq!(described["issuer"], base);
@@ -277,11 +281,19 @@ fn the_server_describes_itself_and_keys_rotate_under_standing_tokens() {
         office.daemon.call("GET", "/oauth/jwks.json", None).json()["keys"].as_array().expect("keys").clone()
     };
     let before = office.daemon.token("ada");
-    let old_key = std::fs::read(office.daemon.data.join("signing.key")).expect("a key");
+    let old_key = signing::pkcs8();
+    // It was in the clear, as versions before kept it; now nothing of it is.
+    let file = || std::fs::read(office.daemon.data.join("signing.key")).expect("a key");
+    let secret = &old_key[16..];
+    let is_clear = |file: &[u8]| file.windows(secret.len()).any(|window| window == secret);
+    assert!(!is_clear(&file()));
+    assert_eq!(keys()[0]["x"], signing::PUBLIC);
     assert_eq!(keys().len(), 1);
     let data = office.daemon.data.to_str().expect("ASCII");
+    let sealed = file();
     let rotated = run(&["rotate-signing-key", "--data", data]);
     assert!(rotated.status.success(), "{rotated:?}");
+    assert_ne!(file(), sealed);
     let after = office.daemon.token("ada");
     let me = |token: &str| office.daemon.call("GET", "/api/v1/users/me", Some(token)).status;
     assert_eq!((me(&before), me(&after)), (200, 200));
@@ -311,4 +323,62 @@ fn the_server_describes_itself_and_keys_rotate_under_standing_tokens() {
         problem(&office.daemon.call("GET", "/api/v1/users/me", Some(&forged)), 401, "token-invalid");
     }
     assert_eq!(me(&signed(kid(&before).as_str(), &claims)), 200, "the retired key verifies");
+}
+
+#[test]
+fn a_person_sees_what_it_allowed_and_takes_it_back() {
+    const PROGRAMS: &str = "/api/v1/users/me/programs";
+    let office = Office::open("programs");
+    let ada = office.sign_in("ada");
+    let programs =
+        |browser: &Browser<'_>| browser.call("GET", PROGRAMS, &Value::Null).json()["items"].clone();
+    assert_eq!(programs(&ada), json!([]));
+    let client = register(&ada, true);
+    let grant = || {
+        let authorized = ada.call("GET", &query(&client, REDIRECT, "S256"), &Value::Null);
+        let code = parameter(&location(&authorized), "code");
+        let form = format!(
+            "grant_type=authorization_code&client_id={client}&code={code}&redirect_uri={REDIRECT}&code_verifier={VERIFIER}"
+        );
+        token(&office, &form).json()
+    };
+    let (first, second) = (grant(), grant());
+    let listed = programs(&ada);
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "one program, however many grants: {listed}");
+    assert_eq!((&listed[0]["client_id"], &listed[0]["name"]), (&json!(client), &json!("An app")));
+    // A token of the program's manages no programs, and others have none of hers.
+    let access = first["access_token"].as_str().expect("a token");
+    problem(&office.daemon.call("GET", PROGRAMS, Some(access)), 403, "token-out-of-scope");
+    problem(&office.daemon.call("GET", PROGRAMS, None), 401, "token-required");
+    let invited = ada.call(
+        "POST",
+        "/api/v1/users",
+        &json!({
+            "name": "bob", "email": "bob@example.org", "password": tests::people::PASSWORD
+        }),
+    );
+    assert_eq!(invited.status, 200, "{invited:?}");
+    let bob = office.sign_in("bob");
+    let own = format!("{PROGRAMS}/{client}");
+    problem(&bob.call("DELETE", &own, &Value::Null), 404, "client-not-found");
+    for bad in ["client_1", "client_x", "x"] {
+        problem(&ada.call("DELETE", &format!("{PROGRAMS}/{bad}"), &Value::Null), 404, "client-not-found");
+    }
+    let evil = ada.send("DELETE", &own, &[("origin", "https://evil.example")], &Value::Null);
+    problem(&evil, 403, "cross-site");
+    assert_eq!(ada.call("DELETE", &own, &Value::Null).status, 204);
+    assert_eq!(programs(&ada), json!([]));
+    for granted in [first, second] {
+        let refresh = granted["refresh_token"].as_str().expect("a refresh token");
+        let refused =
+            token(&office, &format!("grant_type=refresh_token&client_id={client}&refresh_token={refresh}"));
+        assert_eq!((refused.status, refused.field("error")), (400, "invalid_grant".to_owned()));
+    }
+    problem(&ada.call("DELETE", &own, &Value::Null), 404, "client-not-found");
+    // A new password takes everything back.
+    let _ = grant();
+    let change =
+        json!({"password": "another long enough password", "current_password": tests::people::PASSWORD});
+    assert_eq!(ada.call("PATCH", "/api/v1/users/me", &change).status, 200);
+    assert_eq!(programs(&ada), json!([]));
 }

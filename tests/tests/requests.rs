@@ -4,7 +4,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use tests::daemon::PATIENCE;
 use tests::home::{Home, JSON, MEETINGS, problem};
-use tests::http;
+use tests::{http, signing};
 
 #[test]
 fn a_body_that_cannot_be_read_says_why() {
@@ -100,14 +100,14 @@ fn a_field_that_cannot_be_taken_is_named_by_its_pointer() {
 
 #[test]
 fn a_token_that_does_not_count_is_401_and_never_a_guest() {
-    let home = Home::demo("tokens");
+    let home = Home::with_known_key("tokens");
     let (path, _) = home.meeting(json!({}));
     let good = home.daemon.token("ada");
     let claims = |exp: i64, aud: &str| {
         let now = i64::try_from(jsonwebtoken::get_current_timestamp()).expect("before the year 292 billion");
         json!({"iss": "kaigi", "sub": "user_1", "aud": aud, "iat": now - 7_200, "nbf": now - 7_200, "exp": now + exp, "jti": "x"})
     };
-    let key = std::fs::read(home.daemon.data.join("signing.key")).expect("the daemon made a key");
+    let key = signing::pkcs8();
     let sign = |claims: &Value| {
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &EncodingKey::from_ed_der(&key))
             .expect("signs")

@@ -98,6 +98,7 @@ fn the_master_key_is_rotated_under_a_running_server_and_on_the_files() {
     let home = Home::demo("rotate");
     let data = home.daemon.data.clone();
     let before = create(&home.daemon, "before");
+    let token = home.daemon.token("ada");
     let old = fs::read(data.join("master.key")).expect("reads");
     let rotated = run(&["rotate-key", "--data-key", "--data", text(&data)]);
     assert!(rotated.status.success(), "{rotated:?}");
@@ -117,6 +118,26 @@ fn the_master_key_is_rotated_under_a_running_server_and_on_the_files() {
     let daemon = Daemon::start(&data, &["--demo", "--store-key", &place]);
     assert_eq!(topic_of(&daemon, &before).as_deref(), Some("before"));
     assert_eq!(topic_of(&daemon, &after).as_deref(), Some("after"));
+    // The key that signs is sealed by the store's keys, and they are the same.
+    assert_eq!(daemon.call("GET", "/api/v1/users/me", Some(&token)).status, 200);
+}
+
+#[test]
+fn a_signing_key_opens_with_its_own_stores_keys_alone() {
+    let (one, other) = (Home::demo("signing-one"), Home::demo("signing-other"));
+    let path = one.daemon.data.join("signing.key");
+    let own = fs::read(&path).expect("reads");
+    let stranger = fs::read(other.daemon.data.join("signing.key")).expect("reads");
+    let data = one.daemon.data.clone();
+    one.daemon.kill();
+    for wrong in [stranger, own[..own.len() - 1].to_vec(), [&own[..40], &[own[40] ^ 1], &own[41..]].concat()]
+    {
+        fs::write(&path, wrong).expect("writes");
+        let refused = run(&["serve", "--data", text(&data)]);
+        assert_one_line(&refused.stderr, &["signing.key", "remove it to make a new one"]);
+    }
+    fs::write(&path, own).expect("writes");
+    drop(Daemon::start(&data, &["--demo"]));
 }
 
 /// A way to damage what a stopped server left, by its name.

@@ -1,4 +1,6 @@
-//! The key that signs tokens: Ed25519, made on the first start, kept in `DATA/signing.key` (mode 0600).
+//! The key that signs tokens: Ed25519, made on the first start, kept in `DATA/signing.key` (mode 0600), sealed with the store's keys.
+//!
+//! A file of before it was sealed holds PKCS #8 in the clear; it is sealed when it is read.
 
 use std::fs;
 use std::io;
@@ -13,6 +15,12 @@ use jsonwebtoken::{DecodingKey, EncodingKey};
 use zeroize::Zeroizing;
 
 use super::keyring::write_whole;
+use super::sealing::Sealing;
+
+/// Its file.
+const NAME: &str = "signing.key";
+/// How PKCS #8 begins (a DER sequence); what is sealed begins otherwise.
+const CLEAR: u8 = 0x30;
 
 /// Why there is no signing key.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +36,15 @@ pub enum KeyError {
     /// The file holds something else.
     #[error("{} is not an Ed25519 key; remove it to make a new one (every token becomes invalid)", path.display())]
     NotAKey {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// The file was sealed with other keys than the store's.
+    #[error(
+        "{} cannot be opened with this store's keys: bring back the key file of its time, or remove it to make a new one (every token becomes invalid)",
+        path.display()
+    )]
+    Sealed {
         /// The key's file.
         path: PathBuf,
     },
@@ -93,25 +110,29 @@ impl SigningKey {
     ///
     /// # Errors
     /// See [`KeyError`]; each says what to do.
-    pub fn load_or_create(data: &Path) -> Result<Self, KeyError> {
-        let path = data.join("signing.key");
-        let failed = |error| KeyError::File { path: path.clone(), error };
-        match fs::read(&path) {
-            Ok(pkcs8) => {
-                Self::from_pkcs8(&Zeroizing::new(pkcs8)).ok_or(KeyError::NotAKey { path: path.clone() })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::replace(data),
-            Err(error) => Err(failed(error)),
+    pub fn load_or_create(data: &Path, sealing: &dyn Sealing) -> Result<Self, KeyError> {
+        let path = data.join(NAME);
+        let stored = match fs::read(&path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::replace(data, sealing),
+            Err(error) => return Err(KeyError::File { path, error }),
+        };
+        if stored.first() == Some(&CLEAR) {
+            let key = Self::from_pkcs8(&stored).ok_or(KeyError::NotAKey { path })?;
+            write_sealed(data, sealing, &stored)?;
+            return Ok(key);
         }
+        let pkcs8 = sealing.open(NAME, &stored).ok_or(KeyError::Sealed { path: path.clone() })?;
+        Self::from_pkcs8(&pkcs8).ok_or(KeyError::NotAKey { path })
     }
 
     /// Makes a new key in the place of the one before, if there was one. Durable before this returns.
     ///
     /// # Errors
     /// `File` or `NoRandomness`.
-    pub(super) fn replace(data: &Path) -> Result<Self, KeyError> {
+    pub(super) fn replace(data: &Path, sealing: &dyn Sealing) -> Result<Self, KeyError> {
         let pkcs8 = Self::new_pkcs8()?;
-        write_whole(data, "signing.key", &pkcs8)?;
+        write_sealed(data, sealing, &pkcs8)?;
         Self::from_pkcs8(&pkcs8).ok_or(KeyError::NoRandomness)
     }
 
@@ -158,23 +179,48 @@ impl SigningKey {
     }
 }
 
+fn write_sealed(data: &Path, sealing: &dyn Sealing, pkcs8: &[u8]) -> Result<(), KeyError> {
+    write_whole(data, NAME, &sealing.seal(NAME, pkcs8).ok_or(KeyError::NoRandomness)?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::sealing::Marking;
     use super::*;
 
     #[test]
     fn the_key_stays_the_same_between_starts_and_private_to_its_owner() {
         let data = std::env::temp_dir().join(format!("kaigi-key-{}", std::process::id()));
         fs::create_dir_all(&data).expect("writable");
-        let first = SigningKey::load_or_create(&data).expect("made");
-        let second = SigningKey::load_or_create(&data).expect("loaded");
+        let first = SigningKey::load_or_create(&data, &Marking(1)).expect("made");
+        let second = SigningKey::load_or_create(&data, &Marking(1)).expect("loaded");
         assert_eq!(first.id(), second.id());
-        let mode = fs::metadata(data.join("signing.key")).expect("there").permissions().mode();
+        let mode = fs::metadata(data.join(NAME)).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        fs::write(data.join("signing.key"), b"something else").expect("writes");
-        assert!(matches!(SigningKey::load_or_create(&data), Err(KeyError::NotAKey { .. })));
+        let other = SigningKey::load_or_create(&data, &Marking(2));
+        assert!(matches!(other, Err(KeyError::Sealed { .. })));
+        for not_a_key in [b"0 is how PKCS #8 begins".as_slice(), b"something else", b""] {
+            fs::write(data.join(NAME), not_a_key).expect("writes");
+            let refused = SigningKey::load_or_create(&data, &Marking(1));
+            assert!(matches!(refused, Err(KeyError::NotAKey { .. } | KeyError::Sealed { .. })));
+        }
+        fs::remove_dir_all(data).expect("removes");
+    }
+
+    #[test]
+    fn a_key_of_before_it_was_sealed_is_sealed_and_stays_the_same() {
+        let data = std::env::temp_dir().join(format!("kaigi-clear-key-{}", std::process::id()));
+        fs::create_dir_all(&data).expect("writable");
+        let pkcs8 = SigningKey::new_pkcs8().expect("randomness");
+        fs::write(data.join(NAME), &*pkcs8).expect("writes");
+        let clear = SigningKey::from_pkcs8(&pkcs8).expect("a key");
+        for _ in 0..2 {
+            let loaded = SigningKey::load_or_create(&data, &Marking(1)).expect("loads");
+            assert_eq!(loaded.id(), clear.id());
+            assert_ne!(fs::read(data.join(NAME)).expect("reads").first(), Some(&CLEAR));
+        }
         fs::remove_dir_all(data).expect("removes");
     }
 }

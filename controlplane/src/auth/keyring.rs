@@ -5,10 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::key::{KeyError, SigningKey, VerifyingKey};
+use super::sealing::Sealing;
 use super::{ACCESS_TTL_MAX, HOST_TTL, SESSION_TTL};
 
 /// How long a retired key verifies, seconds: as long as the longest token it may have signed.
@@ -30,8 +32,8 @@ struct Retired {
 pub struct KeyRing {
     active: SigningKey,
     retired: Vec<(VerifyingKey, Retired)>,
-    /// Where the keys live; `None` for keys in memory.
-    data: Option<PathBuf>,
+    /// Where the keys live and what seals them; `None` for keys in memory.
+    home: Option<(PathBuf, Arc<dyn Sealing>)>,
 }
 
 impl KeyRing {
@@ -39,8 +41,8 @@ impl KeyRing {
     ///
     /// # Errors
     /// See [`KeyError`]; each says what to do.
-    pub fn load_or_create(data: &Path) -> Result<Self, KeyError> {
-        let active = SigningKey::load_or_create(data)?;
+    pub fn load_or_create(data: &Path, sealing: Arc<dyn Sealing>) -> Result<Self, KeyError> {
+        let active = SigningKey::load_or_create(data, &*sealing)?;
         let path = data.join("retired.keys");
         let stored: Vec<Retired> = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| KeyError::NotRetiredKeys { path })?,
@@ -50,13 +52,13 @@ impl KeyRing {
         let now = jsonwebtoken::get_current_timestamp();
         let retired = stored.into_iter().filter(|key| key.until > now);
         let retired = retired.filter_map(|key| Some((VerifyingKey::from_x(&key.x)?, key))).collect();
-        Ok(Self { active, retired, data: Some(data.to_owned()) })
+        Ok(Self { active, retired, home: Some((data.to_owned(), sealing)) })
     }
 
     /// One key that lives in memory only.
     #[must_use]
     pub const fn of(active: SigningKey) -> Self {
-        Self { active, retired: Vec::new(), data: None }
+        Self { active, retired: Vec::new(), home: None }
     }
 
     /// The same keys with a new one that signs. Durable before this returns: first the old public half, then the new key, so
@@ -72,15 +74,15 @@ impl KeyRing {
         stored.truncate(RETIRED_MAX);
         let retired =
             stored.iter().filter_map(|key| Some((VerifyingKey::from_x(&key.x)?, key.clone()))).collect();
-        let active = match &self.data {
-            Some(data) => {
+        let active = match &self.home {
+            Some((data, sealing)) => {
                 let text = serde_json::to_vec(&stored).expect("a list of plain structs");
                 write_whole(data, "retired.keys", &text)?;
-                SigningKey::replace(data)?
+                SigningKey::replace(data, &**sealing)?
             }
             None => SigningKey::generate()?,
         };
-        Ok(Self { active, retired, data: self.data.clone() })
+        Ok(Self { active, retired, home: self.home.clone() })
     }
 
     pub(super) const fn active(&self) -> &SigningKey {
@@ -116,16 +118,18 @@ pub(super) fn write_whole(data: &Path, name: &str, bytes: &[u8]) -> Result<(), K
 
 #[cfg(test)]
 mod tests {
+    use super::super::sealing::Marking;
     use super::*;
 
     #[test]
     fn a_rotated_key_goes_on_verifying_across_restarts_and_signs_no_more() {
         let data = std::env::temp_dir().join(format!("kaigi-keyring-{}", std::process::id()));
         fs::create_dir_all(&data).expect("writable");
-        let first = KeyRing::load_or_create(&data).expect("made");
+        let first = KeyRing::load_or_create(&data, Arc::new(Marking(1))).expect("made");
         let second = first.rotated().expect("rotates");
-        let third = KeyRing::load_or_create(&data).expect("loads").rotated().expect("rotates");
-        let loaded = KeyRing::load_or_create(&data).expect("loads");
+        let third =
+            KeyRing::load_or_create(&data, Arc::new(Marking(1))).expect("loads").rotated().expect("rotates");
+        let loaded = KeyRing::load_or_create(&data, Arc::new(Marking(1))).expect("loads");
         assert_eq!(loaded.active().id(), third.active().id());
         for ring in [&first, &second, &third] {
             assert!(loaded.verifying(Some(ring.active().id())).is_some());
@@ -133,7 +137,10 @@ mod tests {
         assert_eq!(loaded.all().count(), 3);
         assert!(loaded.verifying(Some("x")).is_none());
         fs::write(data.join("retired.keys"), b"something else").expect("writes");
-        assert!(matches!(KeyRing::load_or_create(&data), Err(KeyError::NotRetiredKeys { .. })));
+        assert!(matches!(
+            KeyRing::load_or_create(&data, Arc::new(Marking(1))),
+            Err(KeyError::NotRetiredKeys { .. })
+        ));
         fs::remove_dir_all(data).expect("removes");
     }
 

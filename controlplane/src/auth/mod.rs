@@ -12,6 +12,7 @@ pub mod keyring;
 pub mod livekit;
 pub mod passcode;
 pub mod password;
+pub mod sealing;
 pub mod secret;
 pub mod totp;
 

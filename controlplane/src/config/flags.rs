@@ -93,6 +93,35 @@ pub struct ServeArgs {
     /// Meetings an account may create in a day, 0 for any number [default: 100].
     #[arg(long, value_name = "N")]
     pub meetings_per_day: Option<String>,
+    /// Requests a second from one network address (an IPv6 /64), twenty seconds' worth at once; 0 for any number [default: 500].
+    #[arg(long, value_name = "N")]
+    pub requests_per_address: Option<String>,
+    /// Requests a second of one account, twenty seconds' worth at once; 0 for any number [default: 100].
+    #[arg(long, value_name = "N")]
+    pub requests_per_user: Option<String>,
+    /// Proxy whose X-Forwarded-For or Forwarded is believed, an address or network; may be repeated [default: this host's
+    /// loopback with --public-url, else none].
+    #[arg(long, value_name = "CIDR")]
+    pub trusted_proxy: Vec<String>,
+    /// OpenID Connect provider people may sign in by: its issuer, an https address [default: none].
+    #[arg(long, value_name = "URL")]
+    pub oidc_issuer: Option<String>,
+    /// This server's name there.
+    #[arg(long, value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+    /// File with the client secret; a public client has none.
+    #[arg(long, value_name = "FILE")]
+    pub oidc_secret_file: Option<String>,
+    /// What the button calls the provider [default: its host].
+    #[arg(long, value_name = "NAME")]
+    pub oidc_name: Option<String>,
+    /// Domain of the addresses the provider speaks for: nobody with another comes in, and who has an account with such an
+    /// address gets it; may be repeated [default: any, which find no account].
+    #[arg(long, value_name = "DOMAIN")]
+    pub oidc_domain: Vec<String>,
+    /// Make an account for who has none.
+    #[arg(long)]
+    pub oidc_create: bool,
     /// Log format: text or json [default: text].
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<String>,
@@ -123,6 +152,12 @@ impl ServeArgs {
             ("dtls", &self.dtls),
             ("audio-streams", &self.audio_streams),
             ("meetings-per-day", &self.meetings_per_day),
+            ("requests-per-address", &self.requests_per_address),
+            ("requests-per-user", &self.requests_per_user),
+            ("oidc-issuer", &self.oidc_issuer),
+            ("oidc-client-id", &self.oidc_client_id),
+            ("oidc-secret-file", &self.oidc_secret_file),
+            ("oidc-name", &self.oidc_name),
             ("log", &self.log),
             ("log-level", &self.log_level),
         ];
@@ -133,6 +168,15 @@ impl ServeArgs {
         }
         if !self.node_ip.is_empty() {
             keys.set("node-ip", self.node_ip.join(","));
+        }
+        if !self.trusted_proxy.is_empty() {
+            keys.set("trusted-proxy", self.trusted_proxy.join(","));
+        }
+        if !self.oidc_domain.is_empty() {
+            keys.set("oidc-domain", self.oidc_domain.join(","));
+        }
+        if self.oidc_create {
+            keys.set("oidc-create", "true".to_owned());
         }
         if self.demo {
             keys.set("demo", "true".to_owned());

@@ -3,7 +3,7 @@
 use toml::Value;
 
 /// All keys, named like their flags.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 28] = [
     "data",
     "store-key",
     "backups",
@@ -20,6 +20,15 @@ const NAMES: [&str; 19] = [
     "dtls",
     "audio-streams",
     "meetings-per-day",
+    "requests-per-address",
+    "requests-per-user",
+    "trusted-proxy",
+    "oidc-issuer",
+    "oidc-client-id",
+    "oidc-secret-file",
+    "oidc-name",
+    "oidc-domain",
+    "oidc-create",
     "log",
     "log-level",
     "demo",

@@ -5,6 +5,7 @@
 
 mod flags;
 mod keys;
+mod oidc;
 mod value;
 
 use std::fmt;
@@ -12,7 +13,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use flags::{Cli, Command, RestoreArgs, RotateKeyArgs, ServeArgs, TokenArgs};
+pub use oidc::OidcConfig;
 pub use value::{Cores, Dtls, Io, LogFormat, LogLevel, PublicUrl};
+
+use ipnet::IpNet;
 
 use crate::store::{KeySource, StoreOptions};
 use keys::Keys;
@@ -21,6 +25,11 @@ use keys::Keys;
 const AUDIO_STREAMS: u8 = 3;
 /// Meetings an account may create in a day.
 const MEETINGS_PER_DAY: u32 = 100;
+/// Requests a second from one network address, of which twenty seconds' worth may come at once: a hundred people behind one
+/// address who open the page in the same second ask for 2,500 files.
+const REQUESTS_PER_ADDRESS: u32 = 500;
+/// The same of one account.
+const REQUESTS_PER_USER: u32 = 100;
 /// How long daily backups and the journal are kept unless the operator says otherwise.
 const BACKUP_DAYS: u32 = 30;
 
@@ -57,6 +66,14 @@ pub struct Config {
     pub audio_streams: u8,
     /// Meetings an account may create in a day; 0 is any number.
     pub meetings_per_day: u32,
+    /// Requests a second from one network address; 0 is any number.
+    pub requests_per_address: u32,
+    /// Requests a second of one account; 0 is any number.
+    pub requests_per_user: u32,
+    /// Proxies whose word about the client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// By whom people may sign in beside a password.
+    pub oidc: Option<OidcConfig>,
     /// Log format.
     pub log: LogFormat,
     /// Least severe line that is logged.
@@ -126,6 +143,10 @@ impl Config {
             ("dtls", self.dtls != fresh.dtls),
             ("audio-streams", self.audio_streams != fresh.audio_streams),
             ("meetings-per-day", self.meetings_per_day != fresh.meetings_per_day),
+            ("requests-per-address", self.requests_per_address != fresh.requests_per_address),
+            ("requests-per-user", self.requests_per_user != fresh.requests_per_user),
+            ("trusted-proxy", self.trusted_proxies != fresh.trusted_proxies),
+            ("oidc-…", self.oidc != fresh.oidc),
             ("log", self.log != fresh.log),
             ("demo", self.demo != fresh.demo),
         ]
@@ -255,6 +276,9 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
             return Err(ConfigError("tls-key is given without tls-cert; give both or none".into()));
         }
     };
+    let public_url = pick(sources, "public-url", PublicUrl::parse)?;
+    let beside = || if public_url.is_some() { value::loopback() } else { Vec::new() };
+    let trusted_proxies = pick(sources, "trusted-proxy", value::networks)?.unwrap_or_else(beside);
     let data = pick(sources, "data", path)?.unwrap_or_else(|| "./data".into());
     Ok(Config {
         store_key: pick(sources, "store-key", KeySource::parse)?.unwrap_or_else(|| KeySource::beside(&data)),
@@ -267,11 +291,16 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         cores: pick(sources, "cores", value::cores)?,
         io: pick(sources, "io", value::io)?.unwrap_or(Io::Auto),
         node_ip: pick(sources, "node-ip", value::addresses)?.unwrap_or_default(),
-        public_url: pick(sources, "public-url", PublicUrl::parse)?,
+        public_url,
         tls,
         dtls: pick(sources, "dtls", value::dtls)?.unwrap_or(Dtls::V1_2),
         audio_streams: pick(sources, "audio-streams", value::audio_streams)?.unwrap_or(AUDIO_STREAMS),
         meetings_per_day: pick(sources, "meetings-per-day", value::meetings)?.unwrap_or(MEETINGS_PER_DAY),
+        requests_per_address: pick(sources, "requests-per-address", value::requests)?
+            .unwrap_or(REQUESTS_PER_ADDRESS),
+        requests_per_user: pick(sources, "requests-per-user", value::requests)?.unwrap_or(REQUESTS_PER_USER),
+        trusted_proxies,
+        oidc: oidc::combine(sources)?,
         log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
         log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
         demo: pick(sources, "demo", value::switch)?.unwrap_or(false),

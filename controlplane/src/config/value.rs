@@ -1,6 +1,8 @@
 //! Values of configuration keys, read from text. Each parser's error is what the text should have been.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
 
 /// The I/O backend of the dataplane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +114,27 @@ pub(super) fn days(text: &str) -> Result<u32, String> {
     days.ok_or_else(|| "a number of days from 0 to 36500".into())
 }
 
+/// A number of requests a second.
+pub(super) fn requests(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| *count <= 1_000_000);
+    count.ok_or_else(|| "a number of requests a second from 0 (any number) to 1000000".into())
+}
+
+/// Networks and addresses; none is fine, and trusts nobody.
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let network = |part: &str| part.parse().ok().or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from));
+    let networks: Option<Vec<IpNet>> = parts.map(network).collect();
+    networks
+        .ok_or_else(|| "a network like 10.0.0.0/8 or an address like 192.0.2.1; several with commas".into())
+}
+
+/// This host itself.
+pub(super) fn loopback() -> Vec<IpNet> {
+    let net = |ip: IpAddr, bits| IpNet::new(ip, bits).ok().map(|net| net.trunc());
+    [net(Ipv4Addr::LOCALHOST.into(), 8), net(Ipv6Addr::LOCALHOST.into(), 128)].into_iter().flatten().collect()
+}
+
 pub(super) fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| "a port, 0 to 65535".to_owned())
 }
@@ -185,10 +208,62 @@ pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
     }
 }
 
+/// The issuer of an OpenID Connect provider (OpenID Connect Discovery 1.0 section 4.1), letter by letter as it names itself.
+pub(super) fn issuer(text: &str) -> Result<String, String> {
+    let wanted = || "an issuer like https://id.example.org (http only for one on this host)".to_owned();
+    let uri: axum::http::Uri = text.parse().map_err(|_| wanted())?;
+    let host = uri.host().ok_or_else(wanted)?.trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let fine = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => is_local,
+        _ => false,
+    };
+    let plain =
+        uri.query().is_none() && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if fine && plain { Ok(text.to_owned()) } else { Err(wanted()) }
+}
+
+/// Some text.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    let word = text.trim();
+    let fine = !word.is_empty() && word.len() <= 200 && !word.contains(char::is_control);
+    if fine { Ok(word.to_owned()) } else { Err("a text of at most 200 bytes".to_owned()) }
+}
+
+/// Domains of addresses, in small letters.
+pub(super) fn domains(text: &str) -> Result<Vec<String>, String> {
+    let fits = |domain: &str| !domain.is_empty() && !domain.contains(['@', '*', '/', ' ']);
+    let domains: Vec<String> = text.split(',').map(|domain| domain.trim().to_lowercase()).collect();
+    if domains.iter().all(|domain| fits(domain)) {
+        Ok(domains)
+    } else {
+        Err("a domain like example.org; several with commas".to_owned())
+    }
+}
+
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" => Ok(true),
         "false" | "0" => Ok(false),
         _ => Err("true or false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trusted_networks_are_networks_or_addresses_or_nobody() {
+        let shown = |text: &str| {
+            networks(text).map(|nets| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        };
+        let wanted = "10.0.0.0/8 192.0.2.1/32 2001:db8::/32".to_owned();
+        assert_eq!(shown("10.0.0.0/8, 192.0.2.1,2001:db8::/32"), Ok(wanted));
+        assert_eq!(shown(""), Ok(String::new()));
+        assert!(shown("10.0.0.0/33").is_err() && shown("proxy.example.org").is_err());
+        assert!(loopback().iter().any(|net| net.contains(&IpAddr::V4(Ipv4Addr::new(127, 1, 2, 3)))));
+        assert!(requests("0").is_ok() && requests("-1").is_err() && requests("1000001").is_err());
     }
 }

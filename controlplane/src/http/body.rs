@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::problem::{Kind, Problem};
+use crate::guard::Refusal;
 use crate::service::FieldError;
 use crate::service::timestamp::Timestamp;
 
@@ -19,6 +20,8 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// This much of a body that is too long is read and thrown away: most clients send everything before they read an answer,
 /// and would see a reset instead of the 413.
 const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Objects and lists inside each other; nothing the API takes has more than three.
+const DEPTH_MAX: usize = 32;
 /// A body that trickles in longer than this is given up.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -54,6 +57,13 @@ impl Fields {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        if depth(bytes) > DEPTH_MAX {
+            let deep = Problem::new(
+                Kind::MalformedJson,
+                format!("the body is nested deeper than {DEPTH_MAX} levels"),
+            );
+            return Err(Problem { reason: Some(Refusal::BodyDepth), ..deep });
+        }
         let value: Value = serde_json::from_slice(bytes).map_err(|error| {
             // Its text would quote the input, and input may be a passcode.
             let place = format!("line {} column {}", error.line(), error.column());
@@ -151,6 +161,28 @@ impl Fields {
 
 fn digest(bytes: &[u8]) -> Digest {
     digest::digest(&SHA256, bytes)
+}
+
+/// How deep brackets are nested, outside strings; before anything is built of them.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// Reads a body nobody wants, as far as such are read, so that its sender sees the answer.
+pub async fn discard(headers: &HeaderMap, body: Body) {
+    let _ = collect(headers, body).await;
 }
 
 /// Reads a body of text that must be there and be of this media type.

@@ -45,7 +45,9 @@ impl FromRequestParts<App> for OfBrowser {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         if let Some(token) = bearer(&parts.headers)? {
-            return Ok(Self { caller: app.service.authenticate(token)?, own: None });
+            let caller = app.service.authenticate(token)?;
+            counted(app, caller)?;
+            return Ok(Self { caller, own: None });
         }
         let Ok(origin) = Origin::from_request_parts(parts, app).await;
         let own = match cookie::read(&parts.headers, origin.secure) {
@@ -55,8 +57,15 @@ impl FromRequestParts<App> for OfBrowser {
         if own.is_some() && !parts.method.is_safe() && comes_from(parts, &origin) != Some(true) {
             return Err(cross_site());
         }
-        Ok(Self { caller: own.map_or(Caller::Nobody, |own| Caller::User(own.user)), own })
+        let caller = own.map_or(Caller::Nobody, |own| Caller::User(own.user));
+        counted(app, caller)?;
+        Ok(Self { caller, own })
     }
+}
+
+/// Takes one from the allowance of who asks; strangers have that of their address alone.
+fn counted(app: &App, caller: Caller) -> Result<(), Problem> {
+    caller.person().map_or(Ok(()), |user| app.guard.user(user)).map_err(Into::into)
 }
 
 /// A request that no page of another site made; programs, which say nothing about pages, are fine. Guards what sets a cookie.

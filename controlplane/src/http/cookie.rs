@@ -8,20 +8,38 @@ use crate::service::accounts::sessions::AGE_MAX_MS;
 /// Longest cookie value looked at; ours are under 100 bytes.
 const VALUE_BYTES_MAX: usize = 256;
 
+/// How long a sign-in by the provider may take, seconds.
+const SIGN_IN_AGE_S: i64 = crate::oidc::pending::AGE_MAX.as_secs() as i64;
+
 const fn name(secure: bool) -> &'static str {
     if secure { "__Host-kaigi" } else { "kaigi" }
+}
+
+/// The name of what a browser keeps while its owner is at the provider.
+const fn sign_in_name(secure: bool) -> &'static str {
+    if secure { "__Host-kaigi-sign-in" } else { "kaigi-sign-in" }
 }
 
 /// The session a browser sends, if it sends one.
 #[must_use]
 pub fn read(headers: &HeaderMap, secure: bool) -> Option<&str> {
+    value_of(headers, name(secure))
+}
+
+/// The sign-in by the provider that a browser began.
+#[must_use]
+pub fn read_sign_in(headers: &HeaderMap, secure: bool) -> Option<&str> {
+    value_of(headers, sign_in_name(secure))
+}
+
+fn value_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name(secure))
+        .find(|(key, _)| *key == name)
         .map(|(_, value)| value)
         .filter(|value| value.len() <= VALUE_BYTES_MAX)
 }
@@ -29,17 +47,28 @@ pub fn read(headers: &HeaderMap, secure: bool) -> Option<&str> {
 /// Tells the browser to keep a session.
 #[must_use]
 pub fn keep(value: &str, secure: bool) -> Option<HeaderValue> {
-    set(value, AGE_MAX_MS / 1_000, secure)
+    set(name(secure), value, AGE_MAX_MS / 1_000, secure)
 }
 
 /// Tells the browser to forget it.
 #[must_use]
 pub fn forget(secure: bool) -> Option<HeaderValue> {
-    set("", 0, secure)
+    set(name(secure), "", 0, secure)
 }
 
-fn set(value: &str, age_s: i64, secure: bool) -> Option<HeaderValue> {
-    let name = name(secure);
+/// Tells the browser to keep a sign-in that was begun.
+#[must_use]
+pub fn keep_sign_in(value: &str, secure: bool) -> Option<HeaderValue> {
+    set(sign_in_name(secure), value, SIGN_IN_AGE_S, secure)
+}
+
+/// Tells the browser to forget it.
+#[must_use]
+pub fn forget_sign_in(secure: bool) -> Option<HeaderValue> {
+    set(sign_in_name(secure), "", 0, secure)
+}
+
+fn set(name: &str, value: &str, age_s: i64, secure: bool) -> Option<HeaderValue> {
     let end = if secure { "; Secure" } else { "" };
     let text = format!("{name}={value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{end}");
     HeaderValue::from_str(&text).ok().map(|mut value| {

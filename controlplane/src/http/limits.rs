@@ -35,6 +35,10 @@ pub struct LimitsInfo {
     name_chars: usize,
     /// Items of one page of a list.
     page_items: usize,
+    /// Requests a second from one network address, twenty seconds' worth at once; null is any number.
+    requests_per_address: Option<u32>,
+    /// The same of one account; null is any number.
+    requests_per_user: Option<u32>,
     /// Bytes of a request's JSON body.
     body_bytes: usize,
 }
@@ -50,6 +54,13 @@ async fn limits(State(app): State<App>, Asked(caller): Asked) -> Result<Json<Lim
         topic_chars: TOPIC_CHARS_MAX,
         name_chars: NAME_CHARS_MAX,
         page_items: PAGE_MAX,
+        requests_per_address: limited(app.config.requests_per_address),
+        requests_per_user: limited(app.config.requests_per_user),
         body_bytes: BODY_BYTES_MAX,
     }))
+}
+
+/// 0 is no limit.
+fn limited(count: u32) -> Option<u32> {
+    (count > 0).then_some(count)
 }

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod conditional;
 pub mod cookie;
 pub mod document;
+pub mod guarding;
 pub mod limits;
 pub mod meetings;
 pub mod oauth;
@@ -61,6 +62,7 @@ pub fn router(app: App, rooms: OpenApiRouter<App>, doors: Router) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(observe::refuse_in_our_words))
         .layer(from_fn(observe::keep_answers_fresh))
+        .layer(from_fn_with_state(app.clone(), guarding::guard))
         .layer(compression())
         .layer(cors())
         .layer(from_fn(observe::tell_media_types))
@@ -77,6 +79,7 @@ pub fn beside_the_api(document: utoipa::openapi::OpenApi) -> Routes<App> {
         async move { axum::Json(document) }
     };
     oauth::routes()
+        .merge(accounts::external::pages())
         .get("/api/v1/openapi.json", described)
         .get("/healthz", ops::healthz)
         .get("/readyz", ops::readyz)
@@ -103,6 +106,7 @@ fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
                 .merge(limits::router())
                 .merge(accounts::router())
                 .merge(oauth::clients::router())
+                .merge(oauth::programs::router())
                 .merge(rooms),
         )
         .split_for_parts();

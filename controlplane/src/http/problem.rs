@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::guard::Refusal;
 use crate::service::{FieldError, ServiceError};
 use crate::store::StoreError;
 
@@ -68,6 +69,16 @@ kinds! {
         "An admin of this server disabled it, and can enable it again.";
     NotAdmin => 403, "not-admin", "Only admins may do this",
         "The caller is known and has no admin's role.";
+    ExternalAddress => 403, "provider-address", "The sign-in service vouches for no address that counts",
+        "Its account needs a verified e-mail address, of a domain that this server takes. Ask who runs this server.";
+    ExternalUnknown => 403, "provider-unknown-user", "There is no account for you here",
+        "The sign-in service knows you; this server makes no accounts by itself. Ask an admin of it for one with the same address.";
+    ProviderRefused => 403, "provider-refused", "The sign-in service refused",
+        "It was cancelled, or the service does not let you in here. Try again, or sign in with a password.";
+    SignInExpired => 403, "sign-in-expired", "The sign-in took too long or was used before",
+        "A sign-in counts once, for ten minutes, in the browser it was begun in. Begin again.";
+    ProviderTokenInvalid => 403, "provider-token-invalid", "What the sign-in service sent does not count",
+        "Its signature, its name, ours, or its time is wrong. Try again; if it stays so, the operator compares the configuration with the service's.";
     LinkDead => 403, "link-dead", "The link no longer counts",
         "It was used, replaced or has expired. An admin makes a new invitation; the operator makes a new set-up link with kaigid setup-link.";
     CrossSite => 403, "cross-site", "The request came from another site",
@@ -112,6 +123,10 @@ kinds! {
         "Another account has it. Choose another one.";
     EmailTaken => 409, "email-taken", "The address is taken",
         "Another account signs in with it.";
+    OwnCodes => 409, "own-codes", "These are your own codes",
+        "An admin resets those of others. Your own are turned off with a DELETE of /users/me/totp and a code.";
+    ExternalTaken => 409, "provider-address-taken", "Another account has this address",
+        "Sign in with its password. The operator can let the sign-in service speak for the address's domain (oidc-domain).";
     LastAdmin => 409, "last-admin", "This is the last admin",
         "Nobody would be left who may manage accounts. Make another admin first.";
     AlreadySetUp => 409, "already-set-up", "The server is set up already",
@@ -154,6 +169,8 @@ kinds! {
         "It takes nothing new. Try again in a moment: another one takes over.";
     Busy => 503, "busy", "The server is busy",
         "Too many writes at once. Try again after the time in Retry-After.";
+    ProviderUnreachable => 503, "provider-unreachable", "The sign-in service does not answer",
+        "Try again in a moment, or sign in with a password. The operator sees why in the log and with kaigid check.";
     MediaFailed => 503, "media-failed", "Media is not carried",
         "A packet core has stopped; its meetings need another server until this one is restarted.";
     StorageFull => 507, "insufficient-storage", "The disk is full",
@@ -170,6 +187,20 @@ impl Kind {
     #[must_use]
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// As which refusal of a request it is counted, if it is one.
+    const fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::MalformedJson | Self::MalformedRequest | Self::MalformedDescription => {
+                Some(Refusal::Malformed)
+            }
+            Self::MethodNotAllowed => Some(Refusal::Method),
+            Self::Timeout => Some(Refusal::BodySlow),
+            Self::BodyTooLarge => Some(Refusal::BodySize),
+            Self::UnsupportedMediaType => Some(Refusal::ContentType),
+            _ => None,
+        }
     }
 
     /// The problem's type.
@@ -195,13 +226,21 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// When trying again makes sense, for the statuses that say so; seconds.
     pub retry_after: u64,
+    /// As which refusal it is counted, where its kind does not say it.
+    pub reason: Option<Refusal>,
 }
 
 impl Problem {
     /// A problem without fields.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: RETRY_AFTER_SECONDS }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after: RETRY_AFTER_SECONDS,
+            reason: None,
+        }
     }
 
     /// Fields that cannot be taken.
@@ -235,6 +274,10 @@ impl From<ServiceError> for Problem {
             E::LastAdmin => Kind::LastAdmin,
             E::NameTaken => Kind::NameTaken,
             E::EmailTaken => Kind::EmailTaken,
+            E::ExternalAddress => Kind::ExternalAddress,
+            E::OwnCodes => Kind::OwnCodes,
+            E::ExternalTaken => Kind::ExternalTaken,
+            E::ExternalUnknown => Kind::ExternalUnknown,
             E::AlreadySetUp => Kind::AlreadySetUp,
             E::DeadLink => Kind::LinkDead,
             E::KeyInUse => Kind::IdempotencyKeyInUse,
@@ -311,6 +354,7 @@ pub struct ProblemField {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.kind.status();
+        let reason = self.reason.or(self.kind.refusal());
         let fields = self.errors.into_iter().take(ERRORS_LISTED_MAX);
         let document = ProblemDocument {
             r#type: self.kind.type_uri(),
@@ -323,6 +367,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(reason) = reason {
+            response.extensions_mut().insert(reason);
+        }
+        let headers = response.headers_mut();
         match status {
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -29,6 +29,8 @@ use crate::tls::TlsSlot;
 const CONNECTIONS_MAX: usize = 8_192;
 /// A TLS handshake, or the head of a request, that takes longer is given up; so is a connection that never asks anything.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest head of a request. A join request in a query is the longest that is honest.
+const HEAD_BYTES_MAX: usize = 96 * 1_024;
 /// Requests in flight on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
 /// HTTP/2 connections are asked for a sign of life this often.
@@ -124,7 +126,12 @@ async fn requests(
         }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).max_headers(100);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .max_headers(100)
+        .max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

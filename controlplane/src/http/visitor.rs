@@ -1,32 +1,27 @@
 //! Where a request comes from: the network address, and browser and system in words.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 
+use super::guarding::ClientAddress;
 use crate::app::App;
 use crate::service::accounts::Visitor;
 
 impl FromRequestParts<App> for Visitor {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
-        let behind_proxy = app.config.public_url.is_some() && peer.is_loopback();
-        let told = if behind_proxy { forwarded(&parts.headers) } else { None };
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Infallible> {
+        let from = parts.extensions.get::<ClientAddress>().map(|client| client.0);
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        Ok(Self { ip: told.unwrap_or(peer), agent: in_words(agent.unwrap_or_default()) })
+        Ok(Self {
+            ip: from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            agent: in_words(agent.unwrap_or_default()),
+        })
     }
-}
-
-/// The last address of `X-Forwarded-For`: what the proxy beside us saw. Those before it are the client's own words.
-fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
-    let value = headers.get_all("x-forwarded-for").iter().next_back()?;
-    value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok().map(|ip: IpAddr| ip.to_canonical())
 }
 
 /// `Firefox on Linux`, from a `User-Agent`. Browsers name each other there, so the order matters.
@@ -68,8 +63,6 @@ fn in_words(agent: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]
@@ -94,15 +87,5 @@ mod tests {
             assert_eq!(in_words(agent), words);
         }
         assert!(in_words(&"x".repeat(1_000)).len() <= 40);
-    }
-
-    #[test]
-    fn of_forwarded_addresses_the_proxys_own_counts() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(forwarded(&headers), None);
-        headers.append("x-forwarded-for", HeaderValue::from_static("203.0.113.9, 192.0.2.7"));
-        assert_eq!(forwarded(&headers), "192.0.2.7".parse().ok());
-        headers.append("x-forwarded-for", HeaderValue::from_static("nonsense"));
-        assert_eq!(forwarded(&headers), None);
     }
 }

@@ -5,6 +5,7 @@
 
 mod cores;
 mod data;
+mod refusals;
 mod tcp;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use prometheus::{
 
 use cores::CoreCollector;
 pub use data::DataMetrics;
+pub use refusals::Refusal;
 use tcp::TcpCollector;
 
 /// Buckets of join times, seconds: the goal is 0.5, the source's limit 5.
@@ -95,6 +97,7 @@ pub struct Metrics {
     pub link_estimate_bps: Histogram,
     streams_reduced: IntGaugeVec,
     signal_faults: IntCounterVec,
+    requests_refused: IntCounterVec,
     /// Messages of data channels.
     pub data: DataMetrics,
     /// Recordings by the state they reached.
@@ -181,6 +184,7 @@ impl Metrics {
         build.set(1);
         registry.register(Box::new(build))?;
         let data = DataMetrics::register(&registry)?;
+        let requests_refused = refusals::register(&registry)?;
         registry.register(Box::new(cores.clone()))?;
         registry.register(Box::new(tcp.clone()))?;
         registry.register(Box::new(meetings.clone()))?;
@@ -207,6 +211,7 @@ impl Metrics {
             link_estimate_bps,
             streams_reduced,
             signal_faults,
+            requests_refused,
             data,
             recordings,
             http_seconds,
@@ -226,6 +231,11 @@ impl Metrics {
     /// Counts one signalling client that was refused or closed.
     pub fn signal_fault(&self, fault: Fault) {
         self.signal_faults.with_label_values(&[fault.name()]).inc();
+    }
+
+    /// Counts one request that was refused.
+    pub fn request_refused(&self, reason: Refusal) {
+        self.requests_refused.with_label_values(&[reason.name()]).inc();
     }
 
     /// From now on scrapes read these pages, one per core in the order of core numbers. The first call counts.
@@ -304,6 +314,7 @@ mod tests {
             "kaigi_streams_reduced{reason=\"link_estimate\"} 0",
             "kaigi_streams_reduced{reason=\"codec_missing\"} 0",
             "kaigi_signal_faults_total{reason=\"join_request\"} 0",
+            "kaigi_requests_refused_total{reason=\"scanner\"} 0",
             "kaigi_data_messages_total{channel=\"reliable\"} 0",
             "kaigi_data_copies_total{channel=\"lossy\"} 0",
             "kaigi_data_refused_total{reason=\"malformed\"} 0",

@@ -9,6 +9,7 @@ use dataplane::io::uring;
 use super::{Request, ask};
 use crate::app::{Failure, damaged, open_store};
 use crate::config::{Config, Io};
+use crate::oidc::Provider;
 use crate::plane::allowed_cpus;
 use crate::service::consistency::{Consistency, look_at};
 use crate::store::{KeySource, StoreError};
@@ -60,6 +61,7 @@ pub fn check(config: &Config) -> Vec<Finding> {
         vec![good("config", format!("data in {}, listening on {}", config.data.display(), config.listen))];
     findings.push(certificate(config));
     findings.push(store_key(config));
+    findings.extend(provider(config));
     findings.extend(store(config, running));
     if running {
         findings.push(good("ports", "a server runs on this data directory and has them".to_owned()));
@@ -109,6 +111,23 @@ fn store_key(config: &Config) -> Finding {
         return doubtful("store-key", detail.to_owned());
     }
     good("store-key", config.store_key.to_string())
+}
+
+/// Asks the provider people sign in by who it is.
+fn provider(config: &Config) -> Option<Finding> {
+    let oidc = config.oidc.as_ref()?;
+    let provider = match Provider::new(oidc) {
+        Ok(provider) => provider,
+        Err(error) => return Some(wrong("oidc", error.to_string())),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let asked = runtime.map_err(|error| error.to_string());
+    let asked =
+        asked.and_then(|runtime| runtime.block_on(provider.probe()).map_err(|trouble| trouble.to_string()));
+    Some(match asked {
+        Ok(()) => good("oidc", format!("{} answers, as {}", oidc.issuer, oidc.client_id)),
+        Err(error) => wrong("oidc", format!("{}: {error}; passwords work all the same", oidc.issuer)),
+    })
 }
 
 fn store(config: &Config, running: bool) -> Vec<Finding> {

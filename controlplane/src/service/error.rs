@@ -85,6 +85,9 @@ pub enum ServiceError {
     /// Codes were not asked for, or not confirmed.
     #[error("no authenticator app is set up; begin with a POST to /users/me/totp")]
     NoSecondFactor,
+    /// An admin who takes codes off the own account shows one.
+    #[error("your own codes are turned off with one of them, in your account")]
+    OwnCodes,
     /// Codes are asked for already.
     #[error("an authenticator app is set up already; remove it first")]
     SecondFactorOn,
@@ -119,6 +122,15 @@ pub enum ServiceError {
     /// Another account has this address.
     #[error("another account has this address")]
     EmailTaken,
+    /// A provider vouches for no address of the person, or for one it does not speak for.
+    #[error("the sign-in service vouches for no address that counts here")]
+    ExternalAddress,
+    /// A provider vouches for an address that an account has, and does not speak for its domain.
+    #[error("an account here has the address that the sign-in service names, and is not yours by that alone")]
+    ExternalTaken,
+    /// A provider vouches for somebody who has no account.
+    #[error("you have no account on this server; ask an admin of it for one")]
+    ExternalUnknown,
     /// The first account exists.
     #[error("this server is set up already; sign in")]
     AlreadySetUp,

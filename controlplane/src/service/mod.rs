@@ -78,6 +78,17 @@ impl Caller {
         }
     }
 
+    /// The person, if anybody is known.
+    #[must_use]
+    pub const fn person(self) -> Option<UserId> {
+        match self {
+            Self::Nobody => None,
+            Self::User(user) | Self::Delegated(user) | Self::Host(_, user) | Self::Participant(_, user) => {
+                Some(user)
+            }
+        }
+    }
+
     /// The person, if the token counts for `meeting`.
     #[must_use]
     pub fn person_in(self, meeting: MeetingId) -> Option<UserId> {

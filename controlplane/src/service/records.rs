@@ -261,8 +261,10 @@ pub(super) const OAUTH_GRANTS: u8 = 12;
 pub(super) const API_KEYS: u8 = 13;
 pub(super) const MEETING_COUNTS: u8 = 14;
 pub(super) const ONCE: u8 = 15;
+pub(super) const EXTERNAL_NAMES: u8 = 20;
+pub(super) const OAUTH_GRANTS_BY_USER: u8 = 21;
 /// Tables whose keys hold what people are called or reached by: the store hides such keys.
-pub const NAMED_TABLES: &[u8] = &[USER_NAMES, USER_EMAILS];
+pub const NAMED_TABLES: &[u8] = &[USER_NAMES, USER_EMAILS, EXTERNAL_NAMES];
 
 /// Key of a user.
 #[must_use]

@@ -140,6 +140,9 @@ fn open(door: Door, version: Version, params: Params, headers: &HeaderMap, upgra
         Ok(upgrade) => upgrade,
         Err(refused) => return Problem::new(Kind::UpgradeRequired, refused.to_string()).into_response(),
     };
+    if let Err(wait) = door.app.guard.socket(asked.admission.user) {
+        return Problem::from(wait).into_response();
+    }
     upgrade
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)

@@ -81,6 +81,7 @@ impl From<SessionError> for Problem {
 /// Whom the token names, if the address is of the token's meeting.
 fn admit(app: &App, meeting: &str, headers: &HeaderMap) -> Result<Admission, Problem> {
     let admission = app.service.admit(bearer(headers)?.ok_or(ServiceError::NoToken)?)?;
+    app.guard.user(admission.user)?;
     let asked = parse_meeting(meeting).ok_or(ServiceError::NoSuchMeeting)?;
     if asked != admission.meeting {
         app.service.meeting(asked)?;

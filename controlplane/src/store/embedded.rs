@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use super::backup::{self, Moment};
 use super::commit::{Committer, Work, now};
@@ -24,7 +25,7 @@ use super::master::KeySource;
 use super::opening::{begin, catch_up, seal_all, unreadable};
 use super::recover;
 use super::space::Space;
-use super::vault::Vault;
+use super::vault::{self, Vault};
 use super::watch::{Watch, Watchers};
 use super::{Batch, COMMIT_QUEUE, Commit, Entry, Pending, Snapshot, Store, StoreError};
 
@@ -177,6 +178,23 @@ impl EmbeddedStore {
         self.vault.rotate(to, data_key)?;
         let (answer, result) = oneshot::channel();
         self.queue(Work::Turn(answer), result).wait()
+    }
+
+    /// A secret that lives in a file of its own, sealed with the newest data key and bound to the file's name. A new master key
+    /// changes nothing about it.
+    ///
+    /// # Errors
+    /// `NoRandomness`.
+    pub fn seal_file(&self, name: &str, clear: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let place = vault::place_of_file(name);
+        self.vault.seal(&place, &place, clear)
+    }
+
+    /// What such a file holds; `None` for what is not that.
+    #[must_use]
+    pub fn open_file(&self, name: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let opened = self.vault.open_entry(&vault::place_of_file(name), sealed);
+        opened.ok().map(|(_, clear)| Zeroizing::new(clear))
     }
 
     /// Opens every entry, which it answers, and reads the whole journal.

@@ -188,6 +188,11 @@ impl Vault {
     }
 }
 
+/// The place that stands for a file of its own: no entry lies there, as its first byte is the number of no table.
+pub(super) fn place_of_file(name: &str) -> Vec<u8> {
+    [&[0xff], name.as_bytes()].concat()
+}
+
 /// What is authenticated with a value: what it is, the key's name and its place.
 fn context(id: KeyId, place: &[u8]) -> Vec<u8> {
     [b"kaigi value".as_slice(), &id.to_be_bytes(), place].concat()

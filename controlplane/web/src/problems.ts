@@ -17,6 +17,13 @@ export type ProblemKind =
   | 'set-up'
   | 'not-admin'
   | 'account-disabled'
+  | 'provider-away'
+  | 'provider-refused'
+  | 'provider-token'
+  | 'provider-address'
+  | 'provider-taken'
+  | 'provider-unknown'
+  | 'sign-in-expired'
   | 'unauthorized'
   | 'forbidden'
   | 'too-many'
@@ -85,6 +92,13 @@ const BY_SLUG: Readonly<Record<string, ProblemKind>> = {
   'already-set-up': 'set-up',
   'not-admin': 'not-admin',
   'account-disabled': 'account-disabled',
+  'provider-unreachable': 'provider-away',
+  'provider-refused': 'provider-refused',
+  'provider-token-invalid': 'provider-token',
+  'provider-address': 'provider-address',
+  'provider-address-taken': 'provider-taken',
+  'provider-unknown-user': 'provider-unknown',
+  'sign-in-expired': 'sign-in-expired',
   busy: 'too-many',
   'storage-failed': 'unexpected',
 };

@@ -32,6 +32,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(read, change))
         .routes(routes!(invite))
+        .routes(routes!(reset_totp))
         .routes(routes!(audit))
 }
 
@@ -84,7 +85,7 @@ pub struct UserList {
 pub struct AuditInfo {
     /// When.
     at: String,
-    /// `user_<decimal>` of who did it; `null` for the operator, on the machine itself.
+    /// `user_<decimal>` of who did it; `null` for the operator, on the machine itself, and for `fail_sign_in`.
     actor: Option<String>,
     /// What.
     action: Action,
@@ -94,6 +95,8 @@ pub struct AuditInfo {
     ip: Option<String>,
     /// How it ended.
     outcome: Outcome,
+    /// How many such acts the line stands for: failed sign-ins come together.
+    count: u32,
 }
 
 /// One page of the audit log.
@@ -121,6 +124,7 @@ impl From<AuditEntry> for AuditInfo {
             target: entry.target.map(|user| user.to_string()),
             ip: entry.ip,
             outcome: entry.outcome,
+            count: entry.count.unwrap_or(1),
         }
     }
 }
@@ -239,6 +243,22 @@ async fn invite(
     let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
     let invited = app.service.invite_again(caller, &visitor, user, &turn.keep(&answer)).await?;
     Ok(once::answered(UserInvited::new(&invited, &origin)))
+}
+
+/// Take the codes off an account whose owner lost telephone and recovery codes. For admins; not for the own.
+#[utoipa::path(delete, path = "/users/{id}/totp", tag = "admin", params(("id" = String, Path)),
+    security(("bearer" = []), ("session" = [])),
+    responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
+        (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
+        (status = 409, body = ProblemDocument)))]
+async fn reset_totp(
+    State(app): State<App>,
+    Asked(caller): Asked,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Json<UserInfo>, Problem> {
+    let user = user_id(caller, &id)?;
+    Ok(Json(UserInfo::from(&app.service.reset_totp(caller, &visitor, user).await?)))
 }
 
 /// Who did what, newest first. For admins.

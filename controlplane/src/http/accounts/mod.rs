@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod api_keys;
+pub mod external;
 pub mod me;
 pub mod second_factor;
 pub mod session;
@@ -21,6 +22,7 @@ pub fn router() -> OpenApiRouter<App> {
         .merge(me::router())
         .merge(second_factor::router())
         .merge(api_keys::router())
+        .merge(external::router())
         .merge(admin::router())
 }
 

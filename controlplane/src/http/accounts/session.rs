@@ -147,7 +147,7 @@ async fn sign_out(
     Ok(with_cookie(StatusCode::NO_CONTENT.into_response(), cookie::forget(origin.is_secure())))
 }
 
-fn welcome(signed_in: &SignedIn, origin: &Origin) -> Result<Response, Problem> {
+pub(super) fn welcome(signed_in: &SignedIn, origin: &Origin) -> Result<Response, Problem> {
     let kept = cookie::keep(&signed_in.cookie, origin.is_secure());
     let kept = kept.ok_or_else(|| Problem::new(Kind::Internal, "the session has no cookie"))?;
     let mut answer = Json(UserInfo::from(&signed_in.user)).into_response();

@@ -3,6 +3,7 @@
 
 pub mod authorize;
 pub mod clients;
+pub mod programs;
 pub mod token;
 
 use axum::Json;
@@ -47,7 +48,7 @@ async fn metadata(State(_app): State<App>, origin: Origin) -> Response {
 }
 
 /// An address with more parameters in its query.
-fn with_query(uri: &str, parameters: &[(&str, &str)]) -> String {
+pub(in crate::http) fn with_query(uri: &str, parameters: &[(&str, &str)]) -> String {
     let mut address = uri.to_owned();
     for (at, (name, value)) in parameters.iter().enumerate() {
         let first = at == 0 && !uri.contains('?');

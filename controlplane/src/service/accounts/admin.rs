@@ -152,6 +152,30 @@ impl Service {
         Ok(changed)
     }
 
+    /// Takes the codes off somebody's account, whose telephone and recovery codes are gone. The sessions it has go on; for the own
+    /// account a code is asked.
+    ///
+    /// # Errors
+    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser`, `NoSecondFactor`, `OwnCodes`, `Busy`.
+    pub async fn reset_totp(
+        &self,
+        caller: Caller,
+        visitor: &Visitor,
+        user: UserId,
+    ) -> Result<User, ServiceError> {
+        let admin = self.admin(caller, visitor, Action::ResetTotp, user).await?;
+        if admin.user_id == user {
+            return Err(ServiceError::OwnCodes);
+        }
+        let actor = Actor { user: admin.user_id, visitor };
+        self.change_user(user, |user| {
+            account_only(user)?;
+            user.totp.take().filter(|factor| factor.enabled).ok_or(ServiceError::NoSecondFactor)?;
+            Ok(actor.note(Batch::new(), Action::ResetTotp, user.user_id))
+        })
+        .await
+    }
+
     /// A new link to set an account's password; the one before no longer counts, the present password does until then.
     ///
     /// # Errors

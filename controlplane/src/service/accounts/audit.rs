@@ -34,6 +34,29 @@ pub(in crate::service) fn operators(batch: Batch, action: Action, target: Option
     put(batch, entry(action, target))
 }
 
+impl Service {
+    /// Writes down, now and then, that somebody failed to sign in: to this account, or to none that there is.
+    pub(super) async fn note_failure(&self, visitor: &Visitor, account: Option<UserId>) {
+        let failures = &self.0.accounts.failures;
+        let due = failures
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .count((account, visitor.ip.into()), std::time::Instant::now());
+        let Some(count) = due else { return };
+        let ip = Some(visitor.ip.to_string());
+        let failed = AuditEntry {
+            ip,
+            outcome: Outcome::Refused,
+            count: Some(count),
+            ..entry(Action::FailSignIn, account)
+        };
+        // Nobody is let in or kept out because of it.
+        if let Err(error) = self.commit(put(Batch::new(), failed)).await {
+            tracing::warn!(%error, "a failed sign-in is not in the audit log");
+        }
+    }
+}
+
 fn entry(action: Action, target: Option<UserId>) -> AuditEntry {
     AuditEntry {
         v: RECORD_VERSION,
@@ -44,6 +67,7 @@ fn entry(action: Action, target: Option<UserId>) -> AuditEntry {
         ip: None,
         outcome: Outcome::Done,
         number: ids::random_u64(),
+        count: None,
     }
 }
 

@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod api_keys;
 pub mod audit;
+pub mod external;
+pub mod failures;
 pub mod input;
 pub mod profile;
 pub mod second_factor;
@@ -52,6 +54,7 @@ pub(super) struct Accounts {
     throttle: Mutex<Throttle>,
     hashing: Arc<Semaphore>,
     setup: Mutex<Option<setup::SetupLink>>,
+    failures: Mutex<failures::Failures>,
 }
 
 impl Default for Accounts {
@@ -60,6 +63,7 @@ impl Default for Accounts {
             throttle: Mutex::default(),
             hashing: Arc::new(Semaphore::new(HASHES_AT_ONCE)),
             setup: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 }

@@ -48,7 +48,11 @@ impl Service {
         let found = email.as_deref().map(|email| self.user_by_email(email)).transpose()?.flatten();
         let hashed = found.as_ref().and_then(|user| user.password.clone());
         let right = self.password_matches(hashed.clone(), given.password).await?;
-        let Some(user) = found.filter(|_| right) else { return Err(ServiceError::WrongCredentials) };
+        let account = found.as_ref().map(|user| user.user_id);
+        let Some(user) = found.filter(|_| right) else {
+            self.note_failure(visitor, account).await;
+            return Err(ServiceError::WrongCredentials);
+        };
         self.take_back(&from);
         self.forget(&guess);
         if user.disabled {
@@ -61,19 +65,38 @@ impl Service {
             }
             self.attempt(&code_guess)?;
         }
-        let (session, cookie) = self.new_session(&user, visitor)?;
+        let still = |user: &User| match user.password == hashed {
+            true => Ok(()),
+            false => Err(ServiceError::WrongCredentials),
+        };
+        let signed_in = self.open_session(visitor, &user, given.code.as_deref(), still).await;
+        if matches!(signed_in, Err(ServiceError::WrongCode)) {
+            self.note_failure(visitor, account).await;
+        }
+        let signed_in = signed_in?;
+        self.forget(&code_guess);
+        Ok(signed_in)
+    }
+
+    /// A session of somebody who showed who it is, as the account is now: password, second factor and whether it is disabled
+    /// may have changed meanwhile.
+    pub(super) async fn open_session(
+        &self,
+        visitor: &Visitor,
+        user: &User,
+        code: Option<&str>,
+        still: impl Fn(&User) -> Result<(), ServiceError>,
+    ) -> Result<SignedIn, ServiceError> {
+        let (session, cookie) = self.new_session(user, visitor)?;
         let id = session.session_id;
         let actor = Actor { user: user.user_id, visitor };
         let changed = self.change_user(user.user_id, |user| {
-            // As it is now: the password or the second factor may have changed meanwhile.
-            if user.password != hashed {
-                return Err(ServiceError::WrongCredentials);
-            }
+            still(user)?;
             if user.disabled {
                 return Err(ServiceError::AccountDisabled);
             }
             if let Some(totp) = user.totp.as_mut().filter(|totp| totp.enabled) {
-                let code = given.code.as_deref().ok_or(ServiceError::CodeRequired)?;
+                let code = code.ok_or(ServiceError::CodeRequired)?;
                 if !use_code(totp, code, now_s()) {
                     return Err(ServiceError::WrongCode);
                 }
@@ -83,7 +106,6 @@ impl Service {
             Ok(actor.note(batch, Action::SignIn, user.user_id))
         });
         let user = changed.await?;
-        self.forget(&code_guess);
         Ok(SignedIn { user, session: id, cookie })
     }
 }

@@ -56,7 +56,7 @@ pub struct AuditEntry {
     pub v: u32,
     /// When.
     pub at: Timestamp,
-    /// Who; absent for the operator, on the machine itself.
+    /// Who; absent for the operator, on the machine itself, and for somebody who did not get in.
     pub actor: Option<UserId>,
     /// What.
     pub action: Action,
@@ -68,6 +68,9 @@ pub struct AuditEntry {
     pub outcome: Outcome,
     /// The entry's number, so that entries of one millisecond stay apart.
     pub number: u64,
+    /// How many such acts it stands for, where that may be more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
 }
 
 /// What is written down.
@@ -78,6 +81,12 @@ pub enum Action {
     SetUp,
     /// Somebody signed in.
     SignIn,
+    /// Somebody did not, for want of the right password or code; the target is the account that was tried, if there is one.
+    FailSignIn,
+    /// An admin took the codes off somebody's account.
+    ResetTotp,
+    /// Somebody took back what a program was allowed.
+    RevokeProgram,
     /// Somebody changed the own password.
     ChangePassword,
     /// Somebody turned codes on.
@@ -110,6 +119,8 @@ pub enum Action {
     Authorize,
     /// OAuth clients were listed.
     ListOauthClients,
+    /// Somebody a provider vouches for came for the first time.
+    LinkProvider,
     /// Accounts were listed.
     ListUsers,
     /// This log was read.
@@ -162,6 +173,15 @@ pub fn audit_key(entry: &AuditEntry) -> Vec<u8> {
 #[must_use]
 pub fn admins_key() -> Vec<u8> {
     records::key(records::ADMINS, &[])
+}
+
+/// Key of whose account a provider's person is. Hashed, as such names are of any length, and hidden like every name.
+#[must_use]
+pub fn external_key(issuer: &str, subject: &str) -> Vec<u8> {
+    let pair = serde_json::to_string(&(issuer, subject)).unwrap_or_default();
+    let mut key = vec![records::EXTERNAL_NAMES];
+    key.extend_from_slice(crate::auth::secret::hash(&pair).as_bytes());
+    key
 }
 
 /// Most admins: 200 numbers of 20 characters fit a record.

@@ -11,7 +11,7 @@ use crate::service::{CAS_ATTEMPTS, Service, ServiceError};
 use crate::store::{Batch, StoreError};
 
 /// A refresh token that was not used for this long is over, milliseconds.
-const REFRESH_TTL_MS: i64 = 30 * 24 * 3_600 * 1_000;
+pub(super) const REFRESH_TTL_MS: i64 = 30 * 24 * 3_600 * 1_000;
 /// Grants looked at for old ones whenever a new one is made.
 const SWEPT: usize = 16;
 
@@ -104,7 +104,12 @@ impl Service {
                 return Err(GrantError::InvalidGrant.into());
             }
             let (next, refresh_token) = renewed(grant)?;
-            let batch = Batch::new().expect(key.clone(), Some(bytes)).put(key.clone(), next.encode());
+            // Grants of before there was a list of them get their place here.
+            let place = tables::place_key(next.user_id, next.grant_id);
+            let batch = Batch::new()
+                .expect(key.clone(), Some(bytes))
+                .put(key.clone(), next.encode())
+                .put(place, Vec::new());
             match self.commit(batch).await {
                 Ok(()) => return Ok(self.granted(&client, &user, Some(refresh_token))),
                 Err(StoreError::Conflict) => {}
@@ -182,17 +187,20 @@ impl Service {
         let client = self.0.store.get(&client_key)?.ok_or(GrantError::InvalidClient)?;
         let user_key = records::user_key(grant.user_id);
         let user = self.0.store.get(&user_key)?.ok_or(GrantError::InvalidGrant)?;
-        if User::decode(&user)?.generation != grant.generation {
+        let person = User::decode(&user)?;
+        if person.generation != grant.generation {
             return Err(GrantError::InvalidGrant.into());
         }
         let key = tables::grant_key(grant.grant_id);
         let now = Timestamp::now();
         let mut batch = batch.expect(client_key, Some(client)).expect(user_key, Some(user));
         for (known, bytes) in self.0.store.scan(&tables::grants_prefix(), Some(&key), SWEPT)? {
-            if Grant::decode(&bytes)?.until < now {
-                batch = batch.delete(known);
+            let old = Grant::decode(&bytes)?;
+            if old.until < now {
+                batch = batch.delete(known).delete(tables::place_key(old.user_id, old.grant_id));
             }
         }
+        let batch = self.with_place(grant, &person, batch)?;
         Ok(batch.expect(key.clone(), None).put(key, grant.encode()))
     }
 }

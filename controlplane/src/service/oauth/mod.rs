@@ -7,6 +7,7 @@
 pub mod authorize;
 pub mod clients;
 pub mod grants;
+pub mod programs;
 pub mod tables;
 #[cfg(test)]
 mod tests;

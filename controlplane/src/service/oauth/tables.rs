@@ -96,6 +96,14 @@ pub struct Grant {
     pub until: Timestamp,
 }
 
+impl Grant {
+    /// When it last became a token.
+    #[must_use]
+    pub const fn used_at(&self) -> Timestamp {
+        Timestamp(self.until.0 - super::grants::REFRESH_TTL_MS)
+    }
+}
+
 impl Record for Client {}
 impl Record for Code {}
 impl Record for Grant {}
@@ -136,4 +144,23 @@ pub fn grants_prefix() -> Vec<u8> {
 #[must_use]
 pub fn grant_key(grant: GrantId) -> Vec<u8> {
     records::key(records::OAUTH_GRANTS, &[grant.0])
+}
+
+/// Prefix of the places of one person's grants.
+#[must_use]
+pub fn places_prefix(user: UserId) -> Vec<u8> {
+    records::key(records::OAUTH_GRANTS_BY_USER, &[user.0])
+}
+
+/// Key of a grant's place among its person's.
+#[must_use]
+pub fn place_key(user: UserId, grant: GrantId) -> Vec<u8> {
+    records::key(records::OAUTH_GRANTS_BY_USER, &[user.0, grant.0])
+}
+
+/// Key of the grant that a place is of.
+#[must_use]
+pub fn grant_of_place(place: &[u8]) -> Option<Vec<u8>> {
+    let number = place.get(9..)?.try_into().ok()?;
+    Some(grant_key(GrantId(u64::from_be_bytes(number))))
 }

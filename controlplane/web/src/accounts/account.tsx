@@ -1,4 +1,4 @@
-// The own account: profile, password, authenticator app, sessions, API keys.
+// The own account: profile, password, authenticator app, sessions, programs, API keys.
 
 import { useEffect, useState } from 'preact/hooks';
 import { t } from '../strings';
@@ -9,6 +9,7 @@ import { useAct } from './act';
 import { ApiKeys } from './api-keys';
 import { changeMe, endSession, readMe, readSessions, type Session, type User } from './calls';
 import { Form } from './form';
+import { Programs } from './programs';
 import { shortTime } from './time';
 import { TotpCard } from './totp';
 
@@ -24,6 +25,7 @@ export function AccountView({ user, onChange }: ViewProps) {
       <TotpCard user={user} onChanged={async () => onChange(await readMe())} />
       <Password />
       <Sessions />
+      <Programs />
       <ApiKeys />
     </>
   );

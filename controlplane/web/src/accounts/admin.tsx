@@ -1,6 +1,6 @@
 // Administration: accounts and the audit log.
 
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { t } from '../strings';
 import { ProblemBanner } from '../ui/banner';
 import { Button } from '../ui/button';
@@ -12,12 +12,14 @@ import {
   changeUser,
   inviteAgain,
   inviteUser,
-  type Page,
   readAudit,
   readUsers,
+  resetTotp,
   type User,
 } from './calls';
+import { Clients } from './clients';
 import { Form } from './form';
+import { More, useList } from './list';
 import { shortTime } from './time';
 
 export function AdminView({ own }: { own: User }) {
@@ -55,6 +57,7 @@ export function AdminView({ own }: { own: User }) {
         </ul>
         <More list={users} />
       </section>
+      <Clients />
       <Audit names={names} />
     </>
   );
@@ -117,6 +120,7 @@ function UserRow({ user, own, act, again, onLink }: UserRowProps) {
           {user.name}
           {user.admin && <span class="tag">{t.accounts.isAdmin}</span>}
           {user.disabled && <span class="tag">{t.accounts.isDisabled}</span>}
+          {user.totp && <span class="tag">{t.accounts.hasCodes}</span>}
           {!user.hasPassword && <span class="tag">{t.accounts.isInvited}</span>}
         </p>
         <p>{user.email || user.id}</p>
@@ -130,6 +134,21 @@ function UserRow({ user, own, act, again, onLink }: UserRowProps) {
               onClick={() => void act.run(async () => onLink(await inviteAgain(user.id)))}
             >
               {t.accounts.inviteAgain}
+            </Button>
+          )}
+          {user.totp && (
+            <Button
+              look="quiet"
+              disabled={act.busy}
+              testId="reset-totp-button"
+              onClick={() =>
+                void act.run(async () => {
+                  await resetTotp(user.id);
+                  await again();
+                })
+              }
+            >
+              {t.accounts.resetTotp}
             </Button>
           )}
           <Button
@@ -156,7 +175,10 @@ function UserRow({ user, own, act, again, onLink }: UserRowProps) {
 
 function Audit({ names }: { names: ReadonlyMap<string, string> }) {
   const lines = useList(readAudit);
-  const named = (id: string) => (id ? (names.get(id) ?? id) : t.accounts.operator);
+  const named = (id: string) => names.get(id) ?? id;
+  // The operator acts on the machine itself, from no address.
+  const actor = (line: AuditLine) =>
+    line.actor ? named(line.actor) : line.ip ? t.accounts.somebody : t.accounts.operator;
   return (
     <section class="card stack">
       <h2>{t.accounts.audit}</h2>
@@ -166,8 +188,9 @@ function Audit({ names }: { names: ReadonlyMap<string, string> }) {
           <li class="row" key={index}>
             <div class="row-words">
               <p>
-                {named(line.actor)} · {t.accounts.actions[line.action] ?? line.action}
+                {actor(line)} · {t.accounts.actions[line.action] ?? line.action}
                 {line.target && line.target !== line.actor && ` · ${named(line.target)}`}
+                {line.count > 1 && ` · ${t.accounts.times(line.count)}`}
                 {line.refused && <span class="tag">{t.accounts.refused}</span>}
               </p>
               <p>{[shortTime(line.at), line.ip].filter(Boolean).join(' · ')}</p>
@@ -177,45 +200,5 @@ function Audit({ names }: { names: ReadonlyMap<string, string> }) {
       </ul>
       <More list={lines} />
     </section>
-  );
-}
-
-interface List<T> {
-  readonly items: readonly T[];
-  readonly act: Act;
-  readonly next: string | undefined;
-  /** Reads from the beginning. */
-  readonly again: () => Promise<void>;
-  readonly more: () => Promise<void>;
-}
-
-function useList<T>(read: (cursor?: string) => Promise<Page<T>>): List<T> {
-  const act = useAct();
-  const [items, setItems] = useState<readonly T[]>([]);
-  const [next, setNext] = useState<string>();
-  const again = async (): Promise<void> => {
-    const page = await read();
-    setItems(page.items);
-    setNext(page.next);
-  };
-  const more = async (): Promise<void> => {
-    const page = await read(next);
-    setItems((before) => [...before, ...page.items]);
-    setNext(page.next);
-  };
-  const { run } = act;
-  // Once, when the page is first shown.
-  useEffect(() => {
-    void run(again);
-  }, []);
-  return { items, act, next, again, more };
-}
-
-function More<T>({ list }: { list: List<T> }) {
-  if (!list.next) return null;
-  return (
-    <Button busy={list.act.busy} onClick={() => void list.act.run(list.more)}>
-      {t.accounts.more}
-    </Button>
   );
 }

@@ -23,13 +23,15 @@ export interface Session {
 
 export interface AuditLine {
   readonly at: string;
-  /** Empty for the operator, who has no address either. */
+  /** Empty for the operator, who has no address either, and for somebody who did not get in. */
   readonly actor: string;
   readonly action: string;
   /** Empty when it was done to nobody. */
   readonly target: string;
   readonly ip: string;
   readonly refused: boolean;
+  /** How many such acts it stands for. */
+  readonly count: number;
 }
 
 export interface Page<T> {
@@ -68,6 +70,15 @@ export const acceptInvitation = async (token: string, password: string): Promise
 
 export const signIn = async (email: string, password: string, code?: string): Promise<User> =>
   userOf(await request('POST', '/session', { email, password, ...(code ? { code } : {}) }));
+
+/** The provider people may sign in by, if there is one. */
+export async function readProvider(): Promise<{ name: string; url: string } | undefined> {
+  const provider = (await request('GET', '/sign-in-options')).provider as Answer | null;
+  return provider ? { name: field(provider, 'name'), url: field(provider, 'url') } : undefined;
+}
+
+export const signInCode = async (code: string): Promise<User> =>
+  userOf(await request('POST', '/session/code', { code }));
 
 export const signOut = async (): Promise<void> => void (await request('DELETE', '/session'));
 
@@ -125,8 +136,59 @@ export async function readAudit(cursor?: string): Promise<Page<AuditLine>> {
     target: optionalField(item, 'target') ?? '',
     ip: optionalField(item, 'ip') ?? '',
     refused: item.outcome === 'refused',
+    count: Number(item.count ?? 1),
   }));
 }
+
+export const resetTotp = async (id: string): Promise<User> =>
+  userOf(await request('DELETE', `/users/${encodeURIComponent(id)}/totp`));
+
+/** A program that may ask to act for people. */
+export interface Client {
+  readonly id: string;
+  readonly name: string;
+  readonly redirects: readonly string[];
+}
+
+const clientOf = (item: Answer): Client => ({
+  id: field(item, 'client_id'),
+  name: field(item, 'name'),
+  redirects: Array.isArray(item.redirect_uris) ? (item.redirect_uris as string[]) : [],
+});
+
+export const readClients = async (cursor?: string): Promise<Page<Client>> =>
+  pageOf(await request('GET', `/oauth-clients${query(cursor)}`), clientOf);
+
+/** The only time a secret is told; a program that can keep none has none. */
+export async function createClient(
+  name: string,
+  redirects: readonly string[],
+  confidential: boolean,
+): Promise<Client & { secret?: string }> {
+  const answer = await request('POST', '/oauth-clients', { name, redirect_uris: redirects, confidential });
+  const secret = optionalField(answer, 'client_secret');
+  return { ...clientOf(answer), ...(secret ? { secret } : {}) };
+}
+
+export const deleteClient = async (id: string): Promise<void> =>
+  void (await request('DELETE', `/oauth-clients/${encodeURIComponent(id)}`));
+
+/** A program that acts for the person. */
+export interface Program {
+  readonly id: string;
+  readonly name: string;
+  readonly lastUsed: string;
+}
+
+export const readPrograms = async (): Promise<readonly Program[]> =>
+  pageOf(await request('GET', '/users/me/programs'), (item) => ({
+    id: field(item, 'client_id'),
+    name: field(item, 'name'),
+    lastUsed: field(item, 'last_used_at'),
+  })).items;
+
+export const revokeProgram = async (id: string): Promise<void> =>
+  void (await request('DELETE', `/users/me/programs/${encodeURIComponent(id)}`));
 
 /** Who asks to act for the person, and where it leads: the address of the page is the request. */
 export async function readConsent(search: string): Promise<{ client: string; host: string }> {

@@ -1,10 +1,11 @@
 // Getting in: the first account, an invitation, signing in.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
+import { type Problem, problemOfAnswer } from '../problems';
 import { t } from '../strings';
 import { TextField } from '../ui/field';
 import { useAct } from './act';
-import { acceptInvitation, setUp, signIn } from './calls';
+import { acceptInvitation, readProvider, setUp, signIn, signInCode } from './calls';
 import { Form } from './form';
 import { nextPage } from './pages';
 
@@ -67,8 +68,77 @@ export function FirstPassword({ invited }: { invited: boolean }) {
   );
 }
 
+/** Back from the provider: what went wrong there, in the address of the page. */
+function problemOfAddress(): Problem | undefined {
+  const query = new URLSearchParams(location.search);
+  const slug = query.get('problem');
+  if (!slug) return undefined;
+  const seconds = slug.startsWith('too-many') ? query.get('retry') : null;
+  return problemOfAnswer(403, { type: `/problems/${slug}` }, seconds);
+}
+
 export function SignInView() {
+  if (new URLSearchParams(location.search).get('step') === 'code') return <CodeView />;
+  return (
+    <>
+      <PasswordView />
+      <ProviderLink />
+    </>
+  );
+}
+
+/** The provider's button, where there is one. Signing in with a password never waits for it. */
+function ProviderLink() {
+  const [provider, setProvider] = useState<{ name: string; url: string }>();
+  useEffect(() => {
+    readProvider().then(setProvider, () => undefined);
+  }, []);
+  if (!provider) return null;
+  const next = encodeURIComponent(nextPage(location.search, location.origin));
+  return (
+    <div class="account-other">
+      <p class="account-or">{t.start.or}</p>
+      <a class="button button-plain" href={`${provider.url}?next=${next}`} data-testid="provider-link">
+        {t.accounts.signInBy(provider.name)}
+      </a>
+    </div>
+  );
+}
+
+/** The account's own code, after the provider's word. */
+function CodeView() {
   const act = useAct();
+  const [code, setCode] = useState('');
+  return (
+    <section class="card">
+      <Form
+        act={act}
+        testId="provider-code"
+        submit={t.accounts.signIn}
+        onSubmit={async () => {
+          await signInCode(code.trim());
+          location.replace(nextPage(location.search, location.origin));
+        }}
+      >
+        <p class="account-lead">{t.accounts.signInCode}</p>
+        <TextField
+          label={t.accounts.code}
+          value={code}
+          onInput={setCode}
+          autocomplete="one-time-code"
+          autofocus
+          testId="account-code"
+        />
+        <p class="account-lead">{t.accounts.codeHint}</p>
+      </Form>
+    </section>
+  );
+}
+
+function PasswordView() {
+  const own = useAct();
+  const [returned] = useState(problemOfAddress);
+  const act = own.problem || own.busy || !returned ? own : { ...own, problem: returned };
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
   const [code, setCode] = useState('');

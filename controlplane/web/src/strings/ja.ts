@@ -35,6 +35,8 @@ export const ja: Strings = {
     admin: '管理',
     signIn: 'サインイン',
     signOut: 'サインアウト',
+    signInBy: (provider: string) => `${provider}でサインイン`,
+    signInCode: 'このサーバーのアカウントには、コードも必要です。',
     name: '名前',
     email: 'メールアドレス',
     password: 'パスワード',
@@ -95,6 +97,25 @@ export const ja: Strings = {
     consentLeads: (host: string) => `どちらを選んでも ${host} に移動します。`,
     consentAllow: '許可する',
     consentDeny: '許可しない',
+    programs: '代わりに操作できるプログラム',
+    programsLead: 'あなたの会議の閲覧・作成・変更・終了を許可したプログラムです。',
+    programsNone: '許可したプログラムはありません。',
+    programRevoke: '許可を取り消す',
+    clients: 'アクセスを求めることができるプログラム',
+    clientsLead:
+      'ここに登録したプログラムは、会議を管理してよいかを利用者に尋ねることができます（OAuth 2.0）。',
+    clientName: 'プログラムの名前',
+    clientRedirect: 'リダイレクト先（空白で区切る）',
+    clientConfidential: 'サーバーで動作し、シークレットを保持できる',
+    clientMake: '登録',
+    clientMade: 'このIDをプログラムに設定してください。',
+    clientOnce: 'シークレットを今コピーしてください。再び表示されることはありません。',
+    clientId: 'クライアントID',
+    clientDelete: '削除',
+    hasCodes: 'コードあり',
+    resetTotp: 'コードをリセット',
+    somebody: '不明な人',
+    times: (count: number) => `${count}回`,
     apiKeys: 'APIキー',
     apiKeysLead:
       'キーがあれば、あなたのサーバーがLiveKitのサーバーSDKを使って、あなたの会議に人を入れられます。',
@@ -113,6 +134,9 @@ export const ja: Strings = {
       authorize: 'プログラムに許可',
       list_oauth_clients: 'プログラムを一覧表示',
       set_up: '最初のアカウントを作成',
+      fail_sign_in: 'サインインに失敗',
+      reset_totp: 'ほかの人のコードをリセット',
+      revoke_program: 'プログラムの許可を取り消し',
       sign_in: 'サインイン',
       change_password: '自分のパスワードを変更',
       enable_totp: 'コードを有効化',
@@ -122,6 +146,7 @@ export const ja: Strings = {
       change_user: 'アカウントを変更',
       invite: '招待リンクを作成',
       accept_invitation: '招待を受諾',
+      link_provider: 'サインインサービスから初めてサインイン',
       list_users: 'アカウントを一覧表示',
       read_audit: '監査ログを表示',
     } as Record<string, string>,
@@ -275,6 +300,39 @@ export const ja: Strings = {
       title: 'このサーバーにはアカウントが必要です',
       remedy:
         'ゲストは会議を作成できません。アカウントをお持ちの方にリンクを依頼するか、管理者にお問い合わせください。',
+    },
+    'provider-away': {
+      title: 'サインインサービスが応答しません',
+      remedy: '少し待ってからもう一度お試しいただくか、パスワードでサインインしてください。',
+    },
+    'provider-refused': {
+      title: 'サインインサービスに拒否されました',
+      remedy:
+        'キャンセルした場合は、もう一度始めてください。そうでない場合は、このサーバーを利用できるかをサービスの管理者に確認してください。',
+    },
+    'provider-token': {
+      title: 'サインインサービスの応答が正しくありません',
+      remedy:
+        'もう一度お試しください。続く場合は、設定に誤りがあるかもしれないため、サーバーの運用者に伝えてください。',
+    },
+    'provider-address': {
+      title: 'ここで使えるメールアドレスがありません',
+      remedy:
+        'サインインサービスのアカウントに、このサーバーが受け入れるドメインの確認済みメールアドレスが必要です。',
+    },
+    'provider-taken': {
+      title: 'このメールアドレスのアカウントがすでにあります',
+      remedy:
+        'そのパスワードでサインインしてください。自分のものでない場合は、管理者に問い合わせてください。',
+    },
+    'provider-unknown': {
+      title: 'このサーバーにアカウントがありません',
+      remedy: '同じメールアドレスで招待するよう管理者に頼み、もう一度サインインしてください。',
+    },
+    'sign-in-expired': {
+      title: 'このサインインは無効になりました',
+      remedy:
+        '時間がかかりすぎたか、すでに使われたか、別のブラウザーで始められました。もう一度始めてください。',
     },
     credentials: {
       title: 'メールアドレスまたはパスワードが違います',
