@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, Scratch};
 use crate::home::JSON;
 use crate::http::Answer;
+use crate::signing;
 
 /// Everybody's password unless a test says otherwise.
 pub const PASSWORD: &str = "a long enough password";
@@ -33,6 +34,15 @@ impl Office {
     pub fn closed(name: &str, flags: &[&str]) -> Self {
         let scratch = Scratch::new(name);
         Self { daemon: Daemon::start(&scratch.join("data"), flags), scratch }
+    }
+
+    /// As [`Self::closed`], with tokens signed by the key of [`signing`].
+    #[must_use]
+    pub fn with_known_key(name: &str, flags: &[&str]) -> Self {
+        let scratch = Scratch::new(name);
+        let data = scratch.join("data");
+        signing::plant(&data);
+        Self { daemon: Daemon::start(&data, flags), scratch }
     }
 
     /// Told that clients reach it by this scheme, not set up.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use controlplane::auth::{KeyRing, Tokens};
+use controlplane::auth::{KeyRing, SigningKey, Tokens};
 use controlplane::ids::UserId;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use livekit_protocol as proto;
@@ -19,6 +19,7 @@ use tests::home::{JSON, MEETINGS, merge};
 use tests::http::Answer;
 use tests::livekit;
 use tests::people::{Office, PASSWORD};
+use tests::signing;
 use tests::table::{COHOST, ROLES, Row, rows};
 
 const OFFER: &str = include_str!("../../controlplane/tests/data/clients/chromium_offer.sdp");
@@ -66,10 +67,13 @@ struct Cell<'a> {
 
 impl World {
     fn open() -> Self {
-        let office = Office::closed("authorization", &["--meetings-per-day", "0"]);
+        // More is asked in these seconds than an honest network would.
+        let flags = ["--meetings-per-day", "0", "--requests-per-address", "0", "--requests-per-user", "0"];
+        let office = Office::with_known_key("authorization", &flags);
         let ada = office.set_up(&office.setup_token());
         assert_eq!(ada.status, 200, "{ada:?}");
-        let tokens = Tokens::new(KeyRing::load_or_create(&office.daemon.data).expect("the daemon made it"));
+        let key = SigningKey::from_pkcs8(&signing::pkcs8()).expect("a key");
+        let tokens = Tokens::new(KeyRing::of(key));
         let mut world = Self {
             office,
             admin: String::new(),

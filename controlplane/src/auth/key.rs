@@ -150,7 +150,9 @@ impl SigningKey {
         Ok(Zeroizing::new(document.as_ref().to_vec()))
     }
 
-    fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
+    /// A key pair of PKCS #8 (RFC 8410 section 10); `None` for what is none of Ed25519.
+    #[must_use]
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
         let public = VerifyingKey::new(pair.public_key().as_ref());
         Some(Self { encoding: EncodingKey::from_ed_der(pkcs8), public })

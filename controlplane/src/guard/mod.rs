@@ -43,7 +43,8 @@ pub struct Guard {
     watchers: Rates<Network>,
     sockets: Rates<UserId>,
     sign_ins: Rates<Network>,
-    mischief: Mutex<Mischief>,
+    /// Penalties; none where requests of networks are not limited.
+    mischief: Option<Mutex<Mischief>>,
     metrics: Arc<Metrics>,
 }
 
@@ -67,7 +68,7 @@ impl Guard {
             watchers: Rates::new(Some(WATCHING)),
             sockets: Rates::new(Some(SOCKETS)),
             sign_ins: Rates::new(Some(SIGN_INS)),
-            mischief: Mutex::default(),
+            mischief: of(config.requests_per_address).map(|_| Mutex::default()),
             metrics,
         }
     }
@@ -84,7 +85,8 @@ impl Guard {
     /// A penalty, or too many requests; neither is for a caller who is known.
     pub fn request(&self, from: IpAddr) -> Result<(), Wait> {
         let network = Network::from(from);
-        if let Some(seconds) = self.mischief().penalty(network, Instant::now()) {
+        if let Some(seconds) = self.mischief().and_then(|mischief| mischief.penalty(network, Instant::now()))
+        {
             return Err(Wait { reason: Refusal::Penalty, seconds });
         }
         self.addresses.take(network).map_err(|seconds| Wait { reason: Refusal::AddressRate, seconds })
@@ -126,7 +128,9 @@ impl Guard {
 
     /// Somebody at this address sent what no honest client sends, or asked for what is not there.
     pub fn mischief_of(&self, from: IpAddr, points: u32) {
-        self.mischief().add(from.into(), points, Instant::now());
+        if let Some(mut mischief) = self.mischief() {
+            mischief.add(from.into(), points, Instant::now());
+        }
     }
 
     /// Counts a refusal.
@@ -134,8 +138,9 @@ impl Guard {
         self.metrics.request_refused(reason);
     }
 
-    fn mischief(&self) -> std::sync::MutexGuard<'_, Mischief> {
-        self.mischief.lock().unwrap_or_else(PoisonError::into_inner)
+    fn mischief(&self) -> Option<std::sync::MutexGuard<'_, Mischief>> {
+        let mischief = self.mischief.as_ref()?;
+        Some(mischief.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -14,8 +14,9 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 
 use super::problem::MEDIA_TYPE;
 
-/// May happen to every call: what cannot be read, a token that does not count, a disabled account, a server that has too much to do.
-const ANY_CALL: [&str; 4] = ["400", "401", "403", "503"];
+/// May happen to every call: what cannot be read, a token that does not count, a disabled account, somebody who asks too fast, a server
+/// that has too much to do.
+const ANY_CALL: [&str; 5] = ["400", "401", "403", "429", "503"];
 /// May happen to every call that names something; a list is there even when it is empty.
 const NAMED: [&str; 1] = ["404"];
 /// May happen to every call that may carry a body.

@@ -246,19 +246,20 @@ async fn invite(
 }
 
 /// Take the codes off an account whose owner lost telephone and recovery codes. For admins; not for the own.
-#[utoipa::path(delete, path = "/users/{id}/totp", tag = "admin", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/users/{id}/totp", operation_id = "resetTotp", tag = "admin", params(("id" = String, Path), IfMatch),
     security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 404, body = ProblemDocument),
-        (status = 409, body = ProblemDocument)))]
+        (status = 409, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn reset_totp(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     Path(id): Path<String>,
-) -> Result<Json<UserInfo>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let user = user_id(caller, &id)?;
-    Ok(Json(UserInfo::from(&app.service.reset_totp(caller, &visitor, user).await?)))
+    Ok(super::tagged(&app.service.reset_totp(caller, &visitor, user, &conditional::seen(&headers)).await?))
 }
 
 /// Who did what, newest first. For admins.

@@ -61,7 +61,7 @@ pub struct ProviderCode {
 }
 
 /// How people may sign in here, beside address and password.
-#[utoipa::path(get, path = "/sign-in-options", tag = "accounts", security(()),
+#[utoipa::path(get, path = "/sign-in-options", operation_id = "readSignInOptions", tag = "accounts", security(()),
     responses((status = 200, body = SignInOptions)))]
 async fn options(State(app): State<App>) -> Json<SignInOptions> {
     let named = |provider: &Arc<Provider>| SignInProvider {
@@ -72,7 +72,7 @@ async fn options(State(app): State<App>) -> Json<SignInOptions> {
 }
 
 /// Finish signing in by the provider with the code of the account's authenticator app.
-#[utoipa::path(post, path = "/session/code", tag = "accounts", request_body = ProviderCode, security(()),
+#[utoipa::path(post, path = "/session/code", operation_id = "signInWithCode", tag = "accounts", request_body = ProviderCode, security(()),
     responses((status = 200, body = UserInfo), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument), (status = 429, body = ProblemDocument)))]
 async fn code(

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::http::caller::Asked;
+use crate::http::conditional::{self, IfMatch};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::service::ServiceError;
 use crate::service::accounts::Visitor;
@@ -41,7 +42,7 @@ pub struct ProgramList {
 }
 
 /// The programs that act for the caller.
-#[utoipa::path(get, path = "/users/me/programs", tag = "accounts", security(("bearer" = []), ("session" = [])),
+#[utoipa::path(get, path = "/users/me/programs", operation_id = "listPrograms", tag = "accounts", security(("bearer" = []), ("session" = [])),
     responses((status = 200, body = ProgramList), (status = 401, body = ProblemDocument),
         (status = 403, body = ProblemDocument)))]
 async fn list(State(app): State<App>, Asked(caller): Asked) -> Result<Json<ProgramList>, Problem> {
@@ -55,18 +56,19 @@ async fn list(State(app): State<App>, Asked(caller): Asked) -> Result<Json<Progr
 }
 
 /// Take back what a program was allowed: it gets no more tokens, and those it has end within 15 minutes.
-#[utoipa::path(delete, path = "/users/me/programs/{id}", tag = "accounts", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/users/me/programs/{id}", operation_id = "revokeProgram", tag = "accounts", params(("id" = String, Path), IfMatch),
     security(("bearer" = []), ("session" = [])),
     responses((status = 204), (status = 401, body = ProblemDocument), (status = 403, body = ProblemDocument),
-        (status = 404, body = ProblemDocument)))]
+        (status = 404, body = ProblemDocument), (status = 412, body = ProblemDocument)))]
 async fn revoke(
     State(app): State<App>,
     Asked(caller): Asked,
     visitor: Visitor,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     caller.account()?;
     let id = ClientId::parse(&id).ok_or(ServiceError::NoSuchClient)?;
-    app.service.revoke_program(caller, &visitor, id).await?;
+    app.service.revoke_program(caller, &visitor, id, &conditional::seen(&headers)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -156,12 +156,13 @@ impl Service {
     /// account a code is asked.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser`, `NoSecondFactor`, `OwnCodes`, `Busy`.
+    /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser`, `NoSecondFactor`, `OwnCodes`, `ChangedMeanwhile`, `Busy`.
     pub async fn reset_totp(
         &self,
         caller: Caller,
         visitor: &Visitor,
         user: UserId,
+        seen: &Seen,
     ) -> Result<User, ServiceError> {
         let admin = self.admin(caller, visitor, Action::ResetTotp, user).await?;
         if admin.user_id == user {
@@ -170,6 +171,7 @@ impl Service {
         let actor = Actor { user: admin.user_id, visitor };
         self.change_user(user, |user| {
             account_only(user)?;
+            seen.holds(Some(&user.tag()))?;
             user.totp.take().filter(|factor| factor.enabled).ok_or(ServiceError::NoSecondFactor)?;
             Ok(actor.note(Batch::new(), Action::ResetTotp, user.user_id))
         })

@@ -9,7 +9,7 @@ use crate::service::accounts::audit::Actor;
 use crate::service::accounts::tables::Action;
 use crate::service::records::{Record, User};
 use crate::service::timestamp::Timestamp;
-use crate::service::{Caller, Service, ServiceError};
+use crate::service::{Caller, Seen, Service, ServiceError};
 use crate::store::Batch;
 
 /// Grants of one person; another takes the place of the one not used for longest.
@@ -53,12 +53,13 @@ impl Service {
     /// Takes back what the caller allowed a program: its refresh tokens are over, its access tokens within 15 minutes.
     ///
     /// # Errors
-    /// `NoToken`, `OutOfScope`, `NoSuchClient` for one that was allowed nothing.
+    /// `NoToken`, `OutOfScope`, `NoSuchClient` for one that was allowed nothing, `ChangedMeanwhile`.
     pub async fn revoke_program(
         &self,
         caller: Caller,
         visitor: &Visitor,
         client: ClientId,
+        seen: &Seen,
     ) -> Result<(), ServiceError> {
         let user = self.own_account(caller)?;
         let (grants, mut batch) = self.grants_of(&user, Batch::new())?;
@@ -70,6 +71,7 @@ impl Service {
         if revoked == 0 {
             return Err(ServiceError::NoSuchClient);
         }
+        seen.holds(None)?;
         let acts_as = self.oauth_client(client).map_or(user.user_id, |client| client.user_id);
         let actor = Actor { user: user.user_id, visitor };
         Ok(self.commit(actor.note(batch, Action::RevokeProgram, acts_as)).await?)
