@@ -26,6 +26,10 @@ const RAW_BYTES: usize = 1_024;
 const ROUNDS: u32 = 5;
 /// Keys read, over and over.
 const READ_KEYS: u64 = 1_000;
+/// What the reference design asks of its database at peak, in all: reads and writes a second of 300 million people's meetings.
+const REFERENCE_PEAK: (f64, f64) = (34_725.0, 1_041.0);
+/// Shards it is spread over there, by `host_id % 8`.
+const REFERENCE_SHARDS: f64 = 8.0;
 
 /// Options of `kaigi-perf store`.
 #[derive(Args, Clone, Debug)]
@@ -65,7 +69,16 @@ pub struct Results {
     reads: Rate,
     /// The same from a map in memory.
     cached_reads: Rate,
+    /// What the reference design asks of one of its eight database nodes at peak.
+    reference_node: Reference,
     writes_found_after_reopening: u64,
+}
+
+/// A node's share of the reference design's peak.
+#[derive(Serialize)]
+pub struct Reference {
+    reads_per_second: f64,
+    writes_per_second: f64,
 }
 
 /// Measures all four.
@@ -124,6 +137,10 @@ fn measure(options: &Options, directory: &Path) -> Result<Results> {
         all_writers: rate(&all_writers, seconds),
         reads: rate(&reads, seconds),
         cached_reads: rate(&cached_reads, seconds),
+        reference_node: Reference {
+            reads_per_second: REFERENCE_PEAK.0 / REFERENCE_SHARDS,
+            writes_per_second: REFERENCE_PEAK.1 / REFERENCE_SHARDS,
+        },
         writes_found_after_reopening: found,
     })
 }
@@ -242,6 +259,9 @@ impl Results {
             text +=
                 &format!("{what:<34} {:>10.0} {:>9.1} {:>9.1}\n", rate.per_second, rate.us_p50, rate.us_p99);
         }
+        let Reference { reads_per_second, writes_per_second } = self.reference_node;
+        text += &format!("{:<34} {writes_per_second:>10.0}\n", "reference design, writes of a node");
+        text += &format!("{:<34} {reads_per_second:>10.0}\n", "reference design, reads of a node");
         text + &format!("{} writers; all {} writes found\n", self.writers, self.writes_found_after_reopening)
     }
 }

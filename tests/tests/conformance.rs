@@ -35,7 +35,7 @@ negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "409", 
 const HASTE: [[&str; 2]; 2] = [["--requests-per-address", "0"], ["--requests-per-user", "0"]];
 
 fn examples() -> String {
-    std::env::var("KAIGI_CONFORMANCE_EXAMPLES").unwrap_or_else(|_| "20".to_owned())
+    std::env::var("KAIGI_CONFORMANCE_EXAMPLES").unwrap_or_else(|_| "10".to_owned())
 }
 
 /// Operations that need somebody who is there find one: schemathesis cannot join.
