@@ -11,6 +11,8 @@ use tests::http::{self, Answer};
 use tests::livekit::Signalling;
 
 const PROXY: [&str; 2] = ["--trusted-proxy", "127.0.0.0/8"];
+/// The limits outside demo mode, which has none.
+const LIMITED: [&str; 5] = ["--demo", "--requests-per-address", "500", "--requests-per-user", "100"];
 
 /// A request of somebody behind the proxy that this test is.
 fn from(daemon: &Daemon, address: &str, token: Option<&str>, path: &str) -> Answer {
@@ -104,7 +106,7 @@ fn whoever_is_no_trusted_proxy_cannot_choose_an_address() {
 
 #[test]
 fn an_office_that_opens_the_page_at_once_is_not_hindered_and_the_limits_are_shown() {
-    let home = Home::demo("office");
+    let home = Home::with("office", &LIMITED);
     let limits = |daemon: &Daemon| {
         let limits = daemon.call("GET", "/api/v1/limits", None).json();
         (limits["requests_per_address"].clone(), limits["requests_per_user"].clone())
@@ -125,8 +127,7 @@ fn an_office_that_opens_the_page_at_once_is_not_hindered_and_the_limits_are_show
             });
         }
     });
-    let open =
-        Home::with("unlimited", &["--demo", "--requests-per-address", "0", "--requests-per-user", "0"]);
+    let open = Home::demo("unlimited");
     assert_eq!(limits(&open.daemon), (Value::Null, Value::Null));
 }
 
@@ -152,7 +153,7 @@ async fn one_person_opens_so_many_sockets_and_no_more() {
 
 #[test]
 fn a_head_that_servers_disagree_about_is_refused_with_its_reason() {
-    let home = Home::with("heads", &[&["--demo"], &PROXY[..]].concat());
+    let home = Home::with("heads", &[&LIMITED[..], &PROXY].concat());
     let daemon = &home.daemon;
     let host = format!("host: {}\r\n", daemon.address);
     let sent = std::cell::Cell::new(0);
@@ -236,7 +237,7 @@ fn methods_media_types_and_bodies_no_route_takes_are_counted() {
 
 #[test]
 fn a_scanner_is_sent_away_for_a_while_and_nobody_else_is() {
-    let home = Home::with("scanner", &[&["--demo"], &PROXY[..]].concat());
+    let home = Home::with("scanner", &[&LIMITED[..], &PROXY].concat());
     let daemon = &home.daemon;
     let token = daemon.token("ada");
     let meeting = daemon.create_meeting();
@@ -265,7 +266,7 @@ fn a_scanner_is_sent_away_for_a_while_and_nobody_else_is() {
 
 #[test]
 fn people_who_mistype_and_programs_with_mistakes_are_answered_on_and_on() {
-    let home = Home::with("honest", &[&["--demo"], &PROXY[..]].concat());
+    let home = Home::with("honest", &[&LIMITED[..], &PROXY].concat());
     let daemon = &home.daemon;
     // Behind one address: wrong links, old files of a page that was updated, what browsers ask for by themselves.
     for n in 0..100 {

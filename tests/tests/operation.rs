@@ -1,7 +1,7 @@
 //! What an operator does and sees: signals, health, metrics, logs, mistakes on the command line, backups, `kaigid check`.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::daemon::{Daemon, PATIENCE, Scratch, assert_one_line, run};
@@ -28,6 +28,30 @@ fn sigterm_drains_and_ends_with_status_0() {
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
     assert!(!daemon.data.join("kaigid.sock").exists());
     assert!(http::request(daemon.address, "GET", "/healthz", &[], b"").is_err());
+}
+
+/// What a process has used of a CPU, in hundredths of a second (proc(5)).
+fn cpu_ticks(daemon: &Daemon) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("our own child");
+    // The command's name, in parentheses, may hold anything; user and system time are the 12th and 13th fields behind it.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks = |nth: usize| fields.split_whitespace().nth(nth).and_then(|field| field.parse::<u64>().ok());
+    ticks(11).zip(ticks(12)).map(|(user, system)| user + system).expect("numbers")
+}
+
+#[test]
+fn an_idle_appliance_uses_less_than_a_hundredth_of_a_core() {
+    for io in ["auto", "epoll"] {
+        let home = Home::with("idle", &["--demo", "--io", io]);
+        assert_eq!(home.daemon.call("GET", "/readyz", None).status, 200);
+        // What starting left to do is done.
+        std::thread::sleep(Duration::from_secs(1));
+        let before = cpu_ticks(&home.daemon);
+        std::thread::sleep(Duration::from_secs(5));
+        let used = cpu_ticks(&home.daemon) - before;
+        println!("{io}: {used} of 500 ticks");
+        assert!(used < 5, "{io}: {used} of 500 ticks of a core");
+    }
 }
 
 #[test]

@@ -280,6 +280,7 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
     let beside = || if public_url.is_some() { value::loopback() } else { Vec::new() };
     let trusted_proxies = pick(sources, "trusted-proxy", value::networks)?.unwrap_or_else(beside);
     let data = pick(sources, "data", path)?.unwrap_or_else(|| "./data".into());
+    let demo = pick(sources, "demo", value::switch)?.unwrap_or(false);
     Ok(Config {
         store_key: pick(sources, "store-key", KeySource::parse)?.unwrap_or_else(|| KeySource::beside(&data)),
         backups: pick(sources, "backups", path)?.unwrap_or_else(|| backups_beside(&data)),
@@ -296,14 +297,21 @@ fn combine(sources: &Sources<'_>) -> Result<Config, ConfigError> {
         dtls: pick(sources, "dtls", value::dtls)?.unwrap_or(Dtls::V1_2),
         audio_streams: pick(sources, "audio-streams", value::audio_streams)?.unwrap_or(AUDIO_STREAMS),
         meetings_per_day: pick(sources, "meetings-per-day", value::meetings)?.unwrap_or(MEETINGS_PER_DAY),
-        requests_per_address: pick(sources, "requests-per-address", value::requests)?
-            .unwrap_or(REQUESTS_PER_ADDRESS),
-        requests_per_user: pick(sources, "requests-per-user", value::requests)?.unwrap_or(REQUESTS_PER_USER),
+        requests_per_address: pick(sources, "requests-per-address", value::requests)?.unwrap_or(if demo {
+            0
+        } else {
+            REQUESTS_PER_ADDRESS
+        }),
+        requests_per_user: pick(sources, "requests-per-user", value::requests)?.unwrap_or(if demo {
+            0
+        } else {
+            REQUESTS_PER_USER
+        }),
         trusted_proxies,
         oidc: oidc::combine(sources)?,
         log: pick(sources, "log", value::log_format)?.unwrap_or(LogFormat::Text),
         log_level: pick(sources, "log-level", value::log_level)?.unwrap_or(LogLevel::Info),
-        demo: pick(sources, "demo", value::switch)?.unwrap_or(false),
+        demo,
         data,
     })
 }
@@ -382,6 +390,11 @@ mod tests {
         .config;
         assert_eq!((config.udp_port, config.tcp_port, config.listen.port()), (3, 2, 1));
         assert!(config.demo);
+        assert_eq!(
+            (config.requests_per_address, config.requests_per_user),
+            (0, 0),
+            "demo mode limits neither"
+        );
     }
 
     #[test]
@@ -534,7 +547,9 @@ mod tests {
         let after = load(&flags(&["--listen", "127.0.0.1:1", "--demo", "--log-level", "debug"]), [])
             .expect("loads")
             .config;
-        assert_eq!(running.keys_that_need_a_restart(&after), ["listen", "demo"]);
+        // Demo mode limits no requests.
+        let named = ["listen", "requests-per-address", "requests-per-user", "demo"];
+        assert_eq!(running.keys_that_need_a_restart(&after), named);
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Guard {
             trusted: config.trusted_proxies.clone(),
             addresses: Rates::new(of(config.requests_per_address)),
             users: Rates::new(of(config.requests_per_user)),
-            watchers: Rates::new(Some(WATCHING)),
+            watchers: Rates::new(of(config.requests_per_address).map(|_| WATCHING)),
             sockets: Rates::new(Some(SOCKETS)),
             sign_ins: Rates::new(Some(SIGN_INS)),
             mischief: of(config.requests_per_address).map(|_| Mutex::default()),
