@@ -5,6 +5,7 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use livekit_protocol as proto;
 use prost::Message as _;
+use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Reply;
 use serde_json::{Value, json};
 use tests::home::{MEETINGS, merge};
@@ -292,4 +293,35 @@ async fn people_are_listed_changed_told_and_sent_away() {
     let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("a word");
     assert_eq!(ended, proto::DisconnectReason::RoomDeleted);
     error(&server.call("ListParticipants", &room, json!({})), 404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_track_with_numbers_nobody_knows_is_listed_in_json() {
+    let office = Office::open("twirp-numbers");
+    let server = Server::of(&office, "ada");
+    let room = server.meeting();
+    let (mut aoi, _) = server.join(&room, "aoi").await;
+    let cid = "7f2e8c92-b97f-4143-b3d7-83fb40ff0fb4".to_owned();
+    let layer = proto::VideoLayer { quality: 99, ..Default::default() };
+    let track = proto::AddTrackRequest {
+        cid,
+        r#type: proto::TrackType::Video.into(),
+        source: 99,
+        encryption: -1,
+        audio_features: vec![99],
+        layers: vec![layer],
+        ..Default::default()
+    };
+    aoi.send(Request::AddTrack(track)).await;
+    let sdp = include_str!("../../controlplane/tests/data/clients/chromium_offer.sdp").to_owned();
+    let offer = proto::SessionDescription { r#type: "offer".into(), sdp, ..Default::default() };
+    aoi.send(Request::Offer(offer)).await;
+    let answered = aoi.until(|reply| matches!(reply, Reply::Answer(_)).then_some(()));
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("an answer");
+    let listed = server.call("ListParticipants", &room, json!({}));
+    assert_eq!(listed.status, 200, "{listed:?}");
+    let track = &listed.json()["participants"][0]["tracks"][0];
+    assert_eq!(track["type"], "VIDEO", "{track}");
+    let one = server.call("GetParticipant", &room, json!({"identity": "aoi"}));
+    assert_eq!(one.status, 200, "{one:?}");
 }
