@@ -105,7 +105,7 @@ impl Caller {
         match self {
             Self::User(user) => Ok(user),
             Self::Nobody => Err(ServiceError::NoToken),
-            Self::Delegated(_) | Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
+            Self::Delegated(..) | Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
         }
     }
 }

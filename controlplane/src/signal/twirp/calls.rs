@@ -43,7 +43,7 @@ pub async fn create_room(door: Door, who: KeyHolder, asked: proto::CreateRoomReq
         }
     }
     let new = NewMeeting { topic: asked.name, ..NewMeeting::default() };
-    let created = door.app.service.create_meeting(Caller::Delegated(who.owner), new).await;
+    let created = door.app.service.create_meeting(Caller::Delegated(who.owner, None), new).await;
     let meeting = created.map_err(as_name)?.meeting;
     tracing::info!(meeting = %meeting.meeting_id.id(), host = %meeting.host_id, "meeting created with an API key");
     room_of(&door, &meeting).await
@@ -61,7 +61,7 @@ pub async fn list_rooms(
         return Err(TwirpError::new(Code::InvalidArgument, message));
     }
     let meetings = if asked.names.is_empty() {
-        let page = door.app.service.meetings(Caller::Delegated(who.owner), None, PAGE_MAX)?;
+        let page = door.app.service.meetings(Caller::Delegated(who.owner, None), None, PAGE_MAX)?;
         page.items.into_iter().filter(|meeting| meeting.status != MeetingStatus::Ended).collect()
     } else {
         // Of what is not there, or is not the owner's, the list says nothing.
@@ -87,7 +87,7 @@ pub async fn delete_room(
 ) -> Answer<proto::DeleteRoomResponse> {
     may(who.grant.room_create, "roomCreate")?;
     let id = own(&door, &who, &asked.room)?.meeting_id.id();
-    door.app.service.end_meeting(Caller::Delegated(who.owner), id).await?;
+    door.app.service.end_meeting(Caller::Delegated(who.owner, None), id).await?;
     tracing::info!(meeting = %id, "meeting ended with an API key");
     Ok(proto::DeleteRoomResponse {})
 }
