@@ -148,7 +148,7 @@ fn a_client_that_hangs_up_takes_nothing_back_and_gives_no_turn_away() {
         let begun = Instant::now();
         while count(&home.daemon, &ada, MEETINGS) <= round {
             assert!(begun.elapsed() < PATIENCE, "what was begun did not come to its end");
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(20));
         }
         // The turn ends right after the write.
         let again = loop {
