@@ -96,6 +96,9 @@ fn accounts_and_what_they_own_are_changed_only_as_they_were_seen() {
     assert_eq!(table.get(&path).json()["disabled"], true);
     assert_eq!(table.send("PATCH", &path, "*", &json!({"disabled": false})).status, 200);
     problem(&table.get("/api/v1/users/user_1"), 404, "user-not-found");
+    let uninvited = tag(&table.get(&path));
+    table.make(&format!("{path}/invitation"), &json!({}));
+    table.refuses("PATCH", &path, &json!({"role": "admin"}), &uninvited);
     // What never changes has no tag that anybody could have seen.
     let key = table.make("/api/v1/users/me/api-keys", &json!({"name": "x"})).field("key");
     let client =
@@ -113,11 +116,29 @@ fn accounts_and_what_they_own_are_changed_only_as_they_were_seen() {
     let totp = "/api/v1/users/me/totp";
     let app = App::scan(&table.make(totp, &json!({})).field("uri"));
     let before = tag(&table.get("/api/v1/users/me"));
-    table.make(&format!("{totp}/verify"), &json!({"code": app.code(0)}));
+    let verified = table.make(&format!("{totp}/verify"), &json!({"code": app.code(0)})).json();
     let code = json!({"code": app.code(1)});
+    problem(&table.send("DELETE", totp, &before, &code), 412, "changed-meanwhile");
+    let before = tag(&table.get("/api/v1/users/me"));
+    let recovery = verified["recovery_codes"][0].as_str().expect("a code");
+    assert_eq!(table.office.ask("ada", PASSWORD, Some(recovery)).status, 200);
     problem(&table.send("DELETE", totp, &before, &code), 412, "changed-meanwhile");
     let now = tag(&table.get("/api/v1/users/me"));
     assert_eq!(table.send("DELETE", totp, &now, &code).status, 204, "the code was not used up");
+}
+
+#[test]
+fn a_strong_tag_is_of_the_bytes_that_are_sent() {
+    let table = Table::open("tags-and-encodings");
+    let path = format!("{MEETINGS}/{}", table.make(MEETINGS, &json!({"topic": "x"})).field("id"));
+    let packed = |path: &str| {
+        table.office.daemon.send("GET", path, Some(&table.token), &[("accept-encoding", "gzip")], b"")
+    };
+    let shown = packed(&path);
+    assert_eq!(shown.header("content-encoding"), None, "{shown:?}");
+    assert_eq!(tag(&shown), tag(&table.get(&path)));
+    // What has no tag is packed.
+    assert_eq!(packed(MEETINGS).header("content-encoding"), Some("gzip"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

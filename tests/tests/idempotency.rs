@@ -2,14 +2,15 @@
 //! between. `KAIGI_SOAK_ROUNDS` sets the number of kills.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::daemon::{Daemon, Scratch};
+use tests::daemon::{Daemon, PATIENCE, Scratch};
 use tests::home::{Home, JSON, MEETINGS, problem};
 use tests::http::{self, Answer};
-use tests::people::Office;
+use tests::people::{Office, PASSWORD};
 
 const USERS: &str = "/api/v1/users";
 const KEYS: &str = "/api/v1/users/me/api-keys";
@@ -98,6 +99,86 @@ fn a_key_is_its_callers_own_and_has_a_form() {
     assert!(allowed.contains("idempotency-key"), "{allowed}");
     let log = home.daemon.log();
     assert!(!log.contains("fresh"), "{log}");
+}
+
+#[test]
+fn who_is_no_admin_any_more_hears_no_answer_of_before() {
+    let office = Office::open("once-demoted");
+    let ada = office.daemon.token("ada");
+    let new = json!({"name": "bob", "email": "bob@example.org", "password": PASSWORD, "role": "admin"});
+    let bob_id = office.daemon.call_json("POST", USERS, Some(&ada), &new).json()["user"]["id"].clone();
+    let path = format!("{USERS}/{}", bob_id.as_str().expect("an id"));
+    let bob = office.daemon.token("bob");
+    let eve = json!({"name": "eve", "email": "eve@example.org"});
+    let made = post(&office.daemon, &bob, USERS, "u", &eve);
+    let invitation = format!("{USERS}/{}/invitation", made.json()["user"]["id"].as_str().expect("an id"));
+    let calls = [
+        (USERS, "u", eve),
+        (invitation.as_str(), "i", json!({})),
+        (CLIENTS, "c", json!({"name": "x", "confidential": true})),
+    ];
+    for (path, key, body) in &calls {
+        assert_eq!(post(&office.daemon, &bob, path, key, body).status, 200, "{path}");
+    }
+    let demoted = office.daemon.call_json("PATCH", &path, Some(&ada), &json!({"role": "user"}));
+    assert_eq!(demoted.status, 200, "{demoted:?}");
+    for (path, key, body) in &calls {
+        problem(&post(&office.daemon, &bob, path, key, body), 403, "not-admin");
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_takes_nothing_back_and_gives_no_turn_away() {
+    let home = Home::demo("hung-up");
+    let ada = home.daemon.token("ada");
+    for round in 0..5 {
+        let key = format!("round-{round}");
+        // A passcode takes its time to hash: the client is gone meanwhile.
+        let body = json!({"topic": key, "passcode": "4711"});
+        let text = body.to_string();
+        let head = format!(
+            "POST {MEETINGS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ada}\r\ncontent-type: application/json\r\n\
+             idempotency-key: {key}\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
+        let mut stream = TcpStream::connect(home.daemon.address).expect("connects");
+        stream.write_all(&[head.as_bytes(), text.as_bytes()].concat()).expect("is sent");
+        std::thread::sleep(Duration::from_millis(3));
+        drop(stream);
+        let begun = Instant::now();
+        while count(&home.daemon, &ada, MEETINGS) <= round {
+            assert!(begun.elapsed() < PATIENCE, "what was begun did not come to its end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // The turn ends right after the write.
+        let again = loop {
+            let again = post(&home.daemon, &ada, MEETINGS, &key, &body);
+            if again.status != 409 {
+                break again;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{again:?}");
+        };
+        assert_eq!(again.status, 200, "{again:?}");
+        assert_eq!(count(&home.daemon, &ada, MEETINGS), round + 1);
+    }
+}
+
+#[test]
+fn an_address_nobody_has_is_not_repeated_in_an_answer() {
+    let home = Home::demo("long-host");
+    let ada = home.daemon.token("ada");
+    let body = json!({"topic": "x"}).to_string();
+    for extra in ["", "idempotency-key: key\r\n"] {
+        let head = format!(
+            "POST {MEETINGS} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\nauthorization: Bearer {ada}\r\n\
+             content-type: application/json\r\n{extra}content-length: {}\r\n\r\n{body}",
+            "x".repeat(6_100),
+            body.len()
+        );
+        let made = http::exchange(home.daemon.address, head.as_bytes()).expect("an answer");
+        assert_eq!(made.status, 200, "{extra}: {made:?}");
+        assert!(made.body.len() < 2_000, "{made:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use livekit_protocol as proto;
 use prost::Message as _;
+use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Reply;
 use serde_json::{Value, json};
 use tests::home::{MEETINGS, merge};
@@ -160,6 +161,7 @@ fn a_call_takes_its_grant_and_a_room_of_the_keys_owner() {
         b"{}",
     );
     error(&bare, 401, "unauthenticated");
+    assert_eq!(bare.header("www-authenticate"), Some("Bearer"));
     assert!(!office.daemon.log().contains(&server.secret));
 }
 
@@ -195,6 +197,9 @@ fn bad_input_is_refused_in_twirps_words() {
         let answer = server.send("CreateRoom", &token, JSON, body.as_bytes());
         error(&answer, 501, "unimplemented");
         assert!(answer.json()["meta"]["argument"].is_string(), "{answer:?}");
+        // Nor is it passed over where the room is there already.
+        let body = json!({"name": room, field: value}).to_string();
+        error(&server.send("CreateRoom", &token, JSON, body.as_bytes()), 501, "unimplemented");
     }
     for method in ["UpdateRoomMetadata", "PerformRpc", "MoveParticipant", "ForwardParticipant", "Nonsense"] {
         error(&server.call(method, &room, json!({})), 501, "unimplemented");
@@ -265,8 +270,10 @@ async fn people_are_listed_changed_told_and_sent_away() {
     assert_eq!(told.attributes["seat"], "7");
     let long = json!({"identity": "aoi", "metadata": "x".repeat(60_000)});
     error(&server.call("UpdateParticipant", &room, long), 400, "invalid_argument");
-    let hidden = json!({"identity": "aoi", "permission": {"hidden": true}});
-    error(&server.call("UpdateParticipant", &room, hidden), 501, "unimplemented");
+    for unknown in ["hidden", "recorder", "agent", "canManageAgentSession", "canSubscribeMetrics"] {
+        let asked = json!({"identity": "aoi", "permission": {unknown: true}});
+        error(&server.call("UpdateParticipant", &room, asked), 501, "unimplemented");
+    }
     error(
         &server.call("MutePublishedTrack", &room, json!({"identity": "aoi", "muted": false})),
         501,
@@ -292,4 +299,76 @@ async fn people_are_listed_changed_told_and_sent_away() {
     let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("a word");
     assert_eq!(ended, proto::DisconnectReason::RoomDeleted);
     error(&server.call("ListParticipants", &room, json!({})), 404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_track_with_numbers_nobody_knows_is_listed_in_json() {
+    let office = Office::open("twirp-numbers");
+    let server = Server::of(&office, "ada");
+    let room = server.meeting();
+    let (mut aoi, _) = server.join(&room, "aoi").await;
+    let cid = "7f2e8c92-b97f-4143-b3d7-83fb40ff0fb4".to_owned();
+    let layer = proto::VideoLayer { quality: 99, ..Default::default() };
+    let track = proto::AddTrackRequest {
+        cid,
+        r#type: proto::TrackType::Video.into(),
+        source: 99,
+        encryption: -1,
+        audio_features: vec![99],
+        layers: vec![layer],
+        ..Default::default()
+    };
+    aoi.send(Request::AddTrack(track)).await;
+    let sdp = include_str!("../../controlplane/tests/data/clients/chromium_offer.sdp").to_owned();
+    let offer = proto::SessionDescription { r#type: "offer".into(), sdp, ..Default::default() };
+    aoi.send(Request::Offer(offer)).await;
+    let answered = aoi.until(|reply| matches!(reply, Reply::Answer(_)).then_some(()));
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("an answer");
+    let listed = server.call("ListParticipants", &room, json!({}));
+    assert_eq!(listed.status, 200, "{listed:?}");
+    let track = &listed.json()["participants"][0]["tracks"][0];
+    assert_eq!(track["type"], "VIDEO", "{track}");
+    let one = server.call("GetParticipant", &room, json!({"identity": "aoi"}));
+    assert_eq!(one.status, 200, "{one:?}");
+}
+
+#[test]
+fn a_room_that_goes_on_is_listed_behind_many_that_ended() {
+    let office = Office::closed("twirp-ended", &["--meetings-per-day", "0"]);
+    assert_eq!(office.set_up(&office.setup_token()).status, 200);
+    let server = Server::of(&office, "ada");
+    let oldest = server.meeting();
+    for _ in 0..101 {
+        let room = server.meeting();
+        assert_eq!(server.call("DeleteRoom", &room, json!({})).status, 200);
+    }
+    let listed = server.send("ListRooms", &server.admin(""), JSON, b"{}").json();
+    let names: Vec<_> = listed["rooms"].as_array().expect("rooms").iter().map(|room| &room["name"]).collect();
+    assert_eq!(names, [oldest.as_str()]);
+}
+
+#[test]
+fn an_encoder_is_muted_unmuted_and_shown_as_it_was_last() {
+    let office = Office::open("twirp-encoder");
+    let server = Server::of(&office, "ada");
+    let room = server.meeting();
+    let token = server.token("encoder", json!({"room": room, "roomJoin": true}));
+    let offer = include_str!("../../controlplane/tests/data/clients/chromium_offer.sdp");
+    let sdp = [("content-type", "application/sdp")];
+    let begun = office.daemon.send("POST", &format!("/whip/{room}"), Some(&token), &sdp, offer.as_bytes());
+    assert_eq!(begun.status, 201, "{begun:?}");
+    let person = server.call("GetParticipant", &room, json!({"identity": "encoder"})).json();
+    let sid = person["tracks"][0]["sid"].as_str().expect("a track");
+    for muted in [true, false] {
+        let asked = json!({"identity": "encoder", "trackSid": sid, "muted": muted});
+        let answer = server.call("MutePublishedTrack", &room, asked);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json()["track"]["muted"].as_bool().unwrap_or_default(), muted, "{answer:?}");
+    }
+    // Who may publish no more is gone, and its answer tells of it.
+    let change = json!({"identity": "encoder", "name": "Studio", "permission": {"canSubscribe": true}});
+    let changed = server.call("UpdateParticipant", &room, change);
+    assert_eq!((changed.status, changed.field("name").as_str()), (200, "Studio"), "{changed:?}");
+    assert_eq!(changed.json()["permission"]["canPublish"].as_bool(), None, "{changed:?}");
+    error(&server.call("GetParticipant", &room, json!({"identity": "encoder"})), 404, "not_found");
 }

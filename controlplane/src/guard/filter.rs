@@ -18,7 +18,7 @@ const LOST: u32 = 1;
 /// What a path belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// `/api/`, `/twirp/`: JSON, or protobuf.
+    /// `/api/`: JSON; `/twirp/`, which says itself what it takes.
     Api,
     /// `/oauth/`: forms, or JSON of our own page.
     Oauth,
@@ -58,7 +58,7 @@ impl Class {
 
     const fn media_types(self) -> &'static [&'static str] {
         match self {
-            Self::Api => &["application/json", "application/protobuf"],
+            Self::Api => &["application/json"],
             Self::Oauth => &["application/x-www-form-urlencoded", "application/json"],
             Self::Media => &["application/sdp", "application/trickle-ice-sdpfrag"],
             Self::Signal | Self::Watch | Self::Page => &[],
@@ -110,7 +110,9 @@ pub fn head(method: &Method, uri: &Uri, version: Version, headers: &HeaderMap) -
     let fits = |value: &HeaderValue| {
         class.media_types().iter().any(|known| essence(value).eq_ignore_ascii_case(known))
     };
-    if has_body(headers) && (more || first.is_some_and(|value| !fits(value))) {
+    // RoomService refuses other types in Twirp's own words, before it reads a body.
+    let says_itself = class == Class::Api && uri.path().starts_with("/twirp/");
+    if has_body(headers) && !says_itself && (more || first.is_some_and(|value| !fits(value))) {
         return Err(Verdict { reason: Refusal::ContentType, points: 0 });
     }
     Ok(())
@@ -280,6 +282,8 @@ mod tests {
             let headers = [HOST, ("content-type", media_type), ("content-length", "3")];
             assert_eq!(verdict("POST", uri, &headers), Some(Refusal::ContentType), "{uri}");
         }
+        let other = [HOST, ("content-type", "text/plain"), ("content-length", "3")];
+        assert_eq!(verdict("POST", "/twirp/livekit.RoomService/ListRooms", &other), None);
         let twice = [
             HOST,
             ("content-type", "application/json"),

@@ -20,6 +20,9 @@ use crate::service::{Caller, ServiceError};
 /// Longest token looked at; ours are under 1 KiB.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
+/// Longest address a client can have asked at: a name of 253 characters (RFC 1035), a colon and a port.
+const AUTHORITY_BYTES_MAX: usize = 253 + 6;
+
 /// The caller of a request. A header that is there must count: a bad token never becomes a guest. A session that has ended
 /// is none: its browser may still come in as a guest.
 pub struct Asked(pub Caller);
@@ -148,7 +151,9 @@ impl FromRequestParts<App> for Origin {
         let asked = host.or(parts.uri.authority().map(Authority::as_str));
         let authority = asked
             .and_then(|text| text.parse::<Authority>().ok())
-            .filter(|authority| !authority.as_str().contains('@'))
+            .filter(|authority| {
+                !authority.as_str().contains('@') && authority.as_str().len() <= AUTHORITY_BYTES_MAX
+            })
             .map_or_else(|| format!("localhost:{}", app.config.listen.port()), |a| a.to_string());
         Ok(Self { secure: app.config.tls.is_some(), authority })
     }

@@ -1,4 +1,5 @@
-//! Conditional requests (RFC 9110 section 13): entity tags on answers, and `If-Match` on every PATCH and DELETE.
+//! Conditional requests (RFC 9110 section 13): entity tags on answers, and `If-Match` on every PATCH and DELETE of the API but the one
+//! that ends the caller's own session; those of WHIP and WHEP have tags of their own (`signal::whip`).
 //!
 //! Promises: what the caller may not do, or what is not there, is said before what was changed meanwhile (section 13.2.1); the tag is
 //! compared in the step that changes the thing.
@@ -11,8 +12,8 @@ use utoipa::IntoParams;
 
 use crate::service::Seen;
 
-/// Entity tags looked at in one `If-Match`.
-const TAGS_MAX: usize = 8;
+/// Entity tags looked at in one request; of more, the first ones count.
+const TAGS_MAX: usize = 64;
 
 /// The condition.
 #[derive(IntoParams)]
@@ -24,21 +25,22 @@ pub struct IfMatch {
     if_match: Option<String>,
 }
 
-/// The tags of `If-Match`; `None` without one, and for `*`. Weak ones match nothing (section 8.8.3.2), and neither does what is no tag.
+/// The tags of `If-Match`; `None` without one, and for `*` alone (section 13.1.1). Weak ones match nothing (section 8.8.3.2), and neither
+/// does what is no tag, as `*` in a list is none.
 #[must_use]
 pub fn tags(headers: &HeaderMap) -> Option<Vec<String>> {
     let mut values = headers.get_all(header::IF_MATCH).iter().peekable();
     values.peek()?;
-    let mut tags = Vec::new();
-    for value in values {
-        for tag in value.to_str().unwrap_or_default().split(',').map(str::trim).take(TAGS_MAX) {
-            if tag == "*" {
-                return None;
-            }
-            tags.extend(tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).map(str::to_owned));
-        }
+    let members = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    // Empty members are none (section 5.6.1).
+    let members: Vec<&str> =
+        members.map(str::trim).filter(|member| !member.is_empty()).take(TAGS_MAX).collect();
+    if members == ["*"] {
+        return None;
     }
-    Some(tags)
+    let tag =
+        |member: &&str| member.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).map(str::to_owned);
+    Some(members.iter().filter_map(tag).collect())
 }
 
 /// What the caller has seen.
@@ -75,5 +77,12 @@ mod tests {
         assert_eq!(of(&["\"a\""]), some(&["a"]));
         assert_eq!(of(&["\"a\", \"b\"", "W/\"c\""]), some(&["a", "b"]));
         assert_eq!(of(&["", "a", "\""]), some(&[]));
+        for listed in [&["*, \"a\""][..], &["\"a\",*"], &["\"a\"", "*"], &["*", "\"a\""]] {
+            assert_eq!(of(listed), some(&["a"]), "{listed:?}");
+        }
+        assert_eq!(of(&["*", "*"]), some(&[]));
+        assert_eq!(of(&[" *,", ""]), None);
+        let many = vec!["\"x\""; TAGS_MAX + 1].join(",");
+        assert_eq!(of(&[&many]).map(|tags| tags.len()), Some(TAGS_MAX));
     }
 }

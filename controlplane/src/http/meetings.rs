@@ -259,11 +259,15 @@ async fn create(
         Begun::First(turn) => turn,
         Begun::Again(answer) => return Ok(once::again(answer)),
     };
-    let answer = |created: &Created| once::encoded(MeetingCreated::new(created, &origin));
-    let created = app.service.create_meeting_once(caller, new_meeting(fields)?, &turn.keep(&answer)).await?;
-    let (id, host) = (created.meeting.meeting_id.id(), created.meeting.host_id);
-    tracing::info!(meeting = %id, %host, "meeting created");
-    Ok(once::answered(MeetingCreated::new(&created, &origin)))
+    let new = new_meeting(fields)?;
+    once::to_its_end(async move {
+        let answer = |created: &Created| once::encoded(MeetingCreated::new(created, &origin));
+        let created = app.service.create_meeting_once(caller, new, &turn.keep(&answer)).await?;
+        let (id, host) = (created.meeting.meeting_id.id(), created.meeting.host_id);
+        tracing::info!(meeting = %id, %host, "meeting created");
+        Ok(once::answered(MeetingCreated::new(&created, &origin)))
+    })
+    .await
 }
 
 /// The caller's own meetings, newest first.

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use tower_http::compression::CompressionLayer;
@@ -114,9 +114,14 @@ fn api(rooms: OpenApiRouter<App>) -> (Router<App>, utoipa::openapi::OpenApi) {
     (router, document)
 }
 
-/// Text is compressed; what already is (fonts, images, sound) is left alone.
+/// Text is compressed; what already is (fonts, images, sound) is left alone, and what has a strong entity tag: that is of these bytes
+/// (RFC 9110 section 8.8.3).
 fn compression() -> CompressionLayer<impl Predicate> {
+    let unbound = |_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions| {
+        headers.get(header::ETAG).is_none_or(|tag| tag.as_bytes().starts_with(b"W/"))
+    };
     let worthwhile = DefaultPredicate::new()
+        .and(unbound)
         .and(NotForContentType::const_new("font/"))
         .and(NotForContentType::const_new("audio/"))
         // Encoders want the length of an answer, which a compressed one does not tell.

@@ -1,5 +1,7 @@
 //! `Idempotency-Key` on calls that make something: the same request again is answered as before.
 //!
+//! Promises: a call that has its turn comes to its end also when its client hangs up; only then is its key free.
+//!
 //! The key is a string of structured fields (RFC 8941 section 3.3.3), as the draft has it, or the same without its quotes, as many
 //! clients send it.
 
@@ -7,13 +9,14 @@ use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::Instrument;
 use utoipa::IntoParams;
 
 use super::body::Fields;
 use super::problem::{Kind, Problem};
 use crate::app::App;
-use crate::service::Caller;
 use crate::service::once::{Begun, Request, Turn};
+use crate::service::{Caller, ServiceError};
 
 /// The header's name.
 pub const HEADER: &str = "idempotency-key";
@@ -46,6 +49,23 @@ pub fn begin(
     Ok(app.service.once(caller, Request { key, call, body: fields.digest() })?)
 }
 
+/// Makes what a call makes to its end: a client that hangs up would drop the call, and with it its turn, while its write is on its way.
+///
+/// # Errors
+/// The call's own.
+pub async fn to_its_end(
+    call: impl Future<Output = Result<Response, Problem>> + Send + 'static,
+) -> Result<Response, Problem> {
+    match tokio::spawn(call.in_current_span()).await {
+        Ok(answer) => answer,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going away.
+            Err(_) => Err(ServiceError::Draining.into()),
+        },
+    }
+}
+
 /// The answer of before.
 pub fn again(answer: Vec<u8>) -> Response {
     let json = HeaderValue::from_static("application/json");
@@ -64,7 +84,9 @@ pub fn answered(answer: impl Serialize) -> Response {
 
 fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let malformed = || {
-        let detail = format!("Idempotency-Key is one string of 1 to {KEY_CHARS_MAX} visible characters");
+        let detail = format!(
+            "Idempotency-Key is one string of 1 to {KEY_CHARS_MAX} visible ASCII characters other than \" and \\"
+        );
         Problem::new(Kind::IdempotencyKeyMalformed, detail)
     };
     let mut values = headers.get_all(HEADER).iter();

@@ -38,6 +38,7 @@ pub use error::{FieldError, ServiceError};
 pub use input::{JoinRequest, MeetingChange, NewMeeting};
 pub use limits::Limits;
 use meetings::Page;
+use oauth::tables::ClientId;
 pub use people::{Admission, Joined, May, ParticipantState, ParticipantView};
 use presence::Presence;
 pub use records::{Meeting, MeetingStatus, Role, User};
@@ -57,8 +58,9 @@ pub enum Caller {
     Nobody,
     /// A person by access token or session.
     User(UserId),
-    /// An OAuth client, for a person or itself: meetings, and neither accounts nor administration.
-    Delegated(UserId),
+    /// A program, for a person or itself: meetings, and neither accounts nor administration. The OAuth client, unless it comes with an
+    /// API key.
+    Delegated(UserId, Option<ClientId>),
     /// The holder of a host token of one meeting.
     Host(MeetingId, UserId),
     /// The holder of a media session token of one meeting.
@@ -72,7 +74,7 @@ impl Caller {
     /// `NoToken`, or `OutOfScope` for a token of one meeting.
     pub const fn organiser(self) -> Result<UserId, ServiceError> {
         match self {
-            Self::User(user) | Self::Delegated(user) => Ok(user),
+            Self::User(user) | Self::Delegated(user, _) => Ok(user),
             Self::Nobody => Err(ServiceError::NoToken),
             Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
         }
@@ -83,9 +85,10 @@ impl Caller {
     pub const fn person(self) -> Option<UserId> {
         match self {
             Self::Nobody => None,
-            Self::User(user) | Self::Delegated(user) | Self::Host(_, user) | Self::Participant(_, user) => {
-                Some(user)
-            }
+            Self::User(user)
+            | Self::Delegated(user, _)
+            | Self::Host(_, user)
+            | Self::Participant(_, user) => Some(user),
         }
     }
 
@@ -93,7 +96,7 @@ impl Caller {
     #[must_use]
     pub fn person_in(self, meeting: MeetingId) -> Option<UserId> {
         match self {
-            Self::User(user) | Self::Delegated(user) => Some(user),
+            Self::User(user) | Self::Delegated(user, _) => Some(user),
             Self::Host(of, user) | Self::Participant(of, user) if of == meeting => Some(user),
             _ => None,
         }

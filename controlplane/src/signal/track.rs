@@ -32,6 +32,16 @@ pub struct Track {
     dtx: bool,
 }
 
+/// Those that the protocol knows: what others read is written as names too, and an unknown number has none.
+fn known<E: TryFrom<i32>>(numbers: &[i32]) -> Vec<i32> {
+    numbers.iter().copied().filter(|number| E::try_from(*number).is_ok()).take(LIST_MAX).collect()
+}
+
+/// What a client says of its audio, as others are told.
+pub fn audio_features(numbers: &[i32]) -> Vec<i32> {
+    known::<proto::AudioTrackFeature>(numbers)
+}
+
 fn is_short(text: &str) -> bool {
     text.len() <= TEXT_BYTES_MAX
 }
@@ -55,11 +65,11 @@ impl Track {
         if ![&request.cid, &request.name, &request.stream].into_iter().all(|text| is_short(text)) {
             return None;
         }
-        let announced = bounded(request.layers);
+        let announced = bounded(request.layers.clone());
         let mut cids = vec![request.cid.clone()];
         let mut codecs: Vec<&'static str> = Vec::new();
         let mut infos = Vec::new();
-        for wanted in request.simulcast_codecs.into_iter().take(LIST_MAX) {
+        for wanted in request.simulcast_codecs.iter().take(LIST_MAX) {
             if !is_short(&wanted.codec) || !is_short(&wanted.cid) {
                 return None;
             }
@@ -69,12 +79,12 @@ impl Track {
             if codecs.is_empty() && !wanted.cid.is_empty() && !cids.contains(&wanted.cid) {
                 cids.push(wanted.cid.clone());
             }
-            let own = bounded(wanted.layers);
+            let own = bounded(wanted.layers.clone());
             infos.push(proto::SimulcastCodecInfo {
                 mime_type: mime(kind, name),
-                cid: wanted.cid,
+                video_layer_mode: wanted.video_layer_mode().into(),
+                cid: wanted.cid.clone(),
                 layers: if own.is_empty() { announced.clone() } else { own },
-                video_layer_mode: wanted.video_layer_mode,
                 ..Default::default()
             });
             codecs.push(name);
@@ -87,21 +97,22 @@ impl Track {
         let info = proto::TrackInfo {
             sid: ids::sid("TR_"),
             r#type: request.r#type,
-            name: request.name,
             muted: request.muted,
             width: request.width,
             height: request.height,
             disable_dtx,
-            source: request.source,
+            // An unknown number is the default.
+            source: request.source().into(),
+            encryption: request.encryption().into(),
+            backup_codec_policy: request.backup_codec_policy().into(),
+            audio_features: audio_features(&request.audio_features),
+            packet_trailer_features: known::<proto::PacketTrailerFeature>(&request.packet_trailer_features),
             mime_type: mime(kind, first.unwrap_or(usual)),
             codecs: infos,
             stereo,
             disable_red: request.disable_red,
-            encryption: request.encryption,
+            name: request.name,
             stream: request.stream,
-            audio_features: request.audio_features.into_iter().take(LIST_MAX).collect(),
-            backup_codec_policy: request.backup_codec_policy,
-            packet_trailer_features: request.packet_trailer_features.into_iter().take(LIST_MAX).collect(),
             layers: announced,
             ..Default::default()
         };
@@ -292,6 +303,9 @@ impl Track {
 /// Layers as others are told of them; the name of a layer's stream is ours to say.
 fn bounded(mut layers: Vec<proto::VideoLayer>) -> Vec<proto::VideoLayer> {
     layers.truncate(LIST_MAX);
+    for layer in &mut layers {
+        layer.quality = layer.quality().into();
+    }
     layers.iter_mut().filter(|layer| !is_short(&layer.rid)).for_each(|layer| layer.rid.clear());
     layers
 }
@@ -417,6 +431,34 @@ mod tests {
             assert_eq!((layers.len(), layers[0].width), (LIST_MAX, 9));
             assert!(layers.iter().all(|layer| layer.rid.is_empty()));
         }
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "older clients read the deprecated field")]
+    fn numbers_the_protocol_does_not_know_are_told_to_nobody() {
+        let mut strange = request(proto::TrackType::Video);
+        (strange.source, strange.encryption, strange.backup_codec_policy) = (99, -1, 99);
+        strange.audio_features = vec![99, proto::AudioTrackFeature::TfStereo.into(), -1];
+        strange.packet_trailer_features = vec![99, 1];
+        strange.layers[0].quality = 99;
+        strange.simulcast_codecs[0].video_layer_mode = 99;
+        strange.simulcast_codecs[0].layers = vec![proto::VideoLayer { quality: -1, ..Default::default() }];
+        let mut track = Track::announced(numbers(), strange).expect("a video track");
+        let second = proto::AddTrackRequest {
+            cid: "clone-1".into(),
+            simulcast_codecs: vec![codec("vp8", "clone-1")],
+            layers: vec![proto::VideoLayer { quality: 99, ..Default::default() }],
+            ..Default::default()
+        };
+        assert!(track.backup_announced(&second).is_some());
+        let info = &track.info;
+        assert_eq!((info.source, info.encryption, info.backup_codec_policy), (0, 0, 0));
+        assert_eq!((info.audio_features.len(), info.packet_trailer_features.as_slice()), (1, &[1][..]));
+        assert_eq!(info.codecs[0].video_layer_mode, 0);
+        for layers in info.codecs.iter().map(|codec| &codec.layers).chain([&info.layers]) {
+            assert_eq!(layers[0].quality, 0);
+        }
+        serde_json::to_string(info).expect("every number has its name");
     }
 
     #[test]

@@ -158,8 +158,10 @@ async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.account()?;
+    let asks = caller.account()?;
     let mut fields = Fields::read(&headers, body).await?;
+    // Who is no admin any more hears no answer of before.
+    app.service.may_administer(caller, &visitor, Action::CreateUser, asks).await?;
     let turn = match once::begin(&app, caller, &headers, "POST /users", &fields)? {
         Begun::First(turn) => turn,
         Begun::Again(answer) => return Ok(once::again(answer)),
@@ -171,9 +173,12 @@ async fn create(
         role: fields.value("role", "must be admin or user").unwrap_or_default(),
     };
     fields.finish()?;
-    let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
-    let invited = app.service.create_account(caller, &visitor, new, &turn.keep(&answer)).await?;
-    Ok(once::answered(UserInvited::new(&invited, &origin)))
+    once::to_its_end(async move {
+        let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
+        let invited = app.service.create_account(caller, &visitor, new, &turn.keep(&answer)).await?;
+        Ok(once::answered(UserInvited::new(&invited, &origin)))
+    })
+    .await
 }
 
 /// One account, with an `ETag`. For admins.
@@ -234,15 +239,19 @@ async fn invite(
 ) -> Result<Response, Problem> {
     let user = user_id(caller, &id)?;
     let fields = Fields::read_optional(&headers, body).await?;
+    app.service.may_administer(caller, &visitor, Action::Invite, user).await?;
     let turn = match once::begin(&app, caller, &headers, &format!("POST /users/{user}/invitation"), &fields)?
     {
         Begun::First(turn) => turn,
         Begun::Again(answer) => return Ok(once::again(answer)),
     };
     fields.finish()?;
-    let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
-    let invited = app.service.invite_again(caller, &visitor, user, &turn.keep(&answer)).await?;
-    Ok(once::answered(UserInvited::new(&invited, &origin)))
+    once::to_its_end(async move {
+        let answer = |invited: &Invited| once::encoded(UserInvited::new(invited, &origin));
+        let invited = app.service.invite_again(caller, &visitor, user, &turn.keep(&answer)).await?;
+        Ok(once::answered(UserInvited::new(&invited, &origin)))
+    })
+    .await
 }
 
 /// Take the codes off an account whose owner lost telephone and recovery codes. For admins; not for the own.

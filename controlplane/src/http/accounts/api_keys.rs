@@ -98,9 +98,12 @@ async fn create(
     };
     let name = fields.required_text("name");
     fields.finish()?;
-    let answer = |key: &ApiKey| once::encoded(ApiKeyInfo::new(key, true));
-    let key = app.service.create_api_key(caller, &visitor, &name, &turn.keep(&answer)).await?;
-    Ok(once::answered(ApiKeyInfo::new(&key, true)))
+    once::to_its_end(async move {
+        let answer = |key: &ApiKey| once::encoded(ApiKeyInfo::new(key, true));
+        let key = app.service.create_api_key(caller, &visitor, &name, &turn.keep(&answer)).await?;
+        Ok(once::answered(ApiKeyInfo::new(&key, true)))
+    })
+    .await
 }
 
 /// Delete one of the caller's own API keys: its tokens open nothing any more.

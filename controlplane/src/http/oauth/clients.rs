@@ -19,6 +19,7 @@ use crate::http::paging::{PageParams, PageQuery, page};
 use crate::http::problem::{Problem, ProblemDocument};
 use crate::service::ServiceError;
 use crate::service::accounts::Visitor;
+use crate::service::accounts::tables::Action;
 use crate::service::oauth::clients::NewClient;
 use crate::service::oauth::tables::{Client, ClientId};
 use crate::service::once::Begun;
@@ -121,8 +122,9 @@ async fn create(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    caller.account()?;
+    let asks = caller.account()?;
     let mut fields = Fields::read(&headers, body).await?;
+    app.service.may_administer(caller, &visitor, Action::CreateOauthClient, asks).await?;
     let turn = match once::begin(&app, caller, &headers, "POST /oauth-clients", &fields)? {
         Begun::First(turn) => turn,
         Begun::Again(answer) => return Ok(once::again(answer)),
@@ -134,12 +136,15 @@ async fn create(
         first_party: fields.switch("first_party").unwrap_or(false),
     };
     fields.finish()?;
-    let answer = |(client, secret): &(Client, Option<String>)| {
-        once::encoded(OauthClientInfo::new(client, secret.clone()))
-    };
-    let (client, secret) =
-        app.service.create_oauth_client(caller, &visitor, new, &turn.keep(&answer)).await?;
-    Ok(once::answered(OauthClientInfo::new(&client, secret)))
+    once::to_its_end(async move {
+        let answer = |(client, secret): &(Client, Option<String>)| {
+            once::encoded(OauthClientInfo::new(client, secret.clone()))
+        };
+        let (client, secret) =
+            app.service.create_oauth_client(caller, &visitor, new, &turn.keep(&answer)).await?;
+        Ok(once::answered(OauthClientInfo::new(&client, secret)))
+    })
+    .await
 }
 
 /// Delete an OAuth client: whatever it was given counts no more. For admins.

@@ -94,6 +94,21 @@ impl Service {
         Ok(Page { items: items?, next_cursor: page.next_cursor })
     }
 
+    /// Whether the caller may do what admins do, asked before it is done or answered again. Somebody who may not is refused, and the
+    /// attempt written down.
+    ///
+    /// # Errors
+    /// `NoToken`, `OutOfScope`, `NotAdmin`.
+    pub async fn may_administer(
+        &self,
+        caller: Caller,
+        visitor: &Visitor,
+        action: Action,
+        target: UserId,
+    ) -> Result<(), ServiceError> {
+        self.admin(caller, visitor, action, target).await.map(|_| ())
+    }
+
     /// The caller as an admin. Somebody who is none is refused, and the attempt written down.
     pub(in crate::service) async fn admin(
         &self,

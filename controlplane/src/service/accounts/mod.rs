@@ -90,7 +90,9 @@ impl User {
     /// Changes with everything an owner or admin sees or sets; an entity tag without its quotes.
     #[must_use]
     pub fn tag(&self) -> String {
-        let shown = (&self.name, &self.email, self.role, self.disabled, self.needs_code(), &self.password);
+        let codes_left = self.totp.as_ref().filter(|totp| totp.enabled).map(|totp| totp.recovery.len());
+        let waits = self.invitation.is_some();
+        let shown = (&self.name, &self.email, self.role, self.disabled, codes_left, waits, &self.password);
         let text = serde_json::to_string(&shown).unwrap_or_default();
         crate::auth::secret::hash(&text)[..22].to_owned()
     }
@@ -105,7 +107,7 @@ impl Caller {
         match self {
             Self::User(user) => Ok(user),
             Self::Nobody => Err(ServiceError::NoToken),
-            Self::Delegated(_) | Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
+            Self::Delegated(..) | Self::Host(..) | Self::Participant(..) => Err(ServiceError::OutOfScope),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Service {
         let known =
             ClientId::parse(client).ok_or(ServiceError::NoSuchClient).and_then(|id| self.oauth_client(id));
         match known {
-            Ok(_) => Ok(Caller::Delegated(user)),
+            Ok(client) => Ok(Caller::Delegated(user, Some(client.client_id))),
             Err(ServiceError::NoSuchClient) => Err(ServiceError::UnknownUser),
             Err(error) => Err(error),
         }

@@ -97,7 +97,8 @@ async fn a_client_gets_to_meetings_and_to_no_account() {
     let granted = scene.redeem(&scene.code().await).await.expect("redeems");
     let caller = scene.service.authenticate(&granted.access_token).expect("counts");
     let ada = scene.ada.account().expect("an account");
-    assert_eq!((caller, caller.organiser()), (Caller::Delegated(ada), Ok(ada)));
+    let delegated = Caller::Delegated(ada, tables::ClientId::parse(&scene.proof.id));
+    assert_eq!((caller, caller.organiser()), (delegated, Ok(ada)));
     assert_eq!(caller.account(), Err(ServiceError::OutOfScope));
     assert_eq!(scene.service.own_account(caller).err(), Some(ServiceError::OutOfScope));
     let again = scene.service.authorize(caller, &visitor(), &scene.request).await;
@@ -227,7 +228,10 @@ async fn a_client_with_a_secret_acts_for_itself_until_it_is_deleted() {
     let proof = ClientProof { id: robot.client_id.to_string(), secret };
     let granted = service.client_credentials(&proof, None).expect("granted");
     assert!(granted.refresh_token.is_none());
-    assert_eq!(service.authenticate(&granted.access_token), Ok(Caller::Delegated(robot.user_id)));
+    assert_eq!(
+        service.authenticate(&granted.access_token),
+        Ok(Caller::Delegated(robot.user_id, Some(robot.client_id)))
+    );
     let unproven = [
         ClientProof { secret: None, ..proof.clone() },
         ClientProof { secret: Some("x".into()), ..proof.clone() },

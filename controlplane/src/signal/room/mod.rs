@@ -221,7 +221,7 @@ impl Room {
                 self.receive_states(now_ms, key, &state.datachannel_receive_states);
             }
             Message::UpdateMetadata(request) => self.update_metadata(key, request),
-            Message::UpdateAudioTrack(request) => self.update_audio_track(key, request),
+            Message::UpdateAudioTrack(request) => self.update_audio_track(key, &request),
             Message::UpdateVideoTrack(request) => self.update_video_track(key, &request),
             Message::SubscriptionPermission(request) => self.subscription_permission(key, request),
             Message::PublishDataTrackRequest(request) => self.refuse_data_track(key, request),

@@ -12,17 +12,16 @@ use crate::service::{Caller, Meeting, MeetingStatus, NewMeeting, ServiceError};
 use crate::signal::grant::GrantChange;
 use crate::signal::messages;
 use crate::signal::room::Room;
-use crate::signal::room::administration::{Changed, Words};
+use crate::signal::room::administration::{Changed, Muted, Words};
 
 type Answer<T> = Result<T, TwirpError>;
+
+/// Pages of meetings that are looked through for such as have not ended.
+const LISTED_PAGES_MAX: usize = 50;
 
 /// Makes a meeting with the name as its topic; its own name is its id. The id of a meeting there is answers that one.
 pub async fn create_room(door: Door, who: KeyHolder, asked: proto::CreateRoomRequest) -> Answer<RoomInfo> {
     may(who.grant.room_create, "roomCreate")?;
-    if parse_meeting(&asked.name).is_some() {
-        let meeting = own(&door, &who, &asked.name)?;
-        return room_of(&door, &meeting).await;
-    }
     for (field, is_asked) in [
         ("room_preset", !asked.room_preset.is_empty()),
         ("empty_timeout", asked.empty_timeout > 0),
@@ -42,14 +41,19 @@ pub async fn create_room(door: Door, who: KeyHolder, asked: proto::CreateRoomReq
             return Err(TwirpError::not_honoured(field));
         }
     }
+    if parse_meeting(&asked.name).is_some() {
+        let meeting = own(&door, &who, &asked.name)?;
+        return Ok(room_of(&door, &meeting).await);
+    }
     let new = NewMeeting { topic: asked.name, ..NewMeeting::default() };
-    let created = door.app.service.create_meeting(Caller::Delegated(who.owner), new).await;
+    let created = door.app.service.create_meeting(Caller::Delegated(who.owner, None), new).await;
     let meeting = created.map_err(as_name)?.meeting;
     tracing::info!(meeting = %meeting.meeting_id.id(), host = %meeting.host_id, "meeting created with an API key");
-    room_of(&door, &meeting).await
+    Ok(room_of(&door, &meeting).await)
 }
 
-/// The owner's newest meetings that have not ended, or those of these names.
+/// The owner's newest meetings that have not ended, at most [`PAGE_MAX`] among the newest [`LISTED_PAGES_MAX`] pages, or those of
+/// these names.
 pub async fn list_rooms(
     door: Door,
     who: KeyHolder,
@@ -61,8 +65,7 @@ pub async fn list_rooms(
         return Err(TwirpError::new(Code::InvalidArgument, message));
     }
     let meetings = if asked.names.is_empty() {
-        let page = door.app.service.meetings(Caller::Delegated(who.owner), None, PAGE_MAX)?;
-        page.items.into_iter().filter(|meeting| meeting.status != MeetingStatus::Ended).collect()
+        going_on(&door, &who)?
     } else {
         // Of what is not there, or is not the owner's, the list says nothing.
         let known = asked.names.iter().map(|name| match own(&door, &who, name) {
@@ -74,9 +77,24 @@ pub async fn list_rooms(
     };
     let mut rooms = Vec::with_capacity(meetings.len());
     for meeting in &meetings {
-        rooms.push(room_of(&door, meeting).await?);
+        rooms.push(room_of(&door, meeting).await);
     }
     Ok(proto::ListRoomsResponse { rooms })
+}
+
+fn going_on(door: &Door, who: &KeyHolder) -> Answer<Vec<Meeting>> {
+    let (mut found, mut cursor) = (Vec::new(), None::<String>);
+    for _ in 0..LISTED_PAGES_MAX {
+        let caller = Caller::Delegated(who.owner, None);
+        let page = door.app.service.meetings(caller, cursor.as_deref(), PAGE_MAX)?;
+        found.extend(page.items.into_iter().filter(|meeting| meeting.status != MeetingStatus::Ended));
+        cursor = page.next_cursor;
+        if cursor.is_none() || found.len() >= PAGE_MAX {
+            break;
+        }
+    }
+    found.truncate(PAGE_MAX);
+    Ok(found)
 }
 
 /// Ends the meeting.
@@ -87,7 +105,7 @@ pub async fn delete_room(
 ) -> Answer<proto::DeleteRoomResponse> {
     may(who.grant.room_create, "roomCreate")?;
     let id = own(&door, &who, &asked.room)?.meeting_id.id();
-    door.app.service.end_meeting(Caller::Delegated(who.owner), id).await?;
+    door.app.service.end_meeting(Caller::Delegated(who.owner, None), id).await?;
     tracing::info!(meeting = %id, "meeting ended with an API key");
     Ok(proto::DeleteRoomResponse {})
 }
@@ -130,20 +148,23 @@ pub async fn remove_participant(
     Ok(proto::RemoveParticipantResponse {})
 }
 
-/// Mutes a track; its publisher alone unmutes it.
+/// Mutes a track, which its publisher alone unmutes; that of an encoder, which has no such word, is unmuted here too.
 pub async fn mute_published_track(
     door: Door,
     who: KeyHolder,
     asked: proto::MuteRoomTrackRequest,
 ) -> Answer<proto::MuteRoomTrackResponse> {
     let id = administered(&door, &who, &asked.room)?;
-    if !asked.muted {
-        let message = "nobody is unmuted from afar; people unmute themselves";
-        return Err(TwirpError::new(Code::Unimplemented, message));
+    let muted = in_room(&door, id, move |room, now_ms| {
+        room.mute_track(now_ms, &asked.identity, &asked.track_sid, asked.muted)
+    });
+    match muted.await? {
+        Muted::Now(track) => Ok(proto::MuteRoomTrackResponse { track: Some(*track) }),
+        Muted::OwnToUnmute => {
+            let message = "nobody is unmuted from afar; people unmute themselves";
+            Err(TwirpError::new(Code::Unimplemented, message))
+        }
     }
-    let muted =
-        in_room(&door, id, move |room, now_ms| room.mute_track(now_ms, &asked.identity, &asked.track_sid));
-    Ok(proto::MuteRoomTrackResponse { track: Some(muted.await?) })
 }
 
 /// Changes somebody's name, metadata, attributes and what it may do.
@@ -243,25 +264,29 @@ async fn in_room<T: Send + 'static>(
     found.ok_or_else(|| TwirpError::new(Code::NotFound, "there is no such participant or track in the room"))
 }
 
-/// A meeting as a room; one that nobody is in has no `sid`.
-async fn room_of(door: &Door, meeting: &Meeting) -> Answer<RoomInfo> {
+/// A meeting as a room; one that nobody is in has no `sid`, and of one that has too much to do no figures are told.
+async fn room_of(door: &Door, meeting: &Meeting) -> RoomInfo {
     let id = meeting.meeting_id.id();
     let open = match &door.signal {
-        Some(signal) => signal.visit(id, |room, _| room.info()).await?,
+        Some(signal) => signal.visit(id, |room, _| room.info()).await.unwrap_or_default(),
         None => None,
     };
     let mut info = open.unwrap_or_else(|| messages::room("", &id.to_string(), 0, 0, 0));
     info.creation_time = meeting.created_at.0 / 1_000;
     info.creation_time_ms = meeting.created_at.0;
     info.max_participants = meeting.max_participants;
-    Ok(info)
+    info
 }
 
+#[expect(deprecated, reason = "who asks for what a deprecated field says is refused, too")]
 fn grant_of(permission: &proto::ParticipantPermission) -> Answer<GrantChange> {
     for (field, is_asked) in [
         ("permission.hidden", permission.hidden),
         ("permission.can_publish_sources", !permission.can_publish_sources.is_empty()),
         ("permission.can_subscribe_metrics", permission.can_subscribe_metrics),
+        ("permission.can_manage_agent_session", permission.can_manage_agent_session),
+        ("permission.recorder", permission.recorder),
+        ("permission.agent", permission.agent),
     ] {
         if is_asked {
             return Err(TwirpError::not_honoured(field));

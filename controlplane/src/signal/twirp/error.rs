@@ -124,6 +124,9 @@ impl IntoResponse for TwirpError {
         let body: Value = json!({ "code": self.code.name(), "msg": self.message, "meta": meta });
         let mut answer = (self.code.status(), Json(body)).into_response();
         answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.code == Code::Unauthenticated {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

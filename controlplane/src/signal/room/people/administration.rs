@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use livekit_protocol as proto;
 use proto::data_packet::Value;
 
+use super::sessions::HttpSession;
 use crate::signal::grant::GrantChange;
 use crate::signal::messages::{self, Farewell};
 use crate::signal::packet::Refusal;
@@ -28,6 +29,14 @@ pub enum Changed {
     TooLong,
 }
 
+/// What became of a mute or its end.
+pub enum Muted {
+    /// It is so now.
+    Now(Box<proto::TrackInfo>),
+    /// Whoever publishes it is a person, who alone unmutes it.
+    OwnToUnmute,
+}
+
 impl Room {
     /// Everybody who is here, as others see them.
     pub fn participants(&self) -> Vec<proto::ParticipantInfo> {
@@ -42,14 +51,18 @@ impl Room {
         Some(())
     }
 
-    /// Mutes a track and tells its publisher; the track as it is now.
-    pub fn mute_track(&mut self, now_ms: u64, identity: &str, sid: &str) -> Option<proto::TrackInfo> {
+    /// Mutes a track and tells its publisher, or ends that for one of an encoder's; `None` if either is not here.
+    pub fn mute_track(&mut self, now_ms: u64, identity: &str, sid: &str, muted: bool) -> Option<Muted> {
         let key = self.identified(identity)?;
-        self.muted(key, sid)?;
-        self.mute_by_client(key, sid, true);
-        self.send(key, messages::mute(sid, true));
+        let is_encoder = self.members.get(&key)?.http.as_ref().is_some_and(HttpSession::publishes);
+        if !muted && !is_encoder {
+            return Some(Muted::OwnToUnmute);
+        }
+        self.track_info(key, sid)?;
+        self.mute_by_client(key, sid, muted);
+        self.send(key, messages::mute(sid, muted));
         self.handle_time(now_ms);
-        self.muted(key, sid)
+        Some(Muted::Now(Box::new(self.track_info(key, sid)?)))
     }
 
     /// Changes what others read of somebody and what it may do; `None` if it is not here.
@@ -64,13 +77,14 @@ impl Room {
         if !self.set_words(key, words) {
             return Some(Changed::TooLong);
         }
-        let user = self.members.get(&key)?.admission.user;
-        if let Some(grant) = grant {
-            self.permit(now_ms, user, grant);
+        let member = self.members.get(&key)?;
+        let (user, mut last) = (member.admission.user, member.info());
+        if let Some(grant) = grant.and_then(|grant| self.permit(now_ms, user, grant)) {
+            last.permission = Some(grant.permission());
         }
         self.handle_time(now_ms);
-        // An encoder that may not publish any more is gone by now.
-        let person = self.members.get(&key)?.info();
+        // An encoder that may not publish any more is gone by now, and shown as it was last.
+        let person = self.members.get(&key).map_or(last, Member::info);
         Some(Changed::Now(Box::new(person)))
     }
 
@@ -113,7 +127,7 @@ impl Room {
         self.members.iter().find(|(_, member)| member.admission.identity == identity).map(|(key, _)| *key)
     }
 
-    fn muted(&self, key: MemberKey, sid: &str) -> Option<proto::TrackInfo> {
+    fn track_info(&self, key: MemberKey, sid: &str) -> Option<proto::TrackInfo> {
         let tracks = &self.members.get(&key)?.tracks;
         tracks.iter().find(|track| track.info.sid == sid).map(|track| track.info.clone())
     }

@@ -16,7 +16,7 @@ use crate::signal::messages::{self, Farewell};
 use crate::signal::room::peer::{Remote, Side};
 use crate::signal::room::{Effect, Hangup, Member, MemberKey, Room};
 use crate::signal::slots::Slots;
-use crate::signal::track::Track;
+use crate::signal::track::{Track, audio_features};
 
 impl Room {
     pub(in crate::signal::room) fn add_track(&mut self, key: MemberKey, request: proto::AddTrackRequest) {
@@ -270,11 +270,11 @@ impl Room {
     pub(in crate::signal::room) fn update_audio_track(
         &mut self,
         key: MemberKey,
-        request: proto::UpdateLocalAudioTrack,
+        request: &proto::UpdateLocalAudioTrack,
     ) {
         let Some(member) = self.members.get_mut(&key) else { return };
         if let Some(track) = member.tracks.iter_mut().find(|t| t.info.sid == request.track_sid) {
-            track.info.audio_features = request.features.into_iter().take(8).collect();
+            track.info.audio_features = audio_features(&request.features);
             self.announce(key);
         }
     }
