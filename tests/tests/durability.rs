@@ -2,14 +2,12 @@
 //!
 //! A few clients create, rename, join, end and delete meetings as fast as they can; the daemon is killed at a random moment;
 //! `kaigid check` must find nothing that does not fit together, and a new daemon on the same data must show every change that was
-//! answered. `KAIGI_SOAK_ROUNDS` sets the number of rounds. For power loss a small library (`src/power_loss.c`) remembers what was not
-//! synced, and the test takes it away.
+//! answered. `KAIGI_SOAK_ROUNDS` sets the number of rounds. For power loss a small library remembers what was not
+//! synced, bytes and names, and the test takes it away (`tests::power_loss`).
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,7 @@ use serde_json::{Value, json};
 use tests::daemon::{Daemon, PATIENCE, Scratch, run};
 use tests::home::MEETINGS;
 use tests::http::{self, Answer};
+use tests::power_loss::{self, Lost};
 
 const CLIENTS: usize = 4;
 /// The kill comes within this time after the first acknowledgement.
@@ -75,12 +74,12 @@ fn no_acknowledged_change_is_lost_and_no_batch_is_halved_by_kill_9() {
 #[test]
 fn no_acknowledged_change_is_lost_by_a_power_loss_that_takes_what_was_not_synced() {
     let scratch = Scratch::new("power");
-    let library = match power_loss_library(&scratch) {
+    let library = match power_loss::library(&scratch) {
         Ok(library) => library,
         Err(reason) => return eprintln!("SKIPPED: no power loss can be simulated ({reason})"),
     };
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    let (mut lost_bytes, mut restored) = (0, 0);
+    let (mut lost, mut restored) = (Lost::default(), 0);
     for round in 0..rounds() {
         let data = scratch.join(&format!("data-{round}"));
         fs::create_dir_all(&data).expect("makes");
@@ -90,7 +89,9 @@ fn no_acknowledged_change_is_lost_by_a_power_loss_that_takes_what_was_not_synced
         let delay = Duration::from_millis(random.next() % KILL_WITHIN_MS);
         let kept = work_until_killed(daemon, &mut random, delay, round);
         // The disk loses all that was not synced, or in odd rounds any part of it, as caches that reorder do.
-        lost_bytes += lose_power(&data, (round % 2 == 1).then_some(&mut random));
+        let mut numbers = || random.next();
+        let Lost { bytes, names } = power_loss::lose(&data, (round % 2 == 1).then_some(&mut numbers));
+        lost = Lost { bytes: lost.bytes + bytes, names: lost.names + names };
         let found = run(&["check", "--data", data.to_str().expect("ASCII")]);
         if String::from_utf8_lossy(&found.stdout).contains("FAIL store") {
             restored += 1;
@@ -101,10 +102,12 @@ fn no_acknowledged_change_is_lost_by_a_power_loss_that_takes_what_was_not_synced
         let daemon = Daemon::start(&data, &["--demo"]);
         check(&daemon, &kept, round);
     }
-    assert!(lost_bytes > 0, "nothing was ever lost, so nothing was tested");
+    assert!(lost.bytes > 0, "nothing was ever lost, so nothing was tested");
     println!(
-        "{} power losses took {lost_bytes} bytes, {restored} stores were restored, nothing lost",
-        rounds()
+        "{} power losses took {} bytes and {} names, {restored} stores were restored, nothing lost",
+        rounds(),
+        lost.bytes,
+        lost.names
     );
 }
 
@@ -281,66 +284,6 @@ fn fits_together(data: &Path, round: u64) {
         let is_good = found.lines().any(|line| line.starts_with(&format!("ok   {subject}: ")));
         assert!(is_good, "after round {round}:\n{found}");
     }
-}
-
-/// Builds the library that remembers what was not synced.
-fn power_loss_library(scratch: &Scratch) -> Result<PathBuf, String> {
-    let library = scratch.join("power_loss.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/power_loss.c");
-    let built = Command::new("gcc")
-        .args(["-O1", "-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .args(["-ldl", "-lpthread"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("gcc does not run: {error}; apt-get install gcc"))?;
-    let said = String::from_utf8_lossy(&built.stderr).into_owned();
-    if built.status.success() { Ok(library) } else { Err(said) }
-}
-
-/// Puts back what was there before the writes that were not synced, all of them or a random part; says how many bytes.
-fn lose_power(folder: &Path, mut part: Option<&mut Random>) -> u64 {
-    let mut lost = 0;
-    for entry in fs::read_dir(folder).expect("lists") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            lost += lose_power(&path, part.as_deref_mut());
-        }
-        if path.extension().is_none_or(|extension| extension != "undo") {
-            continue;
-        }
-        let bytes = fs::read(&path).expect("reads");
-        fs::remove_file(&path).expect("removes");
-        // The file may be gone, or have got another name once it was whole.
-        let Ok(file) = fs::File::options().write(true).open(path.with_extension("")) else { continue };
-        for (offset, size, before) in undo_records(&bytes).into_iter().rev() {
-            if part.as_deref_mut().is_some_and(|random| random.next().is_multiple_of(2)) {
-                continue;
-            }
-            let now = file.metadata().expect("has a length").len();
-            file.write_all_at(before, offset).expect("writes");
-            if part.is_none() {
-                file.set_len(size).expect("cuts");
-            }
-            lost += before.len() as u64 + now.saturating_sub(size);
-        }
-    }
-    lost
-}
-
-/// Offset, size of the file and bytes before each write.
-fn undo_records(mut bytes: &[u8]) -> Vec<(u64, u64, &[u8])> {
-    let mut records = Vec::new();
-    // The process may have been killed while it wrote the last one, and then the write did not happen.
-    while let Some((head, rest)) = bytes.split_first_chunk::<24>() {
-        let number =
-            |at: usize| u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|byte: usize| head[at * 8 + byte]));
-        let length = usize::try_from(number(1)).expect("fits");
-        let Some((before, rest)) = rest.split_at_checked(length) else { break };
-        records.push((number(0), number(2), before));
-        bytes = rest;
-    }
-    records
 }
 
 /// xorshift64: moments differ between rounds and repeat between runs.
