@@ -1,7 +1,9 @@
 //! Accounts over HTTP, against the real daemon: set-up, sign-in, sessions, codes, roles, the audit log.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
-use tests::daemon::{Daemon, assert_one_line, run};
+use tests::daemon::{Daemon, PATIENCE, assert_one_line, run};
 use tests::home::{Home, JSON, problem};
 use tests::http::Answer;
 use tests::people::{App, Office, PASSWORD};
@@ -508,7 +510,16 @@ fn failed_sign_ins_are_written_down_together_and_a_guesser_fills_no_disk() {
         problem(&from("192.0.2.2", "nobody@example.org", "a wrong long password"), 401, "credentials-wrong");
     }
     let ada = office.browser(&from("192.0.2.3", "ada@example.org", PASSWORD));
-    let lines = items(&ada.call("GET", AUDIT, &Value::Null));
+    // Nobody waits for the lines.
+    let begun = Instant::now();
+    let lines = loop {
+        let lines = items(&ada.call("GET", AUDIT, &Value::Null));
+        if lines.iter().filter(|line| line["action"] == "fail_sign_in").count() >= 2
+            || begun.elapsed() > PATIENCE
+        {
+            break lines;
+        }
+    };
     let failed: Vec<&Value> = lines.iter().filter(|line| line["action"] == "fail_sign_in").collect();
     assert_eq!(failed.len(), 2, "a line for each account and network: {failed:?}");
     let me = ada.me().field("id");

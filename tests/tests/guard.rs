@@ -91,6 +91,25 @@ fn an_account_that_asks_too_fast_waits_wherever_it_asks_from() {
 }
 
 #[test]
+fn beyond_the_rate_of_an_address_a_token_is_good_for_its_own_rate_alone() {
+    let rates = ["--demo", "--requests-per-address", "5", "--requests-per-user", "5"];
+    let home = Home::with("known", &[&rates[..], &PROXY].concat());
+    let daemon = &home.daemon;
+    let meeting = daemon.create_meeting();
+    let guest = daemon.session_token(&meeting, "Guest");
+    // A route that looks at no account.
+    let validate = format!("/rtc/validate?access_token={guest}");
+    let (count, answer) = until_refused(|| from(daemon, "192.0.2.1", None, &validate));
+    assert!((200..800).contains(&count), "{count}");
+    problem(&answer, 429, "too-many-requests");
+    assert!(refused(daemon, "user_rate") >= 1);
+    // In a query it counts where it is read alone.
+    let elsewhere = format!("/j/1?access_token={guest}");
+    problem(&from(daemon, "192.0.2.1", None, &elsewhere), 429, "too-many-requests");
+    assert!(refused(daemon, "address_rate") >= 1);
+}
+
+#[test]
 fn whoever_is_no_trusted_proxy_cannot_choose_an_address() {
     let home = Home::with("forged", &["--demo", "--requests-per-address", "5"]);
     let mut at = 0;
@@ -255,6 +274,12 @@ fn a_scanner_is_sent_away_for_a_while_and_nobody_else_is() {
     assert!((1..=61).contains(&retry_after(&sent_away)), "{sent_away:?}");
     problem(&from(daemon, "192.0.2.1", None, "/api/v1/limits"), 429, "too-many-requests");
     assert!(refused(daemon, "penalty") >= 2);
+    // A page elsewhere that has its visitors' browsers ask does not lock out their neighbours.
+    let headers = [("x-forwarded-for", "192.0.2.9"), ("sec-fetch-site", "cross-site")];
+    for _ in 0..30 {
+        assert_eq!(daemon.send("GET", "/.env", None, &headers, b"").status, 404);
+    }
+    assert_eq!(from(daemon, "192.0.2.9", None, "/").status, 200);
     // Others; and whoever has a token that counts, of whichever kind, also behind that address.
     assert_eq!(from(daemon, "192.0.2.2", None, "/").status, 200);
     assert_eq!(from(daemon, "192.0.2.1", Some(&token), MEETINGS).status, 200);

@@ -237,6 +237,27 @@ fn who_has_an_account_is_not_taken_for_it_by_an_address_alone() {
     assert_problem(&Jar::new(&office).sign_in(&mock, "1"), "provider-address-taken");
 }
 
+#[test]
+fn an_account_is_one_persons_there_until_an_admin_invites_to_it_anew() {
+    let mock = Mock::start();
+    for number in ["1", "2"] {
+        mock.user(number, &json!({"email": "bob@example.org", "email_verified": true}));
+    }
+    let office = with_provider("handed-on", &mock.issuer(), &["--oidc-domain", "example.org"]);
+    assert_eq!(office.set_up(&office.setup_token()).status, 200);
+    let ada = office.sign_in("ada");
+    let bob = ada.call("POST", "/api/v1/users", &json!({"name": "bob", "email": "bob@example.org"}));
+    let id = bob.json()["user"]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(Jar::new(&office).sign_in(&mock, "1"), "/j/7");
+    // The address has gone to somebody else there: the account has not.
+    assert_problem(&Jar::new(&office).sign_in(&mock, "2"), "provider-address-taken");
+    assert_eq!(Jar::new(&office).sign_in(&mock, "1"), "/j/7");
+    let again = ada.call("POST", &format!("/api/v1/users/{id}/invitation"), &Value::Null);
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(Jar::new(&office).sign_in(&mock, "2"), "/j/7");
+    assert_problem(&Jar::new(&office).sign_in(&mock, "1"), "provider-address-taken");
+}
+
 /// An ID token of the puppet's.
 fn id_token(
     puppet: &Puppet,

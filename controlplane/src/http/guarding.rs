@@ -15,6 +15,8 @@ use super::problem::{Kind, Problem};
 use crate::app::App;
 use crate::guard::filter::{self, Class, Verdict};
 use crate::guard::{Refusal, Wait, client};
+use crate::ids::UserId;
+use crate::service::Caller;
 
 /// The address a request comes from, for whoever writes it down or counts by it.
 #[derive(Clone, Copy)]
@@ -28,7 +30,14 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     request.extensions_mut().insert(ClientAddress(from));
     let path = request.uri().path().to_owned();
     let class = Class::of(&path);
-    let response = match pass(&app, from, class, request).await {
+    let lured = request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    let blame = |points| {
+        // A page elsewhere had its visitor's browser ask: the visitor's neighbours do not pay for it.
+        if !lured {
+            app.guard.mischief_of(from, points);
+        }
+    };
+    let response = match pass(&app, from, class, request, &blame).await {
         Ok(request) => next.run(request).await,
         Err(refused) => refused,
     };
@@ -38,32 +47,40 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
         app.guard.refused(reason);
     }
     if reason == Some(Refusal::Nowhere) {
-        app.guard.mischief_of(from, class.points_for_nothing(&path));
+        blame(class.points_for_nothing(&path));
     }
     response
 }
 
-async fn pass(app: &App, from: IpAddr, class: Class, request: Request) -> Result<Request, Response> {
+async fn pass(
+    app: &App,
+    from: IpAddr,
+    class: Class,
+    request: Request,
+    blame: &(impl Fn(u32) + Sync),
+) -> Result<Request, Response> {
     let (mut parts, body) = request.into_parts();
     let may = match class {
         Class::Watch => app.guard.watching(from),
         _ => app.guard.request(from),
     };
-    if let Err(wait) = may
-        && (class == Class::Watch || !is_known(app, &mut parts).await)
-    {
-        return Err(Problem::from(wait).into_response());
+    if let Err(wait) = may {
+        // Who is known pays from an allowance of its own instead.
+        let known = if class == Class::Watch { None } else { known(app, class, &mut parts).await };
+        known
+            .map_or(Err(wait), |user| app.guard.user(user))
+            .map_err(|wait| Problem::from(wait).into_response())?;
     }
     match filter::head(&parts.method, &parts.uri, parts.version, &parts.headers) {
         Ok(()) => Ok(Request::from_parts(parts, body)),
         // Names in the API's paths are numbers to its routes, which say best what is not there.
         Err(verdict) if class == Class::Api && verdict.reason == Refusal::Path => {
-            app.guard.mischief_of(from, verdict.points);
+            blame(verdict.points);
             app.guard.refused(verdict.reason);
             Ok(Request::from_parts(parts, body))
         }
         Err(verdict) => {
-            app.guard.mischief_of(from, verdict.points);
+            blame(verdict.points);
             // Who sends much reads the refusal, and not a reset.
             body::discard(&parts.headers, body).await;
             Err(refusal(verdict, class))
@@ -86,26 +103,29 @@ fn refusal(verdict: Verdict, class: Class) -> Response {
     response
 }
 
-/// Whether the caller shows a token or session that counts: then a neighbour's requests are not held against it, and its own
-/// allowance is what bounds it.
-async fn is_known(app: &App, parts: &mut axum::http::request::Parts) -> bool {
+/// Who shows a token or session that counts: then a neighbour's requests are not held against it.
+async fn known(app: &App, class: Class, parts: &mut axum::http::request::Parts) -> Option<UserId> {
     #[derive(Deserialize)]
     struct Token {
         access_token: String,
     }
-    let in_query = Query::<Token>::try_from_uri(&parts.uri).ok().map(|Query(token)| token.access_token);
     let token = match bearer(&parts.headers) {
         Ok(Some(token)) => Some(token.to_owned()),
-        _ => in_query,
+        // The doors that read it there.
+        _ if class == Class::Signal => {
+            Query::<Token>::try_from_uri(&parts.uri).ok().map(|Query(token)| token.access_token)
+        }
+        _ => None,
     };
     if let Some(token) = token {
-        return app.service.authenticate(&token).is_ok() || app.service.admit(&token).is_ok();
+        let caller = app.service.authenticate(&token).ok().and_then(Caller::person);
+        let admitted = || app.service.admit(&token).ok().map(|admission| admission.user);
+        let holder = || app.service.key_holder(&token).ok().map(|holder| holder.owner);
+        return caller.or_else(admitted).or_else(holder);
     }
     let Ok(origin) = Origin::from_request_parts(parts, app).await;
-    match cookie::read(&parts.headers, origin.is_secure()) {
-        Some(value) => matches!(app.service.session(value).await, Ok(Some(_))),
-        None => false,
-    }
+    let session = app.service.session(cookie::read(&parts.headers, origin.is_secure())?).await;
+    session.ok().flatten().map(|session| session.user)
 }
 
 impl From<Wait> for Problem {

@@ -367,6 +367,7 @@ fn new_user(kind: UserKind, name: &str) -> User {
         generation: 0,
         totp: None,
         invitation: None,
+        external: None,
     }
 }
 

@@ -64,6 +64,9 @@ pub struct User {
     /// A link by which the account's password may be set, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invitation: Option<Invitation>,
+    /// Who the account is at a provider: a hash of the provider and its number of the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<String>,
 }
 
 /// What an account may do beyond its own.
@@ -409,6 +412,7 @@ mod tests {
                 recovery: vec!["x".repeat(43); 10],
             }),
             invitation: Some(Invitation { secret: "x".repeat(43), until: Timestamp(i64::MAX) }),
+            external: Some("x".repeat(43)),
         };
         assert!(user.encode().len() <= crate::store::VALUE_BYTES_MAX);
         assert_eq!(User::decode(&user.encode()).ok(), Some(user));

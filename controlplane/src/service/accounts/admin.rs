@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::audit::Actor;
 use super::input::{AccountChange, NewAccount, check_password};
 use super::signin::SignedIn;
-use super::tables::Action;
+use super::tables::{self, Action};
 use super::{Caller, Visitor};
 use crate::auth::secret;
 use crate::ids::UserId;
@@ -178,7 +178,8 @@ impl Service {
         .await
     }
 
-    /// A new link to set an account's password; the one before no longer counts, the present password does until then.
+    /// A new link to set an account's password; the one before no longer counts, the present password does until then. Who the
+    /// account is at a provider is open again: it may go to somebody else.
     ///
     /// # Errors
     /// `NoToken`, `OutOfScope`, `NotAdmin`, `NoSuchUser`, `AccountDisabled`, `Busy`.
@@ -204,7 +205,10 @@ impl Service {
                 }
                 let given = Some(invite(user)?);
                 let invited = Invited { user: user.clone(), link: given };
-                let batch = keep.with(Batch::new(), &invited)?;
+                let mut batch = keep.with(Batch::new(), &invited)?;
+                if let Some(person) = user.external.take() {
+                    batch = batch.delete(tables::external_key(&person));
+                }
                 link = invited.link;
                 Ok(actor.note(batch, Action::Invite, user.user_id))
             })

@@ -35,8 +35,9 @@ pub(in crate::service) fn operators(batch: Batch, action: Action, target: Option
 }
 
 impl Service {
-    /// Writes down, now and then, that somebody failed to sign in: to this account, or to none that there is.
-    pub(super) async fn note_failure(&self, visitor: &Visitor, account: Option<UserId>) {
+    /// Writes down, now and then, that somebody failed to sign in: to this account, or to none that there is. Behind the caller's back,
+    /// who learns nothing from how long it takes.
+    pub(super) fn note_failure(&self, visitor: &Visitor, account: Option<UserId>) {
         let failures = &self.0.accounts.failures;
         let due = failures
             .lock()
@@ -50,10 +51,13 @@ impl Service {
             count: Some(count),
             ..entry(Action::FailSignIn, account)
         };
-        // Nobody is let in or kept out because of it.
-        if let Err(error) = self.commit(put(Batch::new(), failed)).await {
-            tracing::warn!(%error, "a failed sign-in is not in the audit log");
-        }
+        let service = self.clone();
+        tokio::spawn(async move {
+            // Nobody is let in or kept out because of it.
+            if let Err(error) = service.commit(put(Batch::new(), failed)).await {
+                tracing::warn!(%error, "a failed sign-in is not in the audit log");
+            }
+        });
     }
 }
 

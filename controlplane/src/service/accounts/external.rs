@@ -3,7 +3,8 @@
 //! A person is the pair of the provider's name and its number there, and nothing else: addresses change hands. An address only helps
 //! to find the account the first time, and only if the provider says that it is the person's and the operator that the
 //! provider speaks for its domain. What an account is asked for beside a password stays: a disabled one stays out, and its
-//! authenticator app's code is asked for here too.
+//! authenticator app's code is asked for here too. An account is one person's at the provider: whoever has its address later does not get
+//! it, until an admin invites to it anew.
 
 use super::Visitor;
 use super::audit::Actor;
@@ -13,7 +14,7 @@ use super::tables::{self, Action};
 use super::throttle::Guess;
 use crate::ids::UserId;
 use crate::service::input::user_name;
-use crate::service::records::{self, User, UserKind};
+use crate::service::records::{self, Record as _, User, UserKind};
 use crate::service::{CAS_ATTEMPTS, Service, ServiceError, new_user};
 use crate::store::{Batch, StoreError};
 
@@ -55,7 +56,7 @@ impl Service {
     ///
     /// # Errors
     /// `ExternalAddress` without an address that counts, `ExternalUnknown` without an account, `ExternalTaken` where one has the address
-    /// and the provider does not speak for it, `AccountDisabled`, `Busy`.
+    /// and is somebody else's there, or the provider does not speak for the address; `AccountDisabled`, `Busy`.
     pub async fn arrive(
         &self,
         visitor: &Visitor,
@@ -69,10 +70,10 @@ impl Service {
         {
             return Err(ServiceError::ExternalAddress);
         }
-        let key = tables::external_key(&who.issuer, &who.subject);
-        let user = match self.0.store.get(&key)? {
+        let person = tables::external_person(&who.issuer, &who.subject);
+        let user = match self.0.store.get(&tables::external_key(&person))? {
             Some(number) => self.user(records::user_of_entry(number)?)?,
-            None => self.meet(visitor, who, trust, key, email).await?,
+            None => self.meet(visitor, who, trust, person, email).await?,
         };
         if user.disabled {
             return Err(ServiceError::AccountDisabled);
@@ -100,7 +101,7 @@ impl Service {
         let user = self.user(user)?;
         let signed_in = self.open_session(visitor, &user, Some(code), |_| Ok(())).await;
         if matches!(signed_in, Err(ServiceError::WrongCode)) {
-            self.note_failure(visitor, Some(user.user_id)).await;
+            self.note_failure(visitor, Some(user.user_id));
         }
         let signed_in = signed_in?;
         self.forget(&guess);
@@ -113,18 +114,28 @@ impl Service {
         visitor: &Visitor,
         who: &External,
         trust: &Trust,
-        key: Vec<u8>,
+        person: String,
         email: Option<String>,
     ) -> Result<User, ServiceError> {
         let email = email.ok_or(ServiceError::ExternalAddress)?;
+        let key = tables::external_key(&person);
         for attempt in 0..CAS_ATTEMPTS {
             let (user, batch) = match self.user_by_email(&email)? {
                 Some(user) if user.disabled => return Err(ServiceError::AccountDisabled),
-                Some(_) if trust.domains.is_empty() => return Err(ServiceError::ExternalTaken),
-                Some(user) => (user, Batch::new()),
+                Some(user) if trust.domains.is_empty() || user.external.is_some() => {
+                    return Err(ServiceError::ExternalTaken);
+                }
+                Some(user) => {
+                    let key = records::user_key(user.user_id);
+                    let before = self.0.store.get(&key)?.ok_or(ServiceError::UnknownUser)?;
+                    let user = User { external: Some(person.clone()), ..User::decode(&before)? };
+                    let batch = Batch::new().expect(key.clone(), Some(before)).put(key, user.encode());
+                    (user, batch)
+                }
                 None if !trust.create => return Err(ServiceError::ExternalUnknown),
                 None => {
                     let user = self.newcomer(who, &email, attempt)?;
+                    let user = User { external: Some(person.clone()), ..user };
                     let batch = self.making(&user)?;
                     (user, batch)
                 }
@@ -214,9 +225,15 @@ mod tests {
     #[tokio::test]
     async fn an_address_finds_an_account_only_where_the_provider_speaks_for_its_domain() {
         let service = Service::in_memory(false);
-        let made = came(&service, &ada("1", Some("ada@example.org")), &trust(&[], true)).await.expect("made");
+        let made = service.newcomer(&ada("0", None), "ada@example.org", 0).expect("a name");
+        let batch = service.making(&made).expect("nobody is in the way");
+        service.commit(batch).await.expect("made");
         let ours = trust(&["example.org"], false);
-        assert_eq!(came(&service, &ada("2", Some("Ada@Example.org")), &ours).await, Ok(made));
+        assert_eq!(came(&service, &ada("2", Some("Ada@Example.org")), &ours).await, Ok(made.user_id));
+        // Whoever has the address later is not who the account is.
+        let later = ada("5", Some("ada@example.org"));
+        assert_eq!(came(&service, &later, &ours).await, Err(ServiceError::ExternalTaken));
+        assert_eq!(came(&service, &ada("2", Some("ada@example.org")), &ours).await, Ok(made.user_id));
         assert_eq!(
             came(&service, &ada("3", Some("bob@example.org")), &ours).await,
             Err(ServiceError::ExternalUnknown)

@@ -50,7 +50,7 @@ impl Service {
         let right = self.password_matches(hashed.clone(), given.password).await?;
         let account = found.as_ref().map(|user| user.user_id);
         let Some(user) = found.filter(|_| right) else {
-            self.note_failure(visitor, account).await;
+            self.note_failure(visitor, account);
             return Err(ServiceError::WrongCredentials);
         };
         self.take_back(&from);
@@ -71,7 +71,7 @@ impl Service {
         };
         let signed_in = self.open_session(visitor, &user, given.code.as_deref(), still).await;
         if matches!(signed_in, Err(ServiceError::WrongCode)) {
-            self.note_failure(visitor, account).await;
+            self.note_failure(visitor, account);
         }
         let signed_in = signed_in?;
         self.forget(&code_guess);

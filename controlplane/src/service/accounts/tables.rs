@@ -177,11 +177,16 @@ pub fn admins_key() -> Vec<u8> {
 
 /// Key of whose account a provider's person is. Hashed, as such names are of any length, and hidden like every name.
 #[must_use]
-pub fn external_key(issuer: &str, subject: &str) -> Vec<u8> {
-    let pair = serde_json::to_string(&(issuer, subject)).unwrap_or_default();
+pub fn external_key(person: &str) -> Vec<u8> {
     let mut key = vec![records::EXTERNAL_NAMES];
-    key.extend_from_slice(crate::auth::secret::hash(&pair).as_bytes());
+    key.extend_from_slice(person.as_bytes());
     key
+}
+
+/// A person of a provider as a key and a record name it: a hash of both.
+#[must_use]
+pub fn external_person(issuer: &str, subject: &str) -> String {
+    crate::auth::secret::hash(&serde_json::to_string(&(issuer, subject)).unwrap_or_default())
 }
 
 /// Most admins: 200 numbers of 20 characters fit a record.
