@@ -90,6 +90,8 @@ pub struct Says {
     pub keys: Value,
     /// The status and body of its token endpoint.
     pub token: (u16, Value),
+    /// And of the one that tells of people.
+    pub person: (u16, Value),
 }
 
 /// A provider that says whatever a test wants; ends with the test's process.
@@ -117,7 +119,12 @@ impl Puppet {
             "jwks_uri": format!("{at}/keys"), "response_types_supported": ["code"], "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["EdDSA"],
         });
-        let says = Says { discovery, keys: json!({"keys": []}), token: (500, Value::Null) };
+        let says = Says {
+            discovery,
+            keys: json!({"keys": []}),
+            token: (500, Value::Null),
+            person: (404, Value::Null),
+        };
         let (says, asked) = (Arc::new(Mutex::new(says)), Arc::<Mutex<Vec<String>>>::default());
         let puppet = Self { address, says: Arc::clone(&says), asked: Arc::clone(&asked) };
         std::thread::spawn(move || {
@@ -158,6 +165,7 @@ fn answer(mut stream: TcpStream, says: &Mutex<Says>, asked: &Mutex<Vec<String>>)
         "/.well-known/openid-configuration" => (200, says.discovery),
         "/keys" => (200, says.keys),
         "/token" => says.token,
+        "/person" => says.person,
         _ => (404, Value::Null),
     };
     // A status of redirection comes with a place to be led to.

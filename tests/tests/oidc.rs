@@ -350,6 +350,38 @@ fn an_id_token_that_does_not_count_lets_nobody_in() {
 }
 
 #[test]
+fn an_address_that_is_not_in_the_token_is_asked_for() {
+    let puppet = Puppet::start();
+    let key = EncodingKey::from_ed_der(&signing::pkcs8());
+    let public = json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": "1", "x": signing::PUBLIC});
+    {
+        let mut says = puppet.says.lock().expect("no panic");
+        says.keys = json!({"keys": [public]});
+        says.discovery["userinfo_endpoint"] = json!(format!("{}/person", puppet.issuer()));
+    }
+    let office = with_provider("bare", &puppet.issuer(), &["--oidc-create"]);
+    let come_back = |person: (u16, Value)| {
+        let mut browser = Jar::new(&office);
+        let away = browser.leave();
+        let header = Header { kid: Some("1".to_owned()), ..Header::new(Algorithm::EdDSA) };
+        let bare = |claims: &mut Value| {
+            claims.as_object_mut().expect("an object").retain(|name, _| !name.starts_with("email"));
+        };
+        let token = id_token(&puppet, &parameter(&away, "nonce"), bare, header, &key);
+        let mut says = puppet.says.lock().expect("no panic");
+        says.token = (200, json!({"access_token": "a", "token_type": "Bearer", "id_token": token}));
+        says.person = person;
+        drop(says);
+        browser.led(&format!("/signin/callback?code=x&state={}", parameter(&away, "state")))
+    };
+    let of = |subject: &str| json!({"sub": subject, "email": "ada@example.org", "email_verified": true});
+    assert_problem(&come_back((200, of("2"))), "provider-token-invalid");
+    assert_problem(&come_back((500, Value::Null)), "provider-token-invalid");
+    assert_problem(&come_back((200, json!({"sub": "1"}))), "provider-address");
+    assert_eq!(come_back((200, of("1"))), "/j/7");
+}
+
+#[test]
 fn a_provider_that_fails_keeps_nobody_from_a_password_and_is_seen_by_the_operator() {
     let puppet = Puppet::start();
     // It claims to be somebody else.

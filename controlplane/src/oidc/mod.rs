@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use openidconnect::core::{
     CoreClient, CoreClientAuthMethod, CoreIdTokenClaims, CoreJwsSigningAlgorithm, CoreProviderMetadata,
-    CoreResponseType,
+    CoreResponseType, CoreUserInfoClaims,
 };
 use openidconnect::{
-    AuthType, AuthenticationFlow, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret,
-    CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, Nonce, PkceCodeChallenge,
-    RedirectUrl, RequestTokenError, Scope, TokenResponse,
+    AccessToken, AuthType, AuthenticationFlow, AuthorizationCode, ClaimsVerificationError, ClientId,
+    ClientSecret, CsrfToken, EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, Nonce,
+    OAuth2TokenResponse as _, PkceCodeChallenge, RedirectUrl, RequestTokenError, Scope, SubjectIdentifier,
+    TokenResponse, UserInfoError,
 };
 
 use crate::auth::secret;
@@ -219,7 +220,30 @@ impl Provider {
             verified => verified,
         };
         let claims = claims.map_err(|error| Trouble::BadToken(error.to_string()))?;
-        Ok((self.identity(&claims), away.next))
+        let mut identity = self.identity(&claims);
+        if identity.email.is_none() {
+            self.ask_for_address(&client, answer.access_token(), claims.subject(), &mut identity).await?;
+        }
+        Ok((identity, away.next))
+    }
+
+    /// Asks for what a provider may leave out of its token (OpenID Connect Core section 5.4), if it says where.
+    async fn ask_for_address(
+        &self,
+        client: &Client,
+        token: &AccessToken,
+        subject: &SubjectIdentifier,
+        identity: &mut Identity,
+    ) -> Result<(), Trouble> {
+        let Ok(request) = client.user_info(token.clone(), Some(subject.clone())) else { return Ok(()) };
+        let said: Result<CoreUserInfoClaims, _> = request.request_async(&self.outgoing).await;
+        let said = said.map_err(|error| match error {
+            UserInfoError::Request(error) => Trouble::Unreachable(error.to_string()),
+            error => Trouble::BadToken(error.to_string()),
+        })?;
+        identity.email = said.email().map(|email| email.to_string());
+        identity.email_verified = said.email_verified() == Some(true);
+        Ok(())
     }
 
     /// Keeps that somebody came back and the code of the account is missing; the cookie that says so.
@@ -298,8 +322,10 @@ impl Provider {
         })?;
         // A provider on the network does not send us to this host, nor anywhere without TLS.
         let token = metadata.token_endpoint().map(|url| url.url());
-        for url in [Some(metadata.authorization_endpoint().url()), token, Some(metadata.jwks_uri().url())] {
-            let Some(url) = url else { return Err(unreachable("it names no token endpoint".to_owned())) };
+        let Some(token) = token else { return Err(unreachable("it names no token endpoint".to_owned())) };
+        let of_people = metadata.userinfo_endpoint().map(|url| url.url());
+        let named = [metadata.authorization_endpoint().url(), token, metadata.jwks_uri().url()];
+        for url in named.into_iter().chain(of_people) {
             let host = url.host_str().unwrap_or_default();
             if url.scheme() != "https" && !(self.config.is_local() && is_this_host(host)) {
                 return Err(unreachable(format!("it names an address without TLS, at {host}")));
