@@ -121,10 +121,10 @@ impl ReceiverLink {
         }
     }
 
-    /// Begins a turn of packets as most are: whether packets have left before and no probe is under way. If so,
-    /// [`Self::usually_paced_until`] and [`Self::handle_usually_sent`] do for this turn.
+    /// Begins a turn of packets as most are, and fills the pacer for it: true if packets have left before and no probe is under way.
+    /// Then [`Self::usually_paced_until`] and [`Self::handle_usually_sent`] do for this turn.
     #[inline]
-    pub fn is_usual(&mut self, now: Micros) -> bool {
+    pub fn begin_usual_turn(&mut self, now: Micros) -> bool {
         let is_usual = self.probe.is_none() && self.begun.is_some();
         if is_usual {
             let _ = self.pacer.is_open(now);

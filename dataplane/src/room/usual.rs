@@ -91,7 +91,7 @@ impl Rooms {
         }
         let track = self.tracks.get(stream.track).filter(|track| !track.is_scalable)?;
         let Member { link, transport_seq, .. } = self.members.get_mut(index)?.as_mut()?;
-        if !link.is_usual(now) {
+        if !link.begin_usual_turn(now) {
             return None;
         }
         let layer = track.layers.get(usize::from(item.layer))?;
